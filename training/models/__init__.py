@@ -1,0 +1,1 @@
+"""Network definitions: `nn.Module`s with a frozen config, importable without side effects."""
