@@ -1,0 +1,79 @@
+"""From a bundle to open sessions: which candidate is served on this machine, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+
+from handlers import generators
+from handlers.bundle import Bundle, BundleError
+from handlers.device import device_class, engine_fingerprint, media_fingerprint
+from handlers.generator import BatchGenerator
+from handlers.sessions import Session, SessionError, open_session
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """An open generator and what it is: every receipt and the describe document repeat this."""
+
+    generator: BatchGenerator
+    candidate: dict[str, str]  # role -> candidate id
+    fingerprint: str
+    reason: str
+
+
+def open_engine(bundle: Bundle) -> Engine:
+    """Open the first choice for this device class that can run here and computes the certified golden items.
+
+    An unknown device class gets the FP32 reference. Raises `BundleError` if not even the reference can be served.
+    """
+    here = device_class()
+    options = [(option, f"chosen for {here}") for option in bundle.manifest.choice.get(here, ())]
+    why_reference = (
+        f"the choices certified for {here} cannot run here"
+        if options
+        else f"FP32 reference: {here} is not certified (certified: {', '.join(bundle.manifest.choice) or 'none'})"
+    )
+    if bundle.manifest.reference() not in [option for option, _ in options]:
+        options.append((bundle.manifest.reference(), why_reference))
+    passed_over: list[str] = []
+    for option, reason in options:
+        try:
+            return _open(bundle, option, "; ".join([reason, *passed_over]))
+        except (SessionError, BundleError) as error:
+            passed_over.append(f"passed over {', '.join(option.values())}: {error}")
+    raise BundleError(f"{bundle.directory}: no candidate can be served: {'; '.join(passed_over)}")
+
+
+def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
+    sessions: dict[str, Session] = {}
+    for role, identifier in option.items():
+        candidate = bundle.manifest.candidate(identifier)
+        for key, value in candidate.requires.items():
+            if key != "module" or importlib.util.find_spec(value) is None:
+                raise SessionError(f"it requires {key} {value}, which is not here")
+        sessions[role] = open_session(
+            candidate.runtime,
+            bundle.read_file(candidate.file),
+            bundle.manifest.graphs[role],
+            bundle.manifest.resources.threads,
+        )
+    generator = generators.create(bundle, sessions)
+    runtimes = {session.runtime for session in sessions.values()}
+    golden = check_golden(bundle, generator, engine_fingerprint(runtimes))
+    return Engine(generator, option, media_fingerprint(runtimes), f"{reason}; {golden}")
+
+
+def check_golden(bundle: Bundle, generator: BatchGenerator, fingerprint: str) -> str:
+    """Compute the certificate's golden items; raises `BundleError` if they differ on an engine that was certified."""
+    golden = bundle.certificate["golden"]
+    if fingerprint not in golden["sha256"]:
+        return f"golden items not checked, no record for this engine ({fingerprint})"
+    for params, wanted in zip(golden["items"], golden["sha256"][fingerprint], strict=True):
+        found = generator.golden(params)
+        if found != wanted:
+            raise BundleError(
+                f"golden item {params} gives {found[:12]}..., the certificate has {wanted[:12]}... for {fingerprint}: "
+                "this engine computes other numbers than were certified; build the bundle again on this machine"
+            )
+    return f"{len(golden['items'])} golden items equal"

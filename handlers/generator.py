@@ -1,0 +1,56 @@
+"""The contract between a request and its media: what a generator takes, what it gives, how it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class BadRequest(Exception):
+    """A request that cannot be served as it is: the field, and a message that says what was found and what is wanted."""
+
+    def __init__(self, field: str | None, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.field, self.message, self.status = field, message, status
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request as it came in: parameters by name, uploaded files, and when its answer stops being useful."""
+
+    params: Mapping[str, Any]
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    deadline: float | None = None  # seconds since the epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Media:
+    """One finished answer: its bytes, their content type, and what the receipt should say beside the parameters."""
+
+    body: bytes
+    content_type: str
+
+
+class Params(Protocol):
+    """Parsed parameters of one request; every generator has its own frozen dataclass."""
+
+    def public(self) -> dict[str, Any]:
+        """The parameters as they were honoured, defaults and drawn seed included, ready for JSON."""
+        ...
+
+
+class BatchGenerator(Protocol):
+    """A generator that answers a whole batch at once (GAN, VAE, style transfer, WaveGAN)."""
+
+    def parse(self, request: Request) -> Params:
+        """Check one request without touching a session. Raises `BadRequest`."""
+        ...
+
+    def generate(self, batch: Sequence[Any]) -> list[Media]:
+        """One answer per item, in order; item i depends on batch[i] alone."""
+        ...
+
+    def golden(self, params: Mapping[str, Any]) -> str:
+        """sha256 of what the engine computes for `params`, before any encoder: the certificate holds these."""
+        ...

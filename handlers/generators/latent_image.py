@@ -1,0 +1,105 @@
+"""Images from noise (dcgan, hdgan): one graph, latents in, finished uint8 images out.
+
+Dimensions: B images in a tile, Z latent, S side in pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers import media, sampling
+from handlers.bundle import Bundle
+from handlers.generator import BadRequest, Media, Request
+from handlers.params import MAX_SEED, check_all, draw_seed
+from handlers.sessions import Session
+
+ROLE = "generator"
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentParams:
+    """What one request asks for; the fields are the request's own names."""
+
+    seed: int
+    n: int
+    truncation: float
+    format: str
+    quality: int | None
+    grid: bool
+
+    def public(self) -> dict[str, Any]:
+        """The honoured parameters; `quality` only where the format has one."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+    @property
+    def seeds(self) -> range:
+        """Image i of n uses seed + i, so that each can be had alone."""
+        return range(self.seed, self.seed + self.n)
+
+
+class LatentImage:
+    """BatchGenerator over the role `generator`: z (B, Z) float32 -> image (B, S, S, 3) uint8."""
+
+    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
+        self._specs = bundle.manifest.params
+        self._session = sessions[ROLE]
+        self._latent = int(bundle.manifest.graphs[ROLE].inputs[0].shape[1])
+        self._tile = bundle.manifest.limits["max_tile"]
+        self._tool = f"Atelier {bundle.manifest.name} {bundle.version}"
+
+    def parse(self, request: Request) -> LatentParams:
+        """Check one request. Raises `BadRequest`."""
+        values = check_all(request.params, self._specs)
+        if values["seed"] is None:
+            values["seed"] = min(draw_seed(), MAX_SEED - values["n"] + 1)
+        if values["seed"] + values["n"] - 1 > MAX_SEED:
+            raise BadRequest("seed", f"seed + n - 1 is over {MAX_SEED}; image i of n uses seed + i: lower the seed")
+        if values["format"] in media.LOSSY:
+            values["quality"] = values["quality"] or media.DEFAULT_QUALITY
+        elif values["quality"] is not None:
+            raise BadRequest("quality", f"{values['format']} has no quality; leave it out, or use format jpeg or webp")
+        return LatentParams(**values)
+
+    def generate(self, batch: Sequence[LatentParams]) -> list[Media]:
+        """One answer per item: an image, a contact sheet, or JSON with several images."""
+        pixels = self._pixels([(seed, item.truncation) for item in batch for seed in item.seeds])
+        answers = []
+        at = 0
+        for item in batch:
+            answers.append(self._answer(item, pixels[at : at + item.n]))
+            at += item.n
+        return answers
+
+    def golden(self, params: Mapping[str, Any]) -> str:
+        """sha256 of the pixels for a seed and truncation."""
+        return hashlib.sha256(self._pixels([(params["seed"], params["truncation"])]).tobytes()).hexdigest()
+
+    def _pixels(self, items: Sequence[tuple[int, float]]) -> NDArray[np.uint8]:
+        """(seed, truncation) pairs -> images (len(items), S, S, 3), computed in tiles that bound the memory."""
+        z = sampling.normals([seed for seed, _ in items], self._latent)
+        z *= np.array([truncation for _, truncation in items], np.float32)[:, None]  # docs/sampling.md
+        tiles = [self._session.run({"z": z[at : at + self._tile]})["image"] for at in range(0, len(z), self._tile)]
+        return tiles[0] if len(tiles) == 1 else np.concatenate(tiles)
+
+    def _answer(self, item: LatentParams, images: NDArray[np.uint8]) -> Media:
+        def file(pixels: NDArray[np.uint8]) -> bytes:
+            return media.encode_image(pixels, item.format, item.quality, self._tool)
+
+        if item.grid:
+            return Media(file(media.contact_sheet(images)), media.CONTENT_TYPES[item.format])
+        if item.n == 1:
+            return Media(file(images[0]), media.CONTENT_TYPES[item.format])
+        data = [
+            {"b64_json": base64.b64encode(file(image)).decode(), "seed": seed}
+            for image, seed in zip(images, item.seeds, strict=True)
+        ]
+        body = {"data": data, "content_type": media.CONTENT_TYPES[item.format]}
+        return Media(json.dumps(body, separators=(",", ":")).encode(), "application/json")
