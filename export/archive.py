@@ -1,0 +1,81 @@
+"""Bundle -> model_store/NAME-VERSION.mar: self-contained, written by torch-model-archiver, opened again and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+from model_archiver.model_archiver import ModelArchiver
+from model_archiver.model_archiver_config import ModelArchiverConfig
+
+from export import graphs
+from handlers import bundle as bundles
+from handlers.bundle import Bundle, BundleError, Resources
+
+STORE = Path("model_store")
+HANDLERS = Path(__file__).parent.parent / "handlers"
+# TorchServe's worker imports torch only to recognise tensors in answers; ours are bytes. 1 s and 180 MB a worker.
+TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    """No answer is one."""\n'
+
+
+def archive(name: str, store: Path = STORE) -> Path:
+    """Write the archive of the bundle called `name` and remove older ones of that name. Raises `BundleError`, `OSError`."""
+    bundle = bundles.read(bundles.directory(name))
+    store.mkdir(parents=True, exist_ok=True)
+    final = store / f"{name}-{bundle.version}.mar"
+    with tempfile.TemporaryDirectory(dir=store, prefix=".archive-") as work:
+        written = _package(bundle, Path(work))
+        if (found := bundles.read_archive(written).digest) != bundle.digest:
+            raise BundleError(f"{written} holds bundle {found[:12]}, wanted {bundle.version}: archive it again")
+        os.replace(written, final)
+    for old in store.glob(f"{name}-{'?' * 12}.mar"):
+        if old != final and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}\.mar", old.name):
+            old.unlink()
+    return final
+
+
+def model_config(resources: Resources) -> str:
+    """The archive's model-config.yaml: the batch lane (docs/architecture.md), so that no shared file names a model."""
+    return yaml.safe_dump(
+        {
+            "minWorkers": resources.workers,
+            "maxWorkers": resources.workers,
+            "batchSize": resources.batch_size,
+            "maxBatchDelay": resources.max_batch_delay_ms,  # 0 would mean the default of 100
+            "responseTimeout": 120,
+            "startupTimeout": 120,
+            "deviceType": "cpu",
+        },
+        sort_keys=False,
+    )
+
+
+def _package(bundle: Bundle, work: Path) -> Path:
+    manifest = bundle.manifest
+    content = work / "content"  # the archiver takes the *contents* of a directory: stage a parent
+    shutil.copytree(HANDLERS, content / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*_handler.py"))
+    shutil.copytree(bundle.directory, content / "bundle")
+    (content / "torch.py").write_text(TORCH_STUB)
+    config = work / "model-config.yaml"
+    config.write_text(model_config(manifest.resources))
+    before = tempfile.tempdir
+    tempfile.tempdir = str(work)  # the archiver builds in TMPDIR/NAME and deletes what is there
+    try:
+        ModelArchiver.generate_model_archive(
+            ModelArchiverConfig(
+                model_name=manifest.name,
+                version=bundle.version,
+                handler=str(HANDLERS / f"{graphs.handler_of(manifest.kind)}.py"),
+                extra_files=str(content),
+                config_file=str(config),
+                export_path=str(work),
+                force=True,
+            )
+        )
+    finally:
+        tempfile.tempdir = before
+    return work / f"{manifest.name}.mar"

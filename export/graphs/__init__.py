@@ -1,0 +1,61 @@
+"""One file per generator kind: how its checkpoint becomes graphs, parameters and limits. Imported by name, lazily."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from handlers.bundle import GraphSpec, Resources
+from handlers.params import ParamSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """One role of a generator, ready for the exporter.
+
+    `module` takes the inputs of `spec` in order and returns the tensor called `tap` followed by the outputs of `spec`.
+    The tap is the result before it is rounded to integers: parity reads it in memory, the file does not offer it.
+    """
+
+    module: nn.Module
+    spec: GraphSpec
+    tap: str
+    tap_tolerance: float  # largest absolute difference to PyTorch at the tap
+    output_tolerance: float  # and at the integer outputs, in levels
+    inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
+
+    def example(self, count: int, seed: int) -> dict[str, NDArray[np.float32]]:
+        """`count` rows of realistic inputs, the same for the same seed."""
+        rows: dict[str, NDArray[np.float32]] = self.inputs(count, seed)
+        return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Everything the manifest needs to know about a generator of one kind."""
+
+    graphs: dict[str, Graph]
+    params: tuple[ParamSpec, ...]
+    limits: dict[str, int]
+    content_types: tuple[str, ...]
+    scope: str
+    resources: Resources
+    example: dict[str, Any]  # a request that works
+    golden_items: tuple[dict[str, Any], ...]
+
+
+def load(kind: str, module: nn.Module) -> Kind:
+    """The `Kind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
+    described: Kind = importlib.import_module(f"export.graphs.{kind}").describe(module)
+    return described
+
+
+def handler_of(kind: str) -> str:
+    """The leaf handler (a module of handlers/) that serves a kind."""
+    handler: str = importlib.import_module(f"export.graphs.{kind}").HANDLER
+    return handler

@@ -1,0 +1,68 @@
+"""Images from noise: one graph `generator`, z (B, Z) float32 -> image (B, S, S, 3) uint8.
+
+The way from [-1, 1] to bytes is inside the graph, so that it exists once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.graphs import Graph, Kind
+from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.media import CONTENT_TYPES
+from handlers.params import MAX_SEED, ParamSpec
+from handlers.sampling import normals
+
+HANDLER = "image_handler"
+MAX_N = 16
+PARAMS = (
+    ParamSpec("seed", "integer", "what the image is drawn from; absent: drawn for you and returned", None, 0, MAX_SEED),
+    ParamSpec("n", "integer", "number of images; image i uses seed + i", 1, 1, MAX_N),
+    ParamSpec(
+        "truncation", "number", "how far from the average image: 0 is the average, 1 the full variety", 1.0, 0, 1
+    ),
+    ParamSpec("format", "string", "file format of the images", "png", choices=tuple(CONTENT_TYPES)),
+    ParamSpec("quality", "integer", "for jpeg (default 90) and webp (default 90) alone", None, 1, 100, unit="percent"),
+    ParamSpec("grid", "boolean", "one contact sheet instead of single images", False),
+)
+
+
+class ImageGraph(nn.Module):
+    """A generator with its tail: z (B, Z) -> pixels (B, 3, S, S) in [-1, 1], image (B, S, S, 3) uint8."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (the tap, the output)."""
+        pixels = self.generator(z)
+        levels = torch.round((pixels + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
+        return pixels, levels.to(torch.uint8)
+
+
+def describe(generator: nn.Module) -> Kind:
+    """The kind of a trained generator with `config.latent` and `config.image_size`."""
+    latent, side = int(generator.config.latent), int(generator.config.image_size)  # type: ignore[union-attr,arg-type]
+
+    def inputs(count: int, seed: int) -> dict[str, NDArray[np.float32]]:
+        return {"z": normals(range(seed, seed + count), latent)}
+
+    spec = GraphSpec(
+        inputs=(TensorSpec("z", "float32", ("batch", latent)),),
+        outputs=(TensorSpec("image", "uint8", ("batch", side, side, 3)),),
+    )
+    graph = Graph(ImageGraph(generator), spec, "pixels", tap_tolerance=1e-3, output_tolerance=1, inputs=inputs)
+    return Kind(
+        graphs={"generator": graph},
+        params=PARAMS,
+        limits={"max_tile": 32, "max_request_bytes": 64 * 1024, "max_response_bytes": 16 * 1024 * 1024},
+        content_types=(*CONTENT_TYPES.values(), "application/json"),
+        scope="image:generate",
+        resources=Resources(threads=0, memory_mb=400, workers=1, batch_size=32, max_batch_delay_ms=1),
+        example={"seed": 7},
+        golden_items=tuple({"seed": seed, "truncation": t} for seed, t in ((0, 1.0), (1, 1.0), (2**40, 0.5), (7, 0.0))),
+    )

@@ -1,0 +1,91 @@
+"""The same inputs through PyTorch and a session, compared tensor by tensor. NaN fails; comparing nothing fails."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.graphs import Graph
+from handlers.bundle import GraphSpec, TensorSpec
+from handlers.sessions import Session
+
+ROWS = 64
+TILE = 16  # rows per call: the batch dimension is exercised, and memory stays bounded at any image size
+
+
+class ParityError(ValueError):
+    """The exported graph does not compute what PyTorch computes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far one tensor is from PyTorch's."""
+
+    tensor: str
+    max_abs: float
+    mean_abs: float
+    tolerance: float
+    values: int
+
+    def __bool__(self) -> bool:
+        return self.values > 0 and self.max_abs <= self.tolerance  # NaN compares false
+
+
+def reference(graph: Graph, seed: int, rows: int = ROWS) -> dict[str, NDArray[Any]]:
+    """PyTorch's tap and outputs for `rows` realistic inputs."""
+    inputs = graph.example(rows, seed)
+    names = [graph.tap, *(output.name for output in graph.spec.outputs)]
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    with torch.inference_mode():
+        for at in range(0, rows, TILE):
+            tensors = [torch.from_numpy(inputs[spec.name][at : at + TILE]) for spec in graph.spec.inputs]
+            for name, value in zip(names, graph.module(*tensors), strict=True):
+                parts[name].append(value.numpy())
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def tapped_spec(graph: Graph, side: Mapping[str, NDArray[Any]]) -> GraphSpec:
+    """The graph's spec with the tap as a further output, for a session over `expose_tap`'s file."""
+    tap = TensorSpec(graph.tap, "float32", ("batch", *side[graph.tap].shape[1:]))
+    return GraphSpec(graph.spec.inputs, (tap, *graph.spec.outputs))
+
+
+def compare(graph: Graph, session: Session, expected: Mapping[str, NDArray[Any]], seed: int) -> list[Difference]:
+    """Differences of every tensor in `expected`. Raises `ParityError` on NaN, on nothing to compare, over tolerance."""
+    rows = min((len(value) for value in expected.values()), default=0)
+    if rows == 0:
+        raise ParityError("parity compared nothing: there are no expected tensors or no rows")
+    inputs = graph.example(rows, seed)
+    parts = [session.run({k: v[at : at + TILE] for k, v in inputs.items()}) for at in range(0, rows, TILE)]
+    differences = []
+    for name, wanted in expected.items():
+        found = np.concatenate([part[name] for part in parts])
+        gap = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+        tolerance = graph.tap_tolerance if name == graph.tap else graph.output_tolerance
+        difference = Difference(name, float(gap.max(initial=0.0)), float(gap.mean()), tolerance, gap.size)
+        if not difference:
+            problem = "is NaN somewhere" if np.isnan(gap).any() else f"differs by up to {difference.max_abs:.3g}"
+            raise ParityError(
+                f"{session.runtime}: tensor {name} {problem} from PyTorch over {rows} rows, tolerance {tolerance:g}; "
+                "no bundle was written"
+            )
+        differences.append(difference)
+    return differences
+
+
+def batch_invariant(graph: Graph, session: Session, largest: int, seed: int) -> bool:
+    """Whether a row alone gives the same bits as the same row among others, for tiles up to `largest`."""
+    inputs = graph.example(largest, seed)
+    alone = [session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(largest)]
+    sizes = sorted({2, 3, 7, largest // 2, largest} & set(range(2, largest + 1)))
+    for size in sizes:
+        together = session.run({k: v[:size] for k, v in inputs.items()})
+        for name, array in together.items():
+            if any(not np.array_equal(array[i], alone[i][name][0]) for i in range(size)):
+                return False
+    return True

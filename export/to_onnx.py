@@ -1,0 +1,72 @@
+"""PyTorch module -> ONNX file, with the batch dimension free and the tap a named tensor inside."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from export.graphs import Graph
+
+OPSET = 18
+
+
+def onnx_from_graph(graph: Graph) -> bytes:
+    """The ONNX file of `graph`: its outputs are those of the spec, the tap stays a named inner tensor."""
+    example = {name: torch.from_numpy(array) for name, array in graph.example(2, seed=0).items()}
+    names = [graph.tap, *(output.name for output in graph.spec.outputs)]
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple(
+        {i: batch for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in graph.spec.inputs
+    )
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(example[spec.name] for spec in graph.spec.inputs),
+            path,
+            input_names=[spec.name for spec in graph.spec.inputs],
+            output_names=names,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(path)
+    return _serialize(_with_outputs(model, names[1:]))
+
+
+def expose_tap(data: bytes, tap: str) -> bytes:
+    """The same file with the inner tensor `tap` as its first output: for comparing, in memory only."""
+    model = onnx.load_from_string(data)
+    if not any(tap in node.output for node in model.graph.node):
+        raise ValueError(f"the graph has no tensor called {tap!r} to compare before rounding")
+    value = onnx.helper.make_tensor_value_info(tap, onnx.TensorProto.FLOAT, None)
+    model.graph.output.insert(0, value)
+    return _serialize(model)
+
+
+def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    kept = [output for output in model.graph.output if output.name in names]
+    if [output.name for output in kept] != names:
+        raise ValueError(f"the exporter gave outputs {[o.name for o in model.graph.output]}, wanted {names} among them")
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    for node in model.graph.node:  # source paths and stack traces of the exporting machine do not belong in the file
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _serialize(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,44 @@
+"""A bundle checked again from the outside: digests, schema, parity with its checkpoint, golden items on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export import graphs
+from export.build import PARITY_SEED
+from export.parity import ParityError, compare, reference, tapped_spec
+from export.to_onnx import expose_tap
+from handlers import bundle as bundles
+from handlers.bundle import SERVED_VERDICTS, Bundle
+from handlers.engine import open_engine
+from handlers.sessions import open_session
+from training import checkpoint, recipes
+
+
+def verify(name: str, say: Callable[[str], None] = print) -> Bundle:
+    """Raises `BundleError`, `CheckpointError` or `ParityError` on the first thing that is not as certified."""
+    bundle = bundles.read(bundles.directory(name))
+    manifest = bundle.manifest
+    say(f"{bundle.directory}: version {bundle.version}, {len(manifest.files)} files, schema and digests right")
+    source = checkpoint.directory(name)
+    meta, module = recipes.find(manifest.recipe).load().load_generator(source)
+    if manifest.source["checkpoint"] not in meta.files.values():
+        raise ParityError(
+            f"{bundle.directory} was built from step {manifest.source['step']}, {source} is now at step {meta.step}: "
+            f"build it again with `python -m export build {name}`"
+        )
+    kind = graphs.load(manifest.kind, module)
+    for candidate in manifest.candidates:
+        if candidate.verdict not in SERVED_VERDICTS:
+            continue
+        graph = kind.graphs[candidate.role]
+        expected = reference(graph, PARITY_SEED)
+        data = expose_tap(bundle.read_file(candidate.file), graph.tap)
+        session = open_session(candidate.runtime, data, tapped_spec(graph, expected), manifest.resources.threads)
+        for difference in compare(graph, session, expected, PARITY_SEED):
+            say(
+                f"  {candidate.id}: {difference.tensor} differs by at most {difference.max_abs:.3g} "
+                f"(tolerance {difference.tolerance:g})"
+            )
+    say(f"  here: {open_engine(bundle).reason}")
+    return bundle
