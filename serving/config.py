@@ -1,0 +1,88 @@
+"""Rendering of one run's config.properties, and the choice of its ports and socket paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FIXED = ROOT / "config.properties"
+LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
+
+
+class PortTaken(RuntimeError):
+    """A port that was asked for is in use."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Addresses:
+    """Where one TorchServe listens; `unix:/path` or `http://127.0.0.1:port`."""
+
+    inference: str
+    management: str
+    metrics: str
+    grpc_inference_port: int
+    grpc_management_port: int
+
+
+def addresses(sockets: Path, dev_port: int | None) -> Addresses:
+    """Unix sockets below `sockets`; with `dev_port` (0: a free one) inference is on loopback HTTP instead."""
+    for name in ("inference", "management"):
+        path = sockets / f"{name}.sock"
+        if len(bytes(path)) > MAX_SOCKET_PATH:
+            raise ValueError(
+                f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: set TMPDIR to a shorter directory"
+            )
+    metrics, grpc_a, grpc_b, free = free_ports(4)
+    inference = f"unix:{sockets / 'inference.sock'}"
+    if dev_port is not None:
+        inference = f"http://127.0.0.1:{dev_port or free}"
+    return Addresses(inference, f"unix:{sockets / 'management.sock'}", f"http://127.0.0.1:{metrics}", grpc_a, grpc_b)
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different loopback ports that are free now."""
+    holders = [socket.socket() for _ in range(count)]
+    try:
+        for holder in holders:
+            holder.bind(("127.0.0.1", 0))
+        return [holder.getsockname()[1] for holder in holders]
+    finally:
+        for holder in holders:
+            holder.close()
+
+
+def check_port(port: int, option: str) -> None:
+    """Raise `PortTaken` if nothing can listen on this loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTaken(
+                f"port {port} cannot be used ({error.strerror}); choose another with {option}, or 0 for a free one"
+            ) from None
+
+
+def properties(path: Path = FIXED) -> dict[str, str]:
+    """The settings of a properties file."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def render(where: Addresses, store: Path, workflow_store: Path) -> str:
+    """The whole config.properties of one run."""
+    run = {
+        "inference_address": where.inference,
+        "management_address": where.management,
+        "metrics_address": where.metrics,
+        "grpc_inference_port": where.grpc_inference_port,
+        "grpc_management_port": where.grpc_management_port,
+        "model_store": store.resolve(),
+        # Empty for ever: workflow archives run code even with the model API off.
+        "workflow_store": workflow_store,
+    }
+    return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={value}\n" for key, value in run.items())

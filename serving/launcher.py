@@ -1,0 +1,194 @@
+"""One run from start to stop: check the store, start, warm, prove, watch, stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from serving import config, store
+from serving.client import request
+from serving.status import Status, StatusServer
+from serving.store import Model
+from serving.torchserve import StartError, TorchServe
+from serving.warm import warm
+
+STATE = "state.json"
+LOAD_SECONDS = 120.0
+WATCH_SECONDS = 2.0
+
+Say = Callable[[str], None]
+
+
+class AlreadyRunning(RuntimeError):
+    """Another launcher holds this run directory."""
+
+
+def read_state(run_dir: Path) -> dict[str, object] | None:
+    """State of the launcher that runs in `run_dir`, or None; a state whose process is gone counts as none."""
+    try:
+        state: dict[str, object] = json.loads((run_dir / STATE).read_text())
+        process = psutil.Process(int(str(state["pid"])))
+        return state if abs(process.create_time() - float(str(state["pid_created"]))) < 1 else None
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+
+
+def up(model_store: Path, run_dir: Path, dev: bool, port: int, status_port: int, say: Say = print) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP; returns 0 after a clean stop, 1 if TorchServe went away by itself.
+
+    Raises `StoreError`, `PortTaken`, `AlreadyRunning` or `StartError` when it cannot serve.
+    """
+    if (running := read_state(run_dir)) is not None:
+        raise AlreadyRunning(f"already running as process {running['pid']}; stop it with `python -m serving down`")
+    began = time.monotonic()
+    for number, option in ((port, "--port"), (status_port, "--status-port")):
+        config.check_port(number, option)
+    models = store.read(model_store, int(config.properties()["max_response_size"]))
+    store.check_memory(models)
+    stop = threading.Event()
+    before = _on_signals(lambda *_: stop.set())
+    status = Status()
+    torchserve = TorchServe(model_store, run_dir / "torchserve.log", port if dev else None)
+    server: StatusServer | None = None
+    try:
+        torchserve.start()
+        server = StatusServer(status, status_port)
+        _write_state(run_dir, torchserve, server, models)
+        code = _serve(torchserve, models, status, server, stop, began, say)
+    finally:
+        status.set(False, "stopping")
+        torchserve.stop()
+        (run_dir / STATE).unlink(missing_ok=True)
+        if server is not None:
+            server.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    say("stopped; nothing is left running")
+    return code
+
+
+def down(run_dir: Path, seconds: float = 15.0) -> bool:
+    """Stop the launcher that runs in `run_dir`; False if there is none. Raises `StartError` if it does not stop."""
+    state = read_state(run_dir)
+    if state is None:
+        return False
+    process = psutil.Process(int(str(state["pid"])))
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        raise StartError(
+            f"process {process.pid} did not stop within {seconds:.0f} s; its log is in {run_dir}"
+        ) from None
+    return True
+
+
+def _serve(
+    torchserve: TorchServe,
+    models: list[Model],
+    status: Status,
+    server: StatusServer,
+    stop: threading.Event,
+    began: float,
+    say: Say,
+) -> int:
+    names = [model.manifest.name for model in models]
+    say(f"starting TorchServe with {', '.join(names)}")
+    status.set(False, "loading", dict.fromkeys(names, "loading"))
+    torchserve.wait_loaded(set(names), LOAD_SECONDS)
+    loaded = time.monotonic()
+    status.set(False, "warming")
+    pings = warm(torchserve.addresses.inference, names)
+    problem = _probe(torchserve, models, status)
+    if problem is not None:
+        raise StartError(f"{problem}\n{torchserve.log_tail()}")
+    say(
+        f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
+        f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
+    )
+    say(usage(torchserve.addresses.inference, server.address, models))
+    while not stop.wait(WATCH_SECONDS):
+        if torchserve.pid is None:
+            say(f"TorchServe went away by itself:\n{torchserve.log_tail()}")
+            return 1
+        if not _all_ready(torchserve, names):
+            status.set(False, "a worker restarts")
+        elif not status.get()[0]:
+            _probe(torchserve, models, status)  # ready again only after a real answer of every model
+    return 0
+
+
+def _all_ready(torchserve: TorchServe, names: list[str]) -> bool:
+    try:
+        states = torchserve.worker_states()
+    except OSError:
+        return False
+    return all(states.get(name) and set(states[name]) == {"READY"} for name in names)
+
+
+def _probe(torchserve: TorchServe, models: list[Model], status: Status) -> str | None:
+    """One real request to every model; sets the status and returns the first problem."""
+    words = {}
+    problem = None
+    for model in models:
+        name = model.manifest.name
+        try:
+            answer = request(
+                torchserve.addresses.inference,
+                "POST",
+                f"/predictions/{name}",
+                json.dumps(model.manifest.example).encode(),
+                {"Content-Type": "application/json"},
+            )
+            words[name] = "ready" if answer.status == 200 else f"answered {answer.status}: {answer.body[:200]!r}"
+        except OSError as error:
+            words[name] = f"did not answer: {error}"
+        if words[name] != "ready":
+            problem = problem or f"model {name} {words[name]}"
+    status.set(problem is None, problem or "every model answered a real request", words)
+    return problem
+
+
+def usage(inference: str, ready: str, models: list[Model]) -> str:
+    """How to call what is served, as commands to copy."""
+    where = f"--unix-socket {shlex.quote(inference.removeprefix('unix:'))} http://localhost"
+    base = inference if inference.startswith("http") else where
+    lines = [f"is it ready?   curl {ready}/ready"]
+    for model in models:
+        body = shlex.quote(json.dumps(model.manifest.example))
+        path = f"{base}/predictions/{model.manifest.name}"
+        lines.append(
+            f"call {model.manifest.name}:   curl -H 'Content-Type: application/json' -d {body} {path} -o answer"
+        )
+        lines.append(f"look at it:    python -m serving try {model.manifest.name} --seed 7 --n 16")
+    return "\n".join(["", *lines, "", "stop with Ctrl-C, or `python -m serving down` from elsewhere"])
+
+
+def _write_state(run_dir: Path, torchserve: TorchServe, server: StatusServer, models: list[Model]) -> None:
+    state = {
+        "pid": os.getpid(),
+        "pid_created": psutil.Process().create_time(),
+        "inference": torchserve.addresses.inference,
+        "management": torchserve.addresses.management,
+        "status": server.address,
+        "torchserve_pid": torchserve.pid,
+        "models": {model.manifest.name: model.version for model in models},
+    }
+    run_dir.mkdir(parents=True, exist_ok=True)
+    temporary = run_dir / f".{STATE}.{os.getpid()}"
+    temporary.write_text(json.dumps(state, indent=1))
+    os.replace(temporary, run_dir / STATE)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

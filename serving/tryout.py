@@ -1,0 +1,57 @@
+"""`python -m serving try`: one request to a running server, saved as something to look at."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from serving.client import request
+from serving.launcher import read_state
+
+EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "application/json": "json"}
+
+
+class TryError(RuntimeError):
+    """No server, or an answer that is no success."""
+
+
+def try_model(name: str, params: dict[str, Any], run_dir: Path, out: Path) -> tuple[Path, str]:
+    """Ask the running server and save the answer below `out`; returns its path and a line about it."""
+    state = read_state(run_dir)
+    if state is None:
+        raise TryError("no server is running here; start one with `python -m serving up` (or `make serve`)")
+    models = state["models"]
+    if not isinstance(models, dict) or name not in models:
+        raise TryError(f"the server has no model {name!r}; it serves {', '.join(models)}")  # type: ignore[arg-type]
+    begin = time.perf_counter()
+    answer = request(
+        str(state["inference"]),
+        "POST",
+        f"/predictions/{name}",
+        json.dumps(params).encode(),
+        {"Content-Type": "application/json"},
+    )
+    took = (time.perf_counter() - begin) * 1e3
+    if answer.status != 200:
+        raise TryError(f"{name} answered {answer.status}: {answer.body.decode(errors='replace')[:500]}")
+    extension = EXTENSIONS.get(answer.headers.get("content-type", "").partition(";")[0], "bin")
+    path = out / f"{name}.{extension}"
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / f".{path.name}"
+    temporary.write_bytes(answer.body)
+    os.replace(temporary, path)
+    receipt = decode_receipt(answer.headers["x-atelier-receipt"])
+    return (
+        path,
+        f"{len(answer.body):,} bytes in {took:.1f} ms; {receipt['model']} {receipt['version']} {receipt['params']}",
+    )
+
+
+def decode_receipt(value: str) -> dict[str, Any]:
+    """The receipt header as the JSON object it is."""
+    decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+    return decoded
