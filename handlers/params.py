@@ -52,7 +52,7 @@ class ParamSpec:
             "string": isinstance(value, str),
         }[self.type]
         if right and number:
-            right = math.isfinite(value)
+            right = isinstance(value, int) or math.isfinite(value)  # a huge integer is no float, and is out of range
             right = right and (self.minimum is None or value >= self.minimum)
             right = right and (self.maximum is None or value <= self.maximum)
         if right and self.choices is not None:

@@ -1,4 +1,4 @@
-"""python -m serving up|down|try: run TorchServe on the model store, stop it, look at what a model answers."""
+"""python -m serving up|wait|down|try: run TorchServe on the model store, stop it, look at what a model answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from serving.config import PortTaken
-from serving.launcher import AlreadyRunning, down, up
+from serving.launcher import AlreadyRunning, down, up, wait_ready
 from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
@@ -24,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "down":
             stopped = down(options.run_dir)
             print("stopped" if stopped else f"nothing is running in {options.run_dir}")
+            return 0
+        if options.command == "wait":
+            wait_ready(options.run_dir, options.seconds, options.pid)
+            print("ready")
             return 0
         params = {"seed": options.seed, "n": options.n, "grid": options.n > 1, **json.loads(options.params)}
         path, line = try_model(options.name, params, options.run_dir, options.out)
@@ -49,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--dev", action="store_true", help="inference on loopback HTTP instead of a unix socket")
     start.add_argument("--port", type=int, default=0, help="port of --dev (default: a free one)")
     start.add_argument("--status-port", type=int, default=0, help="port of /ready (default: a free one)")
+    wait = commands.add_parser("wait", help="return when it is ready", description=wait_ready.__doc__)
+    wait.add_argument("--seconds", type=float, default=90, help="how long to wait (default: 90)")
+    wait.add_argument("--pid", type=int, help="give up when this process is gone")
     stop = commands.add_parser("down", help="stop what runs", description="Stop the server that was started here.")
     attempt = commands.add_parser("try", help="save one answer to look at", description="Ask the running server once.")
     attempt.add_argument("name", help="name of the model")
@@ -56,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     attempt.add_argument("--n", type=int, default=16, help="how many, on one contact sheet (default: 16)")
     attempt.add_argument("--params", default="{}", help="further parameters as a JSON object")
     attempt.add_argument("--out", type=Path, default=Path("out"), help="folder to save to (default: out)")
-    for command in (start, stop, attempt):
+    for command in (start, wait, stop, attempt):
         command.add_argument(
             "--run-dir", type=Path, default=Path("artifacts/serving"), help="state and log of the server"
         )

@@ -24,7 +24,7 @@ from serving.warm import warm
 
 STATE = "state.json"
 LOAD_SECONDS = 120.0
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 0.5
 
 Say = Callable[[str], None]
 
@@ -82,15 +82,40 @@ def down(run_dir: Path, seconds: float = 15.0) -> bool:
     state = read_state(run_dir)
     if state is None:
         return False
-    process = psutil.Process(int(str(state["pid"])))
-    process.terminate()
-    try:
-        process.wait(seconds)
-    except psutil.TimeoutExpired:
-        raise StartError(
-            f"process {process.pid} did not stop within {seconds:.0f} s; its log is in {run_dir}"
-        ) from None
+    pid = int(str(state["pid"]))
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while _alive(pid):
+        if time.monotonic() > deadline:
+            raise StartError(f"process {pid} did not stop within {seconds:.0f} s; its log is in {run_dir}")
+        time.sleep(0.05)
     return True
+
+
+def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[str, object]:
+    """Return the state once `/ready` answers 200. Raises `StartError` after `seconds`, or when process `pid` is gone."""
+    deadline = time.monotonic() + seconds
+    seen = "no server has started here"
+    while time.monotonic() < deadline:
+        if (state := read_state(run_dir)) is not None:
+            try:
+                answer = request(str(state["status"]), "GET", "/ready", timeout=5)
+                if answer.status == 200:
+                    return state
+                seen = answer.body.decode(errors="replace")
+            except OSError as error:
+                seen = str(error)
+        if pid is not None and not _alive(pid):
+            raise StartError(f"process {pid} is gone before it was ready ({seen})")
+        time.sleep(0.1)
+    raise StartError(f"not ready after {seconds:.0f} s: {seen}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _serve(
@@ -117,23 +142,29 @@ def _serve(
         f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
     )
     say(usage(torchserve.addresses.inference, server.address, models))
+    workers = _ready_workers(torchserve, names)
     while not stop.wait(WATCH_SECONDS):
         if torchserve.pid is None:
             say(f"TorchServe went away by itself:\n{torchserve.log_tail()}")
             return 1
-        if not _all_ready(torchserve, names):
+        now = _ready_workers(torchserve, names)
+        if now is None or now != workers:  # a worker is down, or was replaced since the last look
             status.set(False, "a worker restarts")
+            workers = now
         elif not status.get()[0]:
             _probe(torchserve, models, status)  # ready again only after a real answer of every model
     return 0
 
 
-def _all_ready(torchserve: TorchServe, names: list[str]) -> bool:
+def _ready_workers(torchserve: TorchServe, names: list[str]) -> set[int] | None:
+    """Process ids of all workers, or None unless every model has workers and all of them are READY."""
     try:
-        states = torchserve.worker_states()
+        workers = torchserve.workers()
     except OSError:
-        return False
-    return all(states.get(name) and set(states[name]) == {"READY"} for name in names)
+        return None
+    if not all(workers.get(name) and all(w.status == "READY" for w in workers[name]) for name in names):
+        return None
+    return {worker.pid for name in names for worker in workers[name]}
 
 
 def _probe(torchserve: TorchServe, models: list[Model], status: Status) -> str | None:

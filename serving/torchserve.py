@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import importlib.util
 import json
 import os
@@ -28,6 +29,14 @@ _KEEP_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
 
 class StartError(RuntimeError):
     """TorchServe did not come up; the message ends in what its log says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """A worker process as the management API tells of it; it can serve when its status is READY."""
+
+    pid: int
+    status: str
 
 
 class TorchServe:
@@ -64,14 +73,15 @@ class TorchServe:
         """The JVM's process id while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def worker_states(self) -> dict[str, list[str]]:
-        """State of every worker (READY when it can serve) by model name. Raises `OSError` while nothing listens."""
-        states: dict[str, list[str]] = {}
+    def workers(self) -> dict[str, list[Worker]]:
+        """Every worker by model name. Raises `OSError` while nothing listens."""
+        workers: dict[str, list[Worker]] = {}
         names = json.loads(self._manage("/models?limit=1000"))["models"]
         for name in (entry["modelName"] for entry in names):
             versions = json.loads(self._manage(f"/models/{name}/all"))
-            states[name] = [worker["status"] for version in versions for worker in version["workers"]]
-        return states
+            found = [worker for version in versions for worker in version["workers"]]
+            workers[name] = [Worker(worker["pid"], worker["status"]) for worker in found]
+        return workers
 
     def wait_loaded(self, expected: set[str], seconds: float) -> None:
         """Return when every worker of every expected model is READY. Raises `StartError`."""
@@ -81,9 +91,11 @@ class TorchServe:
             if self.pid is None:
                 raise StartError(f"TorchServe exited while it started:\n{self.log_tail()}")
             try:
-                states = self.worker_states()
-                seen = f"worker states: {states}"
-                if set(states) >= expected and all(s and set(s) == {"READY"} for s in states.values()):
+                workers = self.workers()
+                seen = f"workers: {workers}"
+                if set(workers) >= expected and all(
+                    w and all(x.status == "READY" for x in w) for w in workers.values()
+                ):
                     return
             except OSError as error:
                 seen = str(error)

@@ -2,7 +2,8 @@
 
 Karras et al. 2018, "Progressive Growing of GANs" (arXiv:1710.10196), section 5 and appendix: 7x7 patches of every
 pyramid level down to 16 pixels, normalised per channel, projected on random directions; the distance is the mean
-absolute difference of the sorted projections. Lower is closer; the same real set split in two gives the floor.
+absolute difference of the sorted projections. Lower is closer; a real set split in two gives the floor. Patches are
+taken at the same places of both sets, which takes noise out of the comparison (equal sets are at exactly 0).
 
 Dimensions: N images, S side in pixels, P patches, F = 147 = 7 * 7 * 3 numbers per patch.
 """
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PATCH = 7
-PATCHES_PER_IMAGE = 64
-DIRECTIONS = 512
+PATCHES_PER_IMAGE = 32  # the paper takes 128 of 8192 images and 512 directions; this is a hundredth of the work
+DIRECTIONS = 256
 SMALLEST = 16  # pixels: the coarsest pyramid level
 
 
@@ -25,13 +26,13 @@ def sliced_wasserstein(a: NDArray[np.uint8], b: NDArray[np.uint8], seed: int = 0
     """Distance times 1000 per pyramid level (its side in pixels). Images (N, S, S, 3); raises if N differs or is 0."""
     if len(a) == 0 or a.shape != b.shape:
         raise ValueError(f"compare two equal, non-empty sets of images; found shapes {a.shape} and {b.shape}")
-    random = torch.Generator().manual_seed(seed)
+    random, places_a, places_b = (torch.Generator().manual_seed(s) for s in (seed, seed + 1, seed + 1))
     result: dict[int, float] = {}
     for level_a, level_b in zip(_pyramid(a), _pyramid(b), strict=True):
         directions = torch.randn(PATCH * PATCH * 3, DIRECTIONS, generator=random)
         directions /= directions.norm(dim=0, keepdim=True)
-        sorted_a = (_patches(level_a, random) @ directions).sort(dim=0).values  # (P, DIRECTIONS)
-        sorted_b = (_patches(level_b, random) @ directions).sort(dim=0).values
+        sorted_a = (_patches(level_a, places_a) @ directions).sort(dim=0).values  # (P, DIRECTIONS)
+        sorted_b = (_patches(level_b, places_b) @ directions).sort(dim=0).values
         result[level_a.shape[-1]] = float((sorted_a - sorted_b).abs().mean()) * 1e3
     return result
 

@@ -1,0 +1,60 @@
+# The two commands: `make demo` (the whole story) and `make test`. `make help` lists the rest.
+# The pattern rules are the data flow: checkpoint -> bundle -> archive.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help setup demo test lint format serve clean distclean
+
+PYTHON ?= python3.11
+PY := .venv/bin/python
+RECIPE ?= dcgan
+PRESET ?= demo
+INSTALLED := .venv/installed
+
+help: ## what can be made
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
+	@echo "artifacts/checkpoints/NAME/checkpoint.json, artifacts/bundles/NAME/manifest.json, artifacts/archived/NAME"
+	@echo "  train, export, archive a model called NAME (RECIPE=$(RECIPE) PRESET=$(PRESET))"
+
+setup: $(INSTALLED) ## create .venv with everything in it
+
+$(INSTALLED): requirements/install.sh $(wildcard requirements/*.txt)
+	PYTHON=$(PYTHON) requirements/install.sh
+	@touch $@
+
+demo: $(INSTALLED) ## train, export, archive, serve, and fetch 16 faces to out/dcgan.png
+	./demo.sh
+
+test: $(INSTALLED) ## all tests that need no browser, database or GPU
+	$(PY) -m pytest -m "not browser and not db and not gpu"
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(INSTALLED) ## let ruff rewrite the sources
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+serve: $(INSTALLED) ## serve every archive of model_store/ on loopback HTTP until Ctrl-C
+	$(PY) -m serving up --dev
+
+artifacts/checkpoints/%/checkpoint.json: | $(INSTALLED)
+	$(PY) -m training $(RECIPE) --name $* --preset $(PRESET)
+
+artifacts/bundles/%/manifest.json: artifacts/checkpoints/%/checkpoint.json
+	$(PY) -m export build $*
+
+artifacts/archived/%: artifacts/bundles/%/manifest.json $(wildcard handlers/*.py handlers/generators/*.py)
+	$(PY) -m export archive $*
+	@mkdir -p $(@D) && touch $@
+
+clean: ## remove everything that was trained, exported and served
+	rm -rf artifacts out model_store/*.mar .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## and the virtual environment
+	rm -rf .venv

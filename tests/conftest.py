@@ -1,0 +1,62 @@
+"""Shared fixtures: tiny models trained, built and archived once per session in a folder of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from handlers.bundle import Bundle
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory: artifacts/ is relative to where a command runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """A tiny dcgan called `tiny`: its own working directory with checkpoint, bundle and archive."""
+
+    folder: Path
+    bundle: Bundle
+    archive: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """Trained, built and archived once; tests copy what they change."""
+    from export.archive import archive
+    from export.build import build
+    from training.__main__ import main as train
+
+    folder = tmp_path_factory.mktemp("tiny")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert train(["dcgan", "--name", "tiny", "--preset", "tiny"]) == 0
+        bundle = build("tiny", say=lambda _: None)
+        path = archive("tiny").resolve()
+    finally:
+        os.chdir(before)
+    bundle = dataclasses.replace(bundle, directory=folder / bundle.directory)
+    yield Tiny(folder, bundle, path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def tiny_copy(tiny: Tiny, workspace: Path) -> Path:
+    """A working directory of one's own that holds a copy of the tiny model's artifacts."""
+    shutil.copytree(tiny.folder, workspace, dirs_exist_ok=True)
+    return workspace

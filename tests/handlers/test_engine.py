@@ -1,0 +1,87 @@
+"""What is served and why: the choice for this device class, golden items, and the reference where nothing else may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from handlers import bundle as bundles
+from handlers import engine
+from handlers.bundle import Bundle, BundleError, Candidate
+from handlers.device import device_class, engine_fingerprint
+from handlers.engine import open_engine
+from tests.conftest import Tiny
+
+REFERENCE = {"generator": "generator-fp32-onnxruntime"}
+
+
+def with_manifest(bundle: Bundle, **changes: Any) -> Bundle:
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, **changes))
+
+
+def with_openvino(bundle: Bundle, verdict: str = "passed", **changes: Any) -> Bundle:
+    """The bundle with an OpenVINO candidate as the first choice here."""
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install -r requirements/serve.txt")
+    others = [c for c in bundle.manifest.candidates if c.runtime != "openvino"]
+    fields = {"id": "fast", "role": "generator", "file": "generator-fp32", "runtime": "openvino", "requires": {}}
+    candidate = Candidate(**(fields | {"device_class": device_class(), "verdict": verdict, "reason": ""} | changes))
+    return with_manifest(
+        bundle, candidates=(*others, candidate), choice={device_class(): ({"generator": "fast"}, REFERENCE)}
+    )
+
+
+def test_the_choice_of_this_device_class_is_served(tiny: Tiny) -> None:
+    opened = open_engine(with_openvino(tiny.bundle))
+    assert opened.candidate == {"generator": "fast"}
+    assert opened.reason.startswith(f"chosen for {device_class()}; 4 golden items equal")
+    assert "openvino-" in opened.fingerprint
+
+
+def test_an_unknown_device_class_gets_the_reference_and_says_so(tiny: Tiny) -> None:
+    bundle = with_manifest(with_openvino(tiny.bundle), choice={"riscv-v9": ({"generator": "fast"},)})
+    opened = open_engine(bundle)
+    assert opened.candidate == REFERENCE
+    assert f"FP32 reference: {device_class()} is not certified (certified: riscv-v9)" in opened.reason
+
+
+def test_a_choice_whose_requirement_fails_is_passed_over(tiny: Tiny) -> None:
+    opened = open_engine(with_openvino(tiny.bundle, requires={"module": "no_such_runtime"}))
+    assert opened.candidate == REFERENCE
+    assert "passed over fast: it requires module no_such_runtime, which is not here" in opened.reason
+    unknown = open_engine(with_openvino(tiny.bundle, requires={"moon": "full"}))
+    assert "passed over fast: it requires moon full" in unknown.reason
+
+
+def with_golden(bundle: Bundle, runtime: str, value: str) -> Bundle:
+    certificate = json.loads(json.dumps(bundle.certificate))
+    certificate["golden"]["sha256"][engine_fingerprint([runtime])] = [value] * 4
+    return dataclasses.replace(bundle, certificate=certificate)
+
+
+def test_a_choice_with_other_numbers_is_passed_over(tiny: Tiny) -> None:
+    opened = open_engine(with_golden(with_openvino(tiny.bundle), "openvino", "0" * 64))
+    assert opened.candidate == REFERENCE
+    assert "passed over fast: golden item" in opened.reason
+    assert "4 golden items equal" in opened.reason
+
+
+def test_a_reference_with_other_numbers_is_not_served(tiny: Tiny) -> None:
+    bundle = with_golden(tiny.bundle, "onnxruntime", "0" * 64)
+    with pytest.raises(BundleError, match=r"no candidate can be served: .*other numbers than were certified"):
+        open_engine(bundle)
+
+
+def test_an_engine_without_a_record_is_served_and_says_so(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "engine_fingerprint", lambda runtimes: "another engine")
+    assert "golden items not checked, no record for this engine (another engine)" in open_engine(tiny.bundle).reason
+
+
+def test_a_file_changed_after_reading_is_not_loaded(tiny: Tiny, tiny_copy: Any) -> None:
+    bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
+    path = bundle.directory / bundle.manifest.files["generator-fp32"].path
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(BundleError, match=r"generator-fp32\.onnx is damaged"):
+        open_engine(bundle)

@@ -1,0 +1,71 @@
+"""The rendered config.properties: private, complete, a reason for every line."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from serving import config
+
+
+def test_every_setting_has_a_reason_on_a_line_of_its_own() -> None:
+    lines = config.FIXED.read_text().splitlines()
+    settings = [i for i, line in enumerate(lines) if line and not line.startswith("#")]
+    assert len(settings) > 15
+    for i in settings:
+        key, _, value = lines[i].partition("=")
+        assert " #" not in value, f"{key}: a trailing comment would be part of the value"
+        above = i - 1
+        while above >= 0 and lines[above] and not lines[above].startswith("#"):
+            above -= 1  # settings that share a reason stand together
+        assert lines[above].startswith("# "), f"{key} has no reason above it"
+
+
+def test_the_hardening_is_there() -> None:
+    settings = config.properties()
+    assert settings["enable_model_api"] == "false"
+    assert settings["install_py_dep_per_model"] == "false"
+    assert settings["enable_envvars_config"] == "false"
+    assert settings["allowed_urls"] == "https://none[.]invalid/.*"
+    assert settings["grpc_inference_address"] == settings["grpc_management_address"] == "127.0.0.1"
+    assert "-Xmx256m" in settings["vmargs"]
+
+
+def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
+    where = config.addresses(tmp_path, dev_port=None)
+    text = config.render(where, tmp_path / "store", tmp_path / "workflows")
+    (tmp_path / "rendered").write_text(text)
+    settings = config.properties(tmp_path / "rendered")
+    assert settings["inference_address"] == f"unix:{tmp_path}/inference.sock"
+    assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
+    assert settings["model_store"] == str(tmp_path / "store")
+    ports = [settings["grpc_inference_port"], settings["grpc_management_port"], settings["metrics_address"]]
+    assert len(set(ports)) == 3
+
+
+def test_dev_opens_loopback_http_for_inference_alone(tmp_path: Path) -> None:
+    where = config.addresses(tmp_path, dev_port=0)
+    assert where.inference.startswith("http://127.0.0.1:")
+    assert where.management.startswith("unix:")
+    assert config.addresses(tmp_path, dev_port=18080).inference == "http://127.0.0.1:18080"
+
+
+def test_a_socket_path_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has \d+ bytes, the kernel takes 107: set TMPDIR to a shorter directory"):
+        config.addresses(tmp_path / ("x" * 100), dev_port=None)
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(config.PortTaken, match=rf"port {port} cannot be used .*; choose another with --port, or 0"):
+            config.check_port(port, "--port")
+    config.check_port(port, "--port")
+
+
+def test_free_ports_are_different() -> None:
+    assert len(set(config.free_ports(20))) == 20

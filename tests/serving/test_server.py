@@ -1,0 +1,305 @@
+"""The real thing: TorchServe on unix sockets, asked over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from handlers.engine import open_engine
+from handlers.generator import Request
+from serving.client import request
+from serving.launcher import AlreadyRunning, up
+from serving.tryout import decode_receipt
+from tests.conftest import ROOT, Tiny
+from tests.serving.conftest import JSON, Server, eventually, running
+
+pytestmark = pytest.mark.server
+
+
+def ask(server: Server, requests: list[dict[str, Any]]) -> list[bytes]:
+    """All requests at once, each on a connection of its own; their bodies in order."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        answers = list(pool.map(server.post, requests))
+    assert [answer.status for answer in answers] == [200] * len(requests)
+    return [answer.body for answer in answers]
+
+
+def test_an_image_comes_back_marked_and_with_a_receipt(server: Server, tiny: Tiny) -> None:
+    answer = server.post({"seed": 7, "format": "webp"})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "image/webp"
+    picture = Image.open(io.BytesIO(answer.body))
+    assert picture.size == (16, 16)
+    assert picture.getxmp()["xmpmeta"]["RDF"]["Description"]["DigitalSourceType"].endswith("trainedAlgorithmicMedia")
+    receipt = decode_receipt(answer.headers["x-atelier-receipt"])
+    assert receipt["version"] == tiny.bundle.version
+    assert receipt["params"]["seed"] == 7
+
+
+@pytest.mark.parametrize("count", [1, 7, 32])
+def test_the_same_seed_gives_the_same_bytes(server: Server, tiny: Tiny, count: int) -> None:
+    alone = open_engine(tiny.bundle).generator
+    wanted = alone.generate([alone.parse(Request({"seed": 1234}))])[0].body  # in this process, in a batch of its own
+    for _ in range(5):
+        assert set(ask(server, [{"seed": 1234}] * count)) == {wanted}
+
+
+def test_other_seeds_in_the_batch_change_nothing(server: Server) -> None:
+    seeds = [1234, *range(15), 1234, *range(100, 114), 1234]
+    wanted = {seed: server.post({"seed": seed}).body for seed in set(seeds)}
+    for _ in range(5):
+        mixed: list[dict[str, Any]] = [{"seed": seed} for seed in seeds]
+        bodies = ask(server, [*mixed, {"seed": 3, "n": 16}, {"seed": 8, "truncation": 0.5}])
+        assert bodies[: len(seeds)] == [wanted[seed] for seed in seeds]
+
+
+def test_image_i_of_n_is_its_own_request(server: Server) -> None:
+    data = json.loads(server.post({"seed": 50, "n": 16}).body)["data"]
+    assert [entry["seed"] for entry in data] == list(range(50, 66))
+    singles = ask(server, [{"seed": entry["seed"]} for entry in data])
+    assert [base64.b64decode(entry["b64_json"]) for entry in data] == singles
+
+
+def test_a_contact_sheet(server: Server) -> None:
+    answer = server.post({"seed": 1, "n": 9, "grid": True, "format": "jpeg", "quality": 70})
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answer.body)).size == (3 * (160 + 2) + 2,) * 2
+
+
+MULTIPART = b'--b\r\nContent-Disposition: form-data; name="seed"\r\n\r\n7\r\n--b--\r\n'
+BAD: list[tuple[str, Any, dict[str, str] | None, str, int, str]] = [
+    ("wrong type", {"seed": "7"}, None, "", 400, 'seed is "7", wanted an integer'),
+    ("out of range", {"n": 17}, None, "", 400, "n is 17, wanted an integer from 1 to 16"),
+    ("bool for int", {"seed": True}, None, "", 400, "seed is a boolean (true)"),
+    ("unknown field", {"prompt": "x"}, None, "", 400, "known fields: seed, n, truncation, format, quality, grid"),
+    ("header injection", {"a\r\nX-Evil: 1": 1}, None, "", 400, 'unknown field "a??X-Evil: 1"'),
+    ("empty body", b"", None, "", 400, "the body is empty; send at least {}"),
+    ("invalid JSON", b'{"seed": 7', None, "", 400, "the body is not valid JSON"),
+    ("invalid UTF-8", b'{"\xff\xfe": 7}', None, "", 400, "the body is not valid JSON"),
+    ("NaN seed", b'{"seed": NaN}', None, "", 400, "the body holds NaN"),
+    ("huge seed", {"seed": 10**400}, None, "", 400, "wanted an integer from 0 to 9007199254740991"),
+    (
+        "form body",
+        b"seed=7",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        "",
+        415,
+        "use: curl -H 'Content-Type",
+    ),
+    ("bad percent sign", b"a=%zz", {"Content-Type": "text/plain"}, "", 415, "use: curl -H 'Content-Type"),
+    ("query string", b"", {}, "?seed=7", 415, "a form or a query string would lose them"),
+    ("query string with JSON type", b"", None, "?seed=7", 400, "the body is empty; send at least {}"),
+    (
+        "multipart",
+        MULTIPART,
+        {"Content-Type": "multipart/form-data; boundary=b"},
+        "",
+        415,
+        "use: curl",
+    ),
+    (
+        "over the model's body limit",
+        b" " * 70_000 + b"{}",
+        None,
+        "",
+        413,
+        "the body has 70002 bytes, tiny takes at most 65536",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "query", "status", "text"), [b[1:] for b in BAD], ids=[b[0] for b in BAD]
+)
+def test_bad_requests(
+    server: Server, params: Any, headers: dict[str, str] | None, query: str, status: int, text: str
+) -> None:
+    workers = {p.pid for p in server.processes()}
+    answer = server.post(params, headers=headers, query=query)
+    body = json.loads(answer.body)
+    assert (answer.status, body["code"]) == (status, status)
+    assert text in body["message"]
+    assert "x-evil" not in answer.headers
+    assert server.post({"seed": 1}).status == 200
+    assert {p.pid for p in server.processes()} == workers  # nobody died
+
+
+def test_a_body_of_ten_megabytes_is_refused_by_the_front_end(server: Server) -> None:
+    assert server.post(b'{"x": "' + b"a" * 10_000_000 + b'"}').status == 413
+    assert server.post({"seed": 1}).status == 200
+
+
+def test_a_wrong_model_name_is_a_404(server: Server) -> None:
+    answer = server.post({}, model="nobody")
+    assert answer.status == 404
+    assert "Model not found: nobody" in json.loads(answer.body)["message"]
+
+
+def test_an_answer_over_the_response_limit_fails_alone(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        big = [pool.submit(server.post, {"seed": 1, "n": 16}, "tight") for _ in range(4)]
+        small = [pool.submit(server.post, {"seed": 1}, "tight") for _ in range(4)]
+    assert [f.result().status for f in big] == [413] * 4
+    assert [f.result().status for f in small] == [200] * 4
+    assert "the limit is 3000" in json.loads(big[0].result().body)["message"]
+
+
+def test_ping_and_describe_need_no_engine(server: Server) -> None:
+    ping = server.post({}, headers={**JSON, "X-Atelier": "ping"})
+    assert json.loads(ping.body) == {"status": "ok"}
+    document = json.loads(server.post({}, headers={**JSON, "X-Atelier": "describe"}).body)
+    assert document["name"] == "tiny"
+    assert document["serving"]["reason"].startswith("chosen for ")
+    managed = json.loads(request(server.management, "GET", "/models/tiny?customized=true").body)
+    assert managed[0]["customizedMetadata"]
+
+
+def test_ready_names_every_model(server: Server) -> None:
+    code, document = server.ready()
+    assert code == 200
+    assert document["models"] == {"tight": "ready", "tiny": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("POST", "/models?url=https://none.invalid/x.mar", (405,)),
+        ("POST", "/models?url=/tmp", (405,)),
+        ("DELETE", "/models/tiny", (405,)),
+        ("POST", "/workflows?url=x.war", (404,)),
+        ("POST", "/workflows?url=file:///tmp/x.war", (400, 403, 404)),
+    ],
+)
+def test_nothing_can_be_registered_or_removed(
+    server: Server, method: str, path: str, statuses: tuple[int, ...]
+) -> None:
+    assert request(server.management, method, path).status in statuses
+    assert request(server.inference, method, path).status >= 400
+    assert server.post({"seed": 1}).status == 200
+
+
+def test_nothing_listens_beyond_loopback(server: Server) -> None:
+    listening = [c for p in server.processes() for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+    socket_folder = Path(server.inference.removeprefix("unix:")).parent
+    assert socket_folder.stat().st_mode & 0o077 == 0  # nobody else can reach the sockets
+
+
+def test_workers_import_no_torch(server: Server) -> None:
+    workers = [p for p in server.processes() if "model_service_worker" in " ".join(p.cmdline())]
+    assert len(workers) == 2
+    for worker in workers:
+        assert not [m.path for m in worker.memory_maps() if "libtorch" in m.path]
+
+
+def test_a_killed_worker_comes_back_and_ready_tells(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run") as server:
+        before = server.post({"seed": 5}).body
+        worker = next(p for p in server.processes() if "model_service_worker" in " ".join(p.cmdline()))
+        worker.kill()
+        eventually(lambda: server.ready()[0] == 503, 10, "/ready still says 200 with a worker dead")
+        eventually(lambda: server.ready()[0] == 200, 30, "/ready never came back")
+        assert server.post({"seed": 5}).body == before
+        assert server.post({"seed": 5}, "tight").status == 200
+
+
+def test_dev_serves_http_and_try_saves_a_picture(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run", "--dev") as server:
+        assert server.inference.startswith("http://127.0.0.1:")
+        curl = f"curl -sf -H 'Content-Type: application/json' -d '{{\"seed\": 7}}' {server.inference}/predictions/tiny"
+        if subprocess.run(["which", "curl"], capture_output=True, check=False).returncode == 0:
+            body = subprocess.run(["bash", "-c", curl], capture_output=True, check=True).stdout
+            assert body == server.post({"seed": 7}).body
+        command = [sys.executable, "-m", "serving", "try", "--run-dir", str(server.run_dir), "--out", str(tmp_path)]
+        answer = subprocess.run([*command, "tiny", "--n", "4"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert str(tmp_path / "tiny.png") in answer.stdout
+        with Image.open(tmp_path / "tiny.png") as sheet:
+            assert sheet.size == (518, 518)  # 2 x 2 cells of 256 pixels and three gutters
+        for arguments, message in (
+            (["nobody"], "the server has no model 'nobody'; it serves tight, tiny"),
+            (["tiny", "--params", '{"x": 1}'], "tiny answered 400: "),
+            (["tiny", "--params", "{"], "--params is not valid JSON"),
+        ):
+            wrong = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert wrong.returncode == 1
+            assert message in wrong.stderr
+        with pytest.raises(AlreadyRunning, match=f"already running as process {server.process.pid}; stop it with"):
+            up(store, server.run_dir, False, 0, 0)
+        port = server.inference.rpartition(":")[2]
+        other = [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(tmp_path / "b")]
+        taken = subprocess.run([*other, "--dev", "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert taken.returncode == 1
+        assert f"port {port} cannot be used (Address already in use); choose another with --port" in taken.stderr
+
+
+def test_try_without_a_server(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "serving", "try", "tiny", "--run-dir", str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "no server is running here; start one with `python -m serving up`" in answer.stderr
+
+
+def gone(server: Server) -> bool:
+    return not server.processes()
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "down"])
+def test_every_way_of_stopping_is_clean(store: Path, tmp_path: Path, how: str) -> None:
+    with running(store, tmp_path / "run") as server:
+        assert len(server.processes()) >= 3  # the JVM and two workers
+        began = time.monotonic()
+        if how == "down":
+            command = [sys.executable, "-m", "serving", "down", "--run-dir", str(server.run_dir)]
+            assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout == b"stopped\n"
+        else:
+            server.process.send_signal(getattr(signal, how))
+        assert server.process.wait(15) == 0
+        assert time.monotonic() - began < 10
+        assert gone(server)
+        assert not list(server.temporary.iterdir()), "files are left in TMPDIR"
+        assert not (server.run_dir / "state.json").exists()
+
+
+def test_a_killed_launcher_takes_everything_with_it(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run") as server:
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: gone(server), 15, f"left behind: {[p.cmdline()[:3] for p in server.processes()]}")
+
+
+def test_a_dead_jvm_ends_the_launcher(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run") as server:
+        next(p for p in server.processes() if "java" in p.cmdline()[0]).kill()
+        assert server.process.wait(20) == 1
+        assert gone(server)
+        assert "TorchServe went away by itself" in (server.run_dir / "launcher.log").read_text()
+
+
+def test_twenty_cycles_leave_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    """Start, ready, one answer, stop: 20 times. Prints the slowest of each (docs/benchmarks.md has the figures)."""
+    starts, stops, left = [], [], 0
+    for i in range(20):
+        began = time.monotonic()
+        with running(tiny.archive.parent, tmp_path / str(i)) as server:
+            starts.append(time.monotonic() - began)
+            assert server.post({"seed": i}).status == 200
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(15) == 0
+            stops.append(time.monotonic() - began)
+            left += len(server.processes())
+    print(f"start to ready at most {max(starts):.1f} s, stop at most {max(stops):.1f} s, {left} processes left")
+    assert left == 0

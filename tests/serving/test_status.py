@@ -1,0 +1,54 @@
+"""/ready says what the launcher knows, and nothing else is served."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.client import request
+from serving.launcher import read_state, wait_ready
+from serving.status import Status, StatusServer
+from serving.torchserve import StartError
+
+
+def test_ready_follows_the_status() -> None:
+    status = Status()
+    server = StatusServer(status, 0)
+    try:
+        answer = request(server.address, "GET", "/ready")
+        assert (answer.status, json.loads(answer.body)["reason"]) == (503, "starting")
+        status.set(True, "every model answered", {"a": "ready"})
+        answer = request(server.address, "GET", "/ready")
+        assert answer.status == 200
+        assert json.loads(answer.body) == {"ready": True, "reason": "every model answered", "models": {"a": "ready"}}
+        status.set(False, "a worker restarts")
+        answer = request(server.address, "GET", "/ready")
+        assert (answer.status, json.loads(answer.body)["models"]) == (503, {"a": "ready"})
+        assert request(server.address, "GET", "/secret").status == 404
+    finally:
+        server.close()
+    with pytest.raises(OSError, match="refused"):
+        request(server.address, "GET", "/ready")
+
+
+def test_waiting_for_nothing_ends() -> None:
+    with pytest.raises(StartError, match="not ready after 0 s: no server has started here"):
+        wait_ready(Path("/nonexistent"), 0.2)
+
+
+def test_waiting_for_a_process_that_is_gone_ends_at_once() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    with pytest.raises(StartError, match=f"process {process.pid} is gone before it was ready"):
+        wait_ready(Path("/nonexistent"), 60, process.pid)
+
+
+def test_a_state_of_a_dead_launcher_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"pid": 1, "pid_created": 0}')
+    assert read_state(tmp_path) is None
+    (tmp_path / "state.json").write_text("{")
+    assert read_state(tmp_path) is None

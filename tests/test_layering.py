@@ -1,0 +1,114 @@
+"""The arrow points one way: training -> export -> handlers <- serving <- gateway. Read off the import statements."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+OURS = {"training", "export", "handlers", "serving", "gateway", "benchmarks"}
+# What a package may import of ours; None: anything. A prefix with a dot allows that module alone.
+ALLOWED: dict[str, set[str] | None] = {
+    "training": set(),
+    "handlers": set(),
+    "export": {"training", "handlers"},
+    "serving": {"handlers.bundle"},
+    "gateway": set(),
+    "benchmarks": None,
+}
+# Third-party packages that handlers/ may import, and the files in which each may stand (lazily).
+HANDLER_PACKAGES = {"numpy", "onnxruntime", "openvino", "PIL", "psutil", "soundfile", "tokenizers", "ts"}
+STANDARD = {"__future__"}
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """(module, whether the import stands at module level and outside TYPE_CHECKING) of every import in a file."""
+    tree = ast.parse(path.read_text())
+    lazy = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node not in lazy) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports from the root"
+            module = node.module or ""
+            found += [(f"{module}.{alias.name}", node not in lazy) for alias in node.names]
+    return found
+
+
+def present() -> list[str]:
+    return [name for name in sorted(OURS) if (ROOT / name).is_dir()]
+
+
+def test_the_packages_of_this_stage_exist() -> None:
+    assert {"training", "export", "handlers", "serving"} <= set(present())
+
+
+@pytest.mark.parametrize("package", present())
+def test_imports_of_our_packages(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files, f"{package}/ holds no Python file"
+    allowed = ALLOWED[package]
+    for path in files:
+        for module, _ in imports(path):
+            top = module.partition(".")[0]
+            if top in OURS and top != package and allowed is not None:
+                fits = any(module == name or module.startswith(f"{name}.") for name in allowed)
+                assert fits, (
+                    f"{path.relative_to(ROOT)} imports {module}; {package} may import {sorted(allowed)} of ours"
+                )
+
+
+def test_handlers_import_no_torch_and_backends_only_lazily() -> None:
+    import sys
+
+    seen = 0
+    for path in sorted((ROOT / "handlers").rglob("*.py")):
+        for module, at_import in imports(path):
+            top = module.partition(".")[0]
+            if top in sys.stdlib_module_names or top in STANDARD or top == "handlers":
+                continue
+            seen += 1
+            assert top in HANDLER_PACKAGES, f"{path.name} imports {module}"
+            if top in {"onnxruntime", "openvino", "soundfile", "tokenizers"}:
+                assert not at_import, (
+                    f"{path.name} imports {module} at module level: do it in the function that needs it"
+                )
+            if top == "ts":
+                assert path.name.endswith(("service.py", "_handler.py")), f"{path.name} knows TorchServe"
+    assert seen > 5
+
+
+def test_leaf_handlers_are_small() -> None:
+    leaves = list((ROOT / "handlers").glob("*_handler.py"))
+    assert leaves
+    for path in leaves:
+        assert len(path.read_text().splitlines()) <= 40, path.name
+
+
+def test_file_sizes_stay_in_budget() -> None:
+    files = [path for package in present() for path in (ROOT / package).rglob("*.py")]
+    assert len(files) > 20
+    for path in files:
+        lines = len(path.read_text().splitlines())
+        limit = 450 if path.parent.name == "training" else 600
+        assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines, the budget is {limit}"
+
+
+def test_no_pickles() -> None:
+    for package in present():
+        for path in (ROOT / package).rglob("*.py"):
+            for module, _ in imports(path):
+                assert module.partition(".")[0] not in {"pickle", "dill", "joblib", "cloudpickle"}, path
+            text = path.read_text()
+            assert "torch.load(" not in text, path
+            assert "allow_pickle=True" not in text, path

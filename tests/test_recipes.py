@@ -1,0 +1,91 @@
+"""Every row of the registry goes all the way: tiny train -> export -> certificate -> archive -> unpack -> handle -> decode."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from export.archive import archive
+from export.build import build
+from handlers import bundle as bundles
+from handlers.engine import open_engine
+from handlers.service import BatchService
+from training import recipes
+from training.__main__ import main as train
+from training.recipes import RECIPES, find, replace_nested
+
+
+def test_the_registry_is_not_empty() -> None:
+    assert set(RECIPES) >= {"dcgan", "hdgan"}
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_row_goes_all_the_way(workspace: Path, name: str) -> None:
+    assert train([name, "--name", f"my-{name}", "--preset", "tiny"]) == 0
+    build(f"my-{name}", say=lambda _: None)
+    path = archive(f"my-{name}")
+    with zipfile.ZipFile(path) as file:
+        file.extractall("unpacked")
+    bundle = bundles.read(Path("unpacked/bundle"))
+    assert bundle.manifest.recipe == name
+    assert bundle.certificate["candidates"]
+    service = BatchService(bundle, open_engine(bundle))
+    body = json.dumps(bundle.manifest.example).encode()
+    (answer,) = service.answer([({"body": body}, {"content-type": "application/json"})])
+    assert answer.status == 200, answer.body
+    assert answer.content_type in bundle.manifest.content_types
+    decode(answer.body, answer.content_type)
+
+
+def decode(body: bytes, content_type: str) -> None:
+    assert content_type.startswith("image/"), f"no decoder for {content_type}: add one here"
+    picture = Image.open(io.BytesIO(body))
+    picture.load()
+    assert picture.width >= 16
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_row_has_every_preset(name: str) -> None:
+    row = find(name)
+    module = row.load()
+    assert set(module.PRESETS) == set(module.SCHEDULES) == set(recipes.PRESET_NAMES)
+    assert set(row.changes) <= set(recipes.PRESET_NAMES)
+    for preset in recipes.PRESET_NAMES:
+        config: Any = row.config(preset)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            config.seed = 1
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="unknown recipe 'gan'; known recipes: dcgan, hdgan"):
+        find("gan")
+    with pytest.raises(KeyError, match="recipe dcgan has no preset 'big'; choose one of tiny, demo, paper"):
+        find("dcgan").config("big")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    size: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    word: str = "a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "result"),
+    [({}, Outer()), ({"word": "b"}, Outer(word="b")), ({"size": 2, "word": "b"}, Outer(Inner(2), "b"))],
+)
+def test_changes_reach_nested_fields(changes: dict[str, Any], result: Outer) -> None:
+    assert replace_nested(Outer(), changes) == result
+    with pytest.raises(KeyError, match="Outer has no field colour; it has inner, word"):
+        replace_nested(Outer(), {"colour": 1})

@@ -1,0 +1,218 @@
+"""A whole run: resumed equals uninterrupted, killed loses little, and every refusal says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import ROOT
+from training import checkpoint
+from training.__main__ import main
+from training.run import Log, Schedule
+
+NAME = ["--name", "m", "--preset", "tiny"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def tensors(name: str = "m") -> dict[str, torch.Tensor]:
+    path = checkpoint.directory(name)
+    average = {f"average.{k}": v for k, v in checkpoint.load_model(path)[1].items()}
+    return average | checkpoint.load_state(path)[1]
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert len(a) > 20
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
+
+
+def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
+    assert main(["dcgan", *NAME]) == 0
+    meta = checkpoint.read(checkpoint.directory("m"))
+    assert (meta.step, meta.recipe, meta.model["image_size"]) == (6, "dcgan", 16)
+    assert meta.metrics.keys() >= {"generator", "critic", "swd", "swd_floor"}
+    assert meta.data["name"].startswith("drawn-faces-v1-16px")
+    steps = [json.loads(line)["step"] for line in Path("artifacts/runs/m/log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+    assert steps[-1] == 6
+    with Image.open("artifacts/runs/m/samples/step-0000006.png") as grid:
+        assert grid.size == (8 * 16 * 2, 8 * 16 * 2)
+    with Image.open("artifacts/runs/m/losses.png") as plot:
+        assert plot.size > (400, 200)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
+    assert main(["dcgan", *NAME, "--steps", "9"]) == 0
+    whole = tensors()
+    lines = Path("artifacts/runs/m/log.jsonl").read_text().splitlines()
+    assert main(["dcgan", *NAME, "--restart", "--steps", "4"]) == 0
+    assert main(["dcgan", *NAME, "--steps", "9"]) == 0
+    assert_equal(whole, tensors())
+    losses = [json.loads(line)["critic"] for line in lines if "images_per_s" in line]
+    again = [json.loads(line) for line in Path("artifacts/runs/m/log.jsonl").read_text().splitlines()]
+    assert losses == [line["critic"] for line in again if "images_per_s" in line]
+
+
+def test_resuming_goes_on_from_the_last_checkpoint_after_a_kill(workspace: Path) -> None:
+    assert main(["dcgan", *NAME, "--steps", "40", "--save-every", "5", "--log-every", "1"]) == 0
+    whole = tensors()
+    command = [sys.executable, "-m", "training", "dcgan", "--name", "k", "--preset", "tiny"]
+    command += ["--steps", "40", "--save-every", "5", "--log-every", "1"]
+    kills = 0
+    for moment in (0, 7, 22):  # steps after which to kill -9
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        log = Path("artifacts/runs/k/log.jsonl")
+        begin = time.monotonic()
+        while process.poll() is None and time.monotonic() - begin < 60:
+            lines = [line for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+            if lines and json.loads(lines[-1])["step"] > moment:
+                process.kill()
+                kills += process.wait() == -signal.SIGKILL
+                break
+            time.sleep(0.002)
+        if (checkpoint.directory("k") / "checkpoint.json").exists():
+            assert checkpoint.load_state(checkpoint.directory("k"))[0].step % 5 == 0  # whole
+    assert kills >= 2
+    lost_at_most = checkpoint.read(checkpoint.directory("k")).step
+    assert lost_at_most >= 20
+    assert subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert_equal(whole, tensors("k"))
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
+    command = [sys.executable, "-m", "training", "dcgan", *NAME, "--steps", "100000", "--save-every", "100000"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    log = Path("artifacts/runs/m/log.jsonl")
+    while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    assert checkpoint.read(checkpoint.directory("m")).step > 0
+
+
+def test_max_minutes_ends_a_run_whole(workspace: Path) -> None:
+    assert main(["dcgan", *NAME, "--steps", "1000000", "--max-minutes", "0.01"]) == 0
+    meta = checkpoint.read(checkpoint.directory("m"))
+    assert 0 < meta.step < 1000000
+    assert "swd_floor" in meta.metrics
+
+
+def test_another_config_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dcgan", *NAME]) == 0
+    before = tensors()
+    assert main(["dcgan", *NAME, "--learning-rate", "0.01"]) == 1
+    assert "learning_rate was 0.0002, now 0.01" in capsys.readouterr().err
+    assert main(["hdgan", *NAME]) == 1
+    assert "was trained by recipe dcgan, not hdgan" in capsys.readouterr().err
+    assert_equal(before, tensors())
+    assert main(["dcgan", *NAME, "--learning-rate", "0.01", "--restart"]) == 0
+
+
+def test_changed_data_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = workspace / "images"
+    images.mkdir()
+    for i in range(8):
+        Image.new("RGB", (16, 16), (i * 20, 0, 0)).save(images / f"{i}.png")
+    command = ["dcgan", *NAME, "--data", str(images)]
+    assert main(command) == 0
+    Image.new("RGB", (16, 16), "blue").save(images / "0.png")
+    assert main([*command, "--steps", "8"]) == 1
+    assert "restore the data, or --restart" in capsys.readouterr().err
+
+
+def test_nan_stops_the_run_with_the_reason(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dcgan", *NAME, "--learning-rate", "1e30", "--steps", "50"]) == 1
+    message = capsys.readouterr().err
+    assert "loss is nan" in message or "loss is inf" in message
+    assert "try a lower --learning-rate" in message
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(workspace: Path) -> None:
+    """A real write error from the kernel: the process may not write files over 100 kB."""
+    assert main(["dcgan", *NAME]) == 0
+    before = tensors()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    command = [sys.executable, "-m", "training", "dcgan", *NAME, "--steps", "12"]
+    answer = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert answer.returncode == 1, answer.stderr
+    assert "could not write the checkpoint of step 9" in answer.stderr
+    assert "run the same command again" in answer.stderr
+    assert_equal(before, tensors())
+    assert len(list(checkpoint.directory("m").iterdir())) == 3
+
+
+def test_a_directory_without_images_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "empty").mkdir()
+    assert main(["dcgan", *NAME, "--data", "empty"]) == 1
+    assert "empty holds no images" in capsys.readouterr().err
+    assert not Path("artifacts/checkpoints/m").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: dcgan, hdgan"),
+        (["dcgan", "--name", "m", "--preset", "huge"], "no preset 'huge'; choose one of tiny, demo, paper"),
+        (["dcgan", "--name", "../m", "--preset", "tiny"], "--name is '../m', wanted letters, digits"),
+        (["dcgan", *NAME, "--image-size", "48"], "image_size is 48, wanted a power of two"),
+        (["dcgan", *NAME, "--save-every", "0"], "--save-every is 0, wanted at least 1"),
+        (["dcgan", *NAME, "--batch-size", "1"], "--batch-size is 1, wanted at least 2"),
+    ],
+)
+def test_bad_commands_are_refused(
+    workspace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:  # tyro's own way of refusing
+        code = int(str(stop.code))
+    assert code == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not Path("artifacts").exists()
+
+
+def test_fp16_on_a_cpu_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dcgan", *NAME, "--device", "cpu", "--precision", "fp16"]) == 1
+    assert "--precision fp16 needs a CUDA device" in capsys.readouterr().err
+
+
+def test_the_log_drops_lines_after_the_resumed_step(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.write(step, {"critic": float(step)})
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 4, "cri')  # cut short by a kill
+    again = Log(tmp_path, 2)
+    again.close()
+    assert [line["step"] for line in again.read()] == [1, 2]
+
+
+def test_schedules_are_checked() -> None:
+    with pytest.raises(ValueError, match="--log-every is 0"):
+        Schedule(log_every=0)
+
+
+@pytest.mark.gpu
+def test_mixed_precision_with_a_gradient_scaler(workspace: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    assert main(["dcgan", *NAME, "--device", "cuda"]) == 0
+    assert "scaler" in tensors()
+    assert main(["dcgan", *NAME, "--device", "cuda", "--steps", "9"]) == 0
