@@ -145,7 +145,9 @@ def _from_stride_2(
         added[f"{name}_join"] = np.array([0, kernel.shape[1], -1], np.int64)
         nodes += [
             helper.make_node("Reshape", [f"{name}_phases", f"{name}_split"], [f"{name}_pairs"], f"{node.name}_split"),
-            helper.make_node("Transpose", [f"{name}_pairs"], [f"{name}_turned"], f"{node.name}_turn", perm=[0, 1, 3, 2]),
+            helper.make_node(
+                "Transpose", [f"{name}_pairs"], [f"{name}_turned"], f"{node.name}_turn", perm=[0, 1, 3, 2]
+            ),
             helper.make_node("Reshape", [f"{name}_turned", f"{name}_join"], [f"{name}_uncropped"], f"{node.name}_join"),
         ]
     added[f"{name}_starts"] = np.ones(dims, np.int64)
@@ -165,9 +167,7 @@ def _from_stride_1(
     if bias is not None:
         added[f"{name}_bias"] = bias
         inputs.append(f"{name}_bias")
-    return [
-        helper.make_node("Conv", inputs, [name], f"{node.name}_conv", kernel_shape=[4] * dims, pads=[3] * 2 * dims)
-    ]
+    return [helper.make_node("Conv", inputs, [name], f"{node.name}_conv", kernel_shape=[4] * dims, pads=[3] * 2 * dims)]
 
 
 def _from_one_pixel(

@@ -16,7 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from export.rewrite import rewrite_transposed
 
 
-def graph(kernel: NDArray[Any], bias: NDArray[Any] | None, size: list[int | None], **attributes: Any) -> onnx.ModelProto:
+def graph(
+    kernel: NDArray[Any], bias: NDArray[Any] | None, size: list[int | None], **attributes: Any
+) -> onnx.ModelProto:
     names = ["x", "w"] + (["b"] if bias is not None else [])
     node = helper.make_node("ConvTranspose", names, ["y"], "up", **attributes)
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", kernel.shape[0], *size])]
@@ -68,7 +70,11 @@ def test_one_pixel_becomes_a_matrix_product() -> None:
     ("shape", "attributes", "reason"),
     [
         ((2, 2, 3, 3), {"strides": [2, 2], "pads": [1] * 4}, r"its kernel is [3, 3], wanted 4"),
-        ((2, 2, 4, 4), {"strides": [2, 2], "pads": [0] * 4}, "stride [2, 2] with padding [0, 0, 0, 0], wanted 2 with 1"),
+        (
+            (2, 2, 4, 4),
+            {"strides": [2, 2], "pads": [0] * 4},
+            "stride [2, 2] with padding [0, 0, 0, 0], wanted 2 with 1",
+        ),
         ((2, 2, 4, 4), {"strides": [3, 3], "pads": [1] * 4}, "stride [3, 3] with padding"),
         ((2, 2, 4, 4), {"strides": [2, 2], "pads": [1] * 4, "dilations": [2, 2]}, "it has groups, dilation or output"),
         ((2, 2, 4, 4), {"strides": [2, 2], "pads": [1] * 4, "group": 2}, "it has groups"),

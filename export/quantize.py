@@ -1,0 +1,146 @@
+"""FP32 ONNX -> INT8 ONNX that ONNX Runtime, OpenVINO and TensorRT all accept: one file, static ranges, QDQ form.
+
+Symmetric activations and weights, one scale per output channel, biases left in FP32 (TensorRT refuses unsigned zero
+points and INT32 biases), and only Conv, ConvTranspose and MatMul (a quantized uint8 tail is refused, too). Ranges come from
+calibration inputs; three ways of choosing them are tried and the best is kept. Where the quality budget still
+fails, the nodes that cost most go back to FP32, one at a time (Wu et al. 2020, arXiv:2004.09602, partial quantization).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
+from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
+from onnxruntime.quantization import quantize_static as ort_quantize_static
+
+QUANTIZED_OPS = ("Conv", "ConvTranspose", "MatMul")
+DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Conv")
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+MIN_CALIBRATION = 16  # rows; fewer say nothing about ranges
+CALIBRATION_TILE = 16
+
+Arrays = dict[str, NDArray[Any]]
+Score = Callable[[bytes], float]  # margin to the quality budget: at least 0 is inside
+
+
+class VariantError(ValueError):
+    """A variant that cannot be made, with the reason; it fails alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A quantized file and how it came about."""
+
+    data: bytes
+    method: str
+    margins: dict[str, float]  # calibration method -> margin to the budget
+    kept_fp32: tuple[str, ...]  # nodes that went back to FP32
+
+
+def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score) -> Quantized:
+    """Quantize with the best calibration method, then give nodes back to FP32 until `score` is at least 0.
+
+    `rows` are calibration inputs (N, ...) by name. Raises `VariantError` when there are too few, when nothing can be
+    quantized, or when every variant is outside the budget or NaN.
+    """
+    count = min((len(array) for array in rows.values()), default=0)
+    if count < MIN_CALIBRATION:
+        raise VariantError(
+            f"the calibration set has {count} rows, wanted at least {MIN_CALIBRATION}: raise --calibration"
+        )
+    nodes = [node.name for node in model.graph.node if node.op_type in QUANTIZED_OPS]
+    if not nodes:
+        raise VariantError(f"the graph has none of {', '.join(QUANTIZED_OPS)} to quantize")
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "fp32.onnx")
+        files = {method: _static(Path(folder), rows, method, ()) for method in METHODS}
+        margins = {method: score(data) for method, data in files.items()}
+        usable = {method: margin for method, margin in margins.items() if np.isfinite(margin)}
+        if not usable:
+            raise VariantError("its results are NaN with every calibration method")
+        method = max(usable, key=lambda name: usable[name])
+        kept: list[str] = []
+        best, margin = files[method], usable[method]
+        while margin < 0 and len(kept) < len(nodes) - 1:
+            trials = {node: _static(Path(folder), rows, method, (*kept, node)) for node in nodes if node not in kept}
+            scores = {node: score(data) for node, data in trials.items()}
+            node = max(scores, key=lambda name: scores[name])
+            if not scores[node] > margin:
+                break
+            kept.append(node)
+            best, margin = trials[node], scores[node]
+    return Quantized(best, method, margins, tuple(kept))
+
+
+def quantize_dynamic(model: onnx.ModelProto) -> bytes:
+    """The stock dynamic form: one activation scale per tensor and call, so rows of a batch depend on each other."""
+    present = sorted({node.op_type for node in model.graph.node} & set(DYNAMIC_OPS))
+    if not present:
+        raise VariantError(f"the graph has none of {', '.join(DYNAMIC_OPS)}, which is what dynamic quantization knows")
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, source)
+        ort_quantize_dynamic(
+            source, target, op_types_to_quantize=present, per_channel=True, weight_type=QuantType.QInt8
+        )
+        return target.read_bytes()
+
+
+def _static(folder: Path, rows: Arrays, method: str, excluded: Sequence[str]) -> bytes:
+    target = folder / "int8.onnx"
+    with _quiet():
+        ort_quantize_static(
+            folder / "fp32.onnx",
+            target,
+            _Rows(rows),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED_OPS),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(excluded),
+            calibrate_method=METHODS[method],
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+        )
+    return target.read_bytes()
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, rows: Arrays) -> None:
+        count = min(len(array) for array in rows.values())
+        self._tiles = iter(
+            {name: array[at : at + CALIBRATION_TILE] for name, array in rows.items()}
+            for at in range(0, count - count % CALIBRATION_TILE, CALIBRATION_TILE)
+        )
+
+    def get_next(self) -> Arrays | None:
+        """The next tile, or None at the end (the interface of onnxruntime)."""
+        return next(self._tiles, None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer prints its progress and warns about pre-processing on the root logger: not for a terminal."""
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
