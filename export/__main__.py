@@ -1,4 +1,4 @@
-"""python -m export build|archive|verify NAME: a trained checkpoint to a measured bundle, and on to a TorchServe archive."""
+"""python -m export build|archive|report|verify NAME: a trained checkpoint to a measured bundle, and on to a TorchServe archive."""
 
 from __future__ import annotations
 
@@ -14,15 +14,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {
-        "build": "export, compare with PyTorch, measure, and write artifacts/bundles/NAME",
+        "build": "export, compare with PyTorch, try every variant in every runtime, and write artifacts/bundles/NAME",
         "archive": "pack the bundle into model_store/NAME-VERSION.mar and check it",
+        "report": "write artifacts/reports/NAME/report.html and report.md from the bundle's certificate",
         "verify": "check the bundle's digests, schema, parity and golden items again",
     }
+    parsers = {}
     for command, text in helps.items():
-        commands.add_parser(command, help=text, description=text).add_argument("name", help="name of the trained model")
+        parsers[command] = commands.add_parser(command, help=text, description=text)
+        parsers[command].add_argument("name", help="name of the trained model")
+    tried = parsers["build"]
+    tried.add_argument("--variants", nargs="+", metavar="VARIANT", help="forms to try (default: all; fp32 always)")
+    tried.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="runtimes to try (default: all that are here)")
+    tried.add_argument(
+        "--quick", action="store_true", help="shorter timing: noisier figures, a build in about a minute"
+    )
+    tried.add_argument("--calibration", type=int, default=128, help="calibration rows for static INT8 (default: 128)")
+    tried.add_argument(
+        "--remeasure", action="store_true", help="judge an existing bundle on this machine, adding its device class"
+    )
     options = parser.parse_args(arguments)
     try:
-        _run(options.command, options.name)
+        _run(options)
     except KeyboardInterrupt:
         print("interrupted; nothing half-written is left", file=sys.stderr)
         return 130
@@ -34,13 +47,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, name: str) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     # Imported here: torch and the runtimes take seconds, `--help` should not.
-    if command == "build":
-        from export.build import build
+    name = arguments.name
+    if arguments.command == "build":
+        from export.build import Options, build
+        from export.remeasure import remeasure
+        from export.report import report
 
-        build(name)
-    elif command == "verify":
+        chosen = {key: tuple(value) for key in ("variants", "runtimes") if (value := getattr(arguments, key))}
+        options = Options(**chosen, quick=arguments.quick, calibration=arguments.calibration)
+        bundle = remeasure(name, options) if arguments.remeasure else build(name, options)
+        print(f"report: {report(bundle)}")
+    elif arguments.command == "report":
+        from export.report import report
+        from handlers import bundle as bundles
+
+        print(report(bundles.read(bundles.directory(name))))
+    elif arguments.command == "verify":
         from export.verify import verify
 
         verify(name)
@@ -54,9 +78,20 @@ def _run(command: str, name: str) -> None:
 def _foreseeable() -> tuple[type[Exception], ...]:
     from export.measure import MeasureError
     from export.parity import ParityError
+    from export.quantize import VariantError
+    from export.to_onnx import ExportError
     from training.checkpoint import CheckpointError
 
-    return (BundleError, CheckpointError, ParityError, MeasureError, SessionError, OSError)
+    return (
+        BundleError,
+        CheckpointError,
+        ExportError,
+        MeasureError,
+        OSError,
+        ParityError,
+        SessionError,
+        VariantError,
+    )
 
 
 if __name__ == "__main__":

@@ -1,229 +1,282 @@
-"""Checkpoint -> bundle: export, compare with PyTorch, measure, choose, write. Everything is judged before anything is written."""
+"""Checkpoint -> bundle: export, compare with PyTorch, try every variant in every runtime, judge, write.
+
+Everything is judged before anything is written. What was found out is noted under artifacts/builds/NAME, so that an
+interrupted build goes on at the missing candidate.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import hashlib
 import importlib.util
 import json
-import os
-import platform
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from export import graphs
-from export.graphs import Kind
-from export.measure import Contestant, measure
-from export.parity import Difference, batch_invariant, compare, reference, tapped_spec
+from export.assemble import DeviceResult, Engines, assemble, draft_manifest, environment
+from export.graphs import Graph, Kind
+from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Assessment, Judge, Notebook, Plan, verdict
+from export.measure import QUICK, Effort
+from export.parity import ROWS, Difference, compare, reference, tapped_spec
+from export.quality import margin
+from export.quantize import Arrays, Score, VariantError
 from export.to_onnx import expose_tap, onnx_from_graph
+from export.to_tensorrt import CAPABILITIES, build_engine, library
+from export.variants import RUNTIMES_OF, VARIANTS, Variant, make
 from handlers import bundle as bundles
-from handlers import generators
-from handlers.bundle import Bundle, Candidate, FileSpec, Manifest, Runtime, Verdict
-from handlers.device import device_class, engine_fingerprint, installed_version
-from handlers.sessions import RUNTIMES, open_session
+from handlers import cuda
+from handlers.bundle import Bundle, Runtime
+from handlers.device import device_class, installed_version
+from handlers.sessions import Session, SessionError, open_session
 from training import checkpoint, recipes
 
-CERTIFICATE_FORMAT = "atelier-certificate/1"
+NOTES = Path("artifacts/builds")
 PARITY_SEED = 1000
-BATCHES = (1, 8, 32)
-SERVING_BATCH = 8
-REFERENCE_RUNTIME = "onnxruntime"
-MIN_SPEEDUP = 1.15  # a candidate must beat the reference by this factor at the serving batch size
+CALIBRATION_SEED = 100_000
+CALIBRATION_ROWS = 128
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tensorrt", "onnxruntime-cuda")
 
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """One candidate with everything that was found out about it."""
+class Options:
+    """What is tried, and how long it is looked at."""
 
-    candidate: Candidate
-    parity: list[Difference]
-    batch_invariant: bool
-    speeds: list[Any]
-    golden: list[str]
-    fingerprint: str
+    variants: tuple[str, ...] = VARIANTS
+    runtimes: tuple[str, ...] = RUNTIMES
+    quick: bool = False
+    calibration: int = CALIBRATION_ROWS
+
+    def __post_init__(self) -> None:
+        for what, given, known in (("variants", self.variants, VARIANTS), ("runtimes", self.runtimes, RUNTIMES)):
+            odd = sorted(set(given) - set(known))
+            if odd:
+                raise VariantError(f"--{what} names {', '.join(odd)}; known: {', '.join(known)}")
 
 
-def build(name: str, say: Say = print) -> Bundle:
+def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
     """Build the bundle of the checkpoint called `name`.
 
-    Raises `CheckpointError`, `ParityError`, `MeasureError` or `OSError`; then no bundle appears, and one that was
-    there stays as it was.
+    Raises `CheckpointError`, `ParityError`, `SessionError`, `MeasureError` or `OSError`; then no bundle appears, and one
+    that was there stays as it was.
     """
     source = checkpoint.directory(name)
     meta = checkpoint.read(source)
     recipe = recipes.find(meta.recipe)
     _, module = recipe.load().load_generator(source)
     kind = graphs.load(recipe.kind, module)
-    say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}")
-    files = {f"{role}-fp32": onnx_from_graph(graph) for role, graph in kind.graphs.items()}
-    say("exported " + ", ".join(f"{role} ({len(files[f'{role}-fp32']):,} bytes)" for role in kind.graphs))
-    judged = _judge(kind, files, say, _provisional(name, meta, recipe.kind, kind, files))
-    return _write(name, meta, recipe.kind, kind, files, judged, say)
-
-
-def _judge(kind: Kind, files: dict[str, bytes], say: Say, draft: Manifest) -> list[Judged]:
-    runtimes = [runtime for runtime in RUNTIMES if importlib.util.find_spec(runtime) is not None]
-    for missing in sorted(set(RUNTIMES) - set(runtimes)):
-        say(f"{missing} is not installed, so it is no candidate; pip install -r requirements/export.txt")
-    judged: list[Judged] = []
-    for role, graph in kind.graphs.items():
-        data = files[f"{role}-fp32"]
-        expected = reference(graph, PARITY_SEED)
-        speeds = measure(
-            {runtime: Contestant(runtime, data, graph.spec, kind.resources.threads) for runtime in runtimes},
-            {batch: graph.example(batch, PARITY_SEED) for batch in BATCHES},
-        )
-        for runtime in runtimes:
-            tapped = open_session(
-                runtime, expose_tap(data, graph.tap), tapped_spec(graph, expected), kind.resources.threads
-            )
-            parity = compare(graph, tapped, expected, PARITY_SEED)
-            session = open_session(runtime, data, graph.spec, kind.resources.threads)
-            invariant = batch_invariant(graph, session, kind.limits["max_tile"], PARITY_SEED)
-            generator = generators.create(Bundle(Path(), draft, "0" * 64, {}), {role: session})
-            candidate = _verdict(role, runtime, invariant, speeds)
-            say(f"  {candidate.id}: {candidate.verdict}: {candidate.reason}")
-            judged.append(
-                Judged(
-                    candidate,
-                    parity,
-                    invariant,
-                    speeds[runtime],
-                    [generator.golden(item) for item in kind.golden_items],
-                    engine_fingerprint([runtime]),
-                )
-            )
-    return judged
-
-
-def _verdict(role: str, runtime: Runtime, invariant: bool, speeds: dict[str, list[Any]]) -> Candidate:
-    def candidate(where: str, verdict: Verdict, reason: str) -> Candidate:
-        identifier = f"{role}-fp32-{runtime}"
-        return Candidate(identifier, role, f"{role}-fp32", runtime, where, {"module": runtime}, verdict, reason)
-
-    p50 = {name: {s.batch: s.p50_ms for s in values}[SERVING_BATCH] for name, values in speeds.items()}
-    here = device_class()
-    if runtime == REFERENCE_RUNTIME:
-        return candidate("any", "reference", f"the FP32 reference: {p50[runtime]:.2f} ms at batch {SERVING_BATCH}")
-    if not invariant:
-        return candidate(here, "rejected", "a row's bits depend on the batch it is in")
-    speedup = p50[REFERENCE_RUNTIME] / p50[runtime]
-    detail = f"{speedup:.2f} times the reference's speed at batch {SERVING_BATCH} ({p50[runtime]:.2f} ms)"
-    if speedup < MIN_SPEEDUP:
-        return candidate(here, "rejected", f"{detail}, wanted at least {MIN_SPEEDUP}")
-    return candidate(here, "passed", detail)
-
-
-def _provisional(name: str, meta: checkpoint.Meta, kind_name: str, kind: Kind, files: dict[str, bytes]) -> Manifest:
-    """A manifest good enough to run a generator with, before anything is judged."""
-    specs = {key: bundles.file_spec(f"files/{key}.onnx", data, "fp32") for key, data in files.items()}
-    candidates = tuple(
-        Candidate(f"{role}-fp32-{REFERENCE_RUNTIME}", role, f"{role}-fp32", "onnxruntime", "any", {}, "reference", "")
-        for role in kind.graphs
-    )
-    return Manifest(
-        name=name,
-        recipe=meta.recipe,
-        kind=kind_name,
-        source={
-            "checkpoint": next(digest for path, digest in meta.files.items() if path.startswith("model-")),
-            "step": str(meta.step),
-            "git_commit": meta.git_commit or "unknown",
-            **{f"data_{key}": value for key, value in meta.data.items()},
-        },
-        graphs={role: graph.spec for role, graph in kind.graphs.items()},
-        files=specs,
-        candidates=candidates,
-        choice={},
-        params=kind.params,
-        limits=kind.limits,
-        content_types=kind.content_types,
-        scope=kind.scope,
-        resources=kind.resources,
-        example=kind.example,
-        certificate=FileSpec(bundles.CERTIFICATE, "0" * 64),
-    )
-
-
-def _write(
-    name: str,
-    meta: checkpoint.Meta,
-    kind_name: str,
-    kind: Kind,
-    files: dict[str, bytes],
-    judged: list[Judged],
-    say: Say,
-) -> Bundle:
-    certificate = (json.dumps(_certificate(name, meta, kind, judged), indent=1) + "\n").encode()
-    passed = [j for j in judged if j.candidate.verdict == "passed"]
-    fastest = sorted(passed, key=lambda j: next(s.p50_ms for s in j.speeds if s.batch == SERVING_BATCH))
-    references = {j.candidate.role: j.candidate.id for j in judged if j.candidate.verdict == "reference"}
-    choice = [{**references, j.candidate.role: j.candidate.id} for j in fastest] + [references]
-    limits = dict(kind.limits)
-    if not all(j.batch_invariant for j in judged if j.candidate.verdict == "reference"):
-        limits["max_tile"] = 1  # a reference whose rows depend on the batch is served row by row
-    manifest = dataclasses.replace(
-        _provisional(name, meta, kind_name, kind, files),
-        candidates=tuple(j.candidate for j in judged),
-        choice={device_class(): tuple(choice)},
-        limits=limits,
-        certificate=bundles.file_spec(bundles.CERTIFICATE, certificate),
-    )
-    contents = {manifest.files[key].path: data for key, data in files.items()} | {bundles.CERTIFICATE: certificate}
-    path = bundles.directory(name)
-    bundles.write(path, manifest, contents)
-    bundle = bundles.read(path)
-    say(f"{path}: version {bundle.version}, serving {', '.join(choice[0].values())} on {device_class()}")
+    say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {device_class()}")
+    runtimes = _installed(options.runtimes, say)
+    notebook = Notebook(_notes(name, meta, options))
+    fp32 = {role: onnx_from_graph(graph) for role, graph in kind.graphs.items()}
+    parity = {runtime: _parity(kind, fp32, runtime) for runtime in runtimes if runtime in ("onnxruntime", "openvino")}
+    wanted = _render_torch(kind)
+    made, missing = _variants(kind, fp32, wanted, options, notebook, say)
+    manifest = draft_manifest(name, meta, recipe.kind, kind)
+    files = {variant: {role: made[variant][role].data for role in kind.graphs} for variant in made}
+    plans = _plans(list(made), runtimes)
+    result = judge_all(kind, manifest, files, wanted, plans, notebook, options, say)
+    engines = _engines(kind, files, runtimes, say)
+    bundle = assemble(name, meta, kind, manifest, made, missing, parity, result, engines)
+    shutil.rmtree(NOTES / name, ignore_errors=True)
+    chosen = next(iter(bundle.manifest.choice[device_class()]))
+    say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {device_class()}")
     return bundle
 
 
-def _certificate(name: str, meta: checkpoint.Meta, kind: Kind, judged: list[Judged]) -> dict[str, Any]:
-    return {
-        "format": CERTIFICATE_FORMAT,
-        "name": name,
-        "step": meta.step,
-        "metrics": meta.metrics,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "environment": environment(),
-        "policy": {"min_speedup": MIN_SPEEDUP, "serving_batch": SERVING_BATCH},
-        "parity_inputs": {"rows": 64, "first_seed": PARITY_SEED},
-        "candidates": {
-            j.candidate.id: {
-                "verdict": j.candidate.verdict,
-                "reason": j.candidate.reason,
-                "parity": [dataclasses.asdict(d) for d in j.parity],
-                "batch_invariant": j.batch_invariant,
-                "speed": [dataclasses.asdict(s) for s in j.speeds],
-            }
-            for j in judged
-        },
-        "golden": {"items": list(kind.golden_items), "sha256": {j.fingerprint: j.golden for j in judged}},
-    }
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions that the figures hold for."""
-    packages = [p for p in ("torch", "onnx", "onnxscript", "numpy", "pillow", *RUNTIMES) if _installed(p)]
-    return {
-        "device_class": device_class(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {package: installed_version(package) for package in packages},
-    }
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec({"pillow": "PIL"}.get(package, package)) is not None
-
-
-def _cpu_name() -> str:
+def judge_all(
+    kind: Kind,
+    manifest: bundles.Manifest,
+    files: dict[str, dict[str, bytes]],
+    wanted: NDArray[np.uint8],
+    plans: Sequence[Plan],
+    notebook: Notebook,
+    options: Options,
+    say: Say,
+) -> DeviceResult:
+    """Assess every plan on this machine, one line each. Raises when not even the reference runs."""
+    judge = Judge(kind, manifest, files, wanted, QUICK if options.quick else Effort())
+    assessments: list[Assessment] = []
+    bar = tqdm(plans, desc="judging", unit="candidate", leave=False, dynamic_ncols=True, disable=None)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+        for plan in bar:
+            bar.set_postfix_str(plan.id)
+            assessment = notebook.assess(judge, plan)
+            word, reason = verdict(assessment, kind.budget)
+            with bar.external_write_mode():
+                say(f"  {plan.id}: {word}: {reason}")
+            if plan == REFERENCE and word == "failed":
+                raise SessionError(f"the FP32 reference does not run: {reason}")
+            assessments.append(assessment)
+    finally:
+        bar.close()
+        judge.close()
+    return DeviceResult(device_class(), environment(), options.quick, tuple(assessments))
+
+
+def _installed(wanted: Sequence[str], say: Say) -> list[str]:
+    """The wanted runtimes that are here; ONNX Runtime must be, the reference runs in it."""
+    found = []
+    for runtime in wanted:
+        if runtime == "tensorrt":
+            here = library() is not None
+        elif runtime == "onnxruntime-cuda":
+            if cuda.compute_capability() is None:
+                continue  # a machine without a GPU is no news
+            here = installed_version(runtime) != "not-installed"
+        else:
+            here = importlib.util.find_spec(runtime) is not None
+        if here:
+            found.append(runtime)
+        else:
+            say(f"{runtime} is not installed, so it is no candidate; pip install -r requirements/export.txt")
+    if "onnxruntime" not in found:
+        raise SessionError("no backend for the reference: pip install -r requirements/export.txt (onnxruntime)")
+    return found
+
+
+def _plans(variants: Sequence[str], runtimes: Sequence[str]) -> list[Plan]:
+    """The reference first, then every variant in every runtime that takes it, OpenVINO in bf16 too for FP32 files."""
+    plans = [REFERENCE]
+    for variant in variants:
+        for runtime in RUNTIMES_OF[variant]:
+            if runtime in runtimes and runtime != "tensorrt":
+                plans.append(Plan(variant, runtime))  # type: ignore[arg-type]
+                if variant in ("fp32", "fp32_rewritten") and runtime == "openvino":
+                    plans.append(Plan(variant, runtime, "bf16"))  # type: ignore[arg-type]
+    return list(dict.fromkeys(plans))
+
+
+def _parity(kind: Kind, fp32: dict[str, bytes], runtime: str) -> list[Difference]:
+    differences: list[Difference] = []
+    for role, graph in kind.graphs.items():
+        expected = reference(graph, PARITY_SEED)
+        spec = tapped_spec(graph, expected)
+        session = open_session(runtime, expose_tap(fp32[role], graph.tap), spec, kind.resources.threads)
+        differences += compare(graph, session, expected, PARITY_SEED)
+    return differences
+
+
+def _render_torch(kind: Kind) -> NDArray[np.uint8]:
+    """FP32 PyTorch's own media: what every variant is compared with."""
+    import torch
+
+    def run(graph: Graph, inputs: Arrays) -> Arrays:
+        with torch.inference_mode():
+            _, *outputs = graph.module(*(torch.from_numpy(inputs[spec.name]) for spec in graph.spec.inputs))
+        return {spec.name: value.numpy() for spec, value in zip(graph.spec.outputs, outputs, strict=True)}
+
+    sessions = {
+        role: Session(graph.spec, lambda inputs, graph=graph: run(graph, inputs), "torch")  # type: ignore[misc]
+        for role, graph in kind.graphs.items()
+    }
+    return kind.render(sessions, QUALITY_ROWS, QUALITY_SEED)
+
+
+def _variants(
+    kind: Kind, fp32: dict[str, bytes], wanted: NDArray[np.uint8], options: Options, notebook: Notebook, say: Say
+) -> tuple[dict[str, dict[str, Variant]], dict[str, str]]:
+    """Every wanted variant of every role, and the reasons of those that cannot be made."""
+    made: dict[str, dict[str, Variant]] = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(("fp32", *options.variants)):
+        if (reason := notebook.recall(f"{name}-missing")) is not None:
+            missing[name] = reason
+            continue
+        try:
+            made[name] = {role: _variant(name, role, kind, fp32, wanted, options, notebook) for role in kind.graphs}
+        except VariantError as error:
+            missing[name] = str(error)
+            notebook.note(f"{name}-missing", str(error))
+            say(f"  {name}: failed: {error}")
+    return made, missing
+
+
+def _variant(
+    name: str,
+    role: str,
+    kind: Kind,
+    fp32: dict[str, bytes],
+    wanted: NDArray[np.uint8],
+    options: Options,
+    notebook: Notebook,
+) -> Variant:
+    if (how := notebook.recall(f"{role}-{name}")) is not None:
+        return Variant(notebook.bytes(f"{role}-{name}.onnx", lambda: b""), how)
+    graph = kind.graphs[role]
+    rows = graph.example(max(options.calibration, 1), CALIBRATION_SEED)
+    variant = make(name, graph, fp32[role], rows, _score(kind, role, fp32, wanted))
+    _check_finite(name, graph, variant.data)
+    notebook.bytes(f"{role}-{name}.onnx", lambda: variant.data)
+    notebook.note(f"{role}-{name}", variant.how)
+    return variant
+
+
+def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: NDArray[np.uint8]) -> Score:
+    """Margin of a role's file to the budget, the other roles in FP32; in OpenVINO where it is installed: it is faster."""
+    runtime = "openvino" if importlib.util.find_spec("openvino") is not None else "onnxruntime"
+
+    def score(data: bytes) -> float:
+        sessions = {
+            other: open_session(runtime, data if other == role else fp32[other], graph.spec, kind.resources.threads)
+            for other, graph in kind.graphs.items()
+        }
+        return margin(kind.quality(wanted, kind.render(sessions, len(wanted), QUALITY_SEED)), kind.budget)
+
+    return score
+
+
+def _check_finite(name: str, graph: Graph, data: bytes) -> None:
+    """Raise `VariantError` when the tap is NaN or infinite for realistic inputs: bytes rounded from it would hide that."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(expose_tap(data, graph.tap), providers=["CPUExecutionProvider"])
+    (values,) = session.run([graph.tap], graph.example(8, PARITY_SEED))
+    if not np.isfinite(values).all():
+        raise VariantError(f"{name}: the tensor {graph.tap} is NaN or infinite somewhere")
+
+
+def _engines(kind: Kind, files: dict[str, dict[str, bytes]], runtimes: Sequence[str], say: Say) -> Engines:
+    """TensorRT engines of every variant TensorRT takes, for every capability that the library can build for."""
+    engines: Engines = {}
+    if "tensorrt" not in runtimes:
+        return engines
+    here = cuda.compute_capability()
+    capabilities = CAPABILITIES if here is None or here in CAPABILITIES else (*CAPABILITIES, here)
+    seconds, built = 0.0, 0
+    for variant in (v for v in files if "tensorrt" in RUNTIMES_OF[v]):
+        for capability in capabilities:
+            try:
+                roles = {
+                    role: build_engine(files[variant][role], graph.spec, capability)
+                    for role, graph in kind.graphs.items()
+                }
+            except VariantError as error:
+                engines[variant, capability] = str(error)
+                say(f"  {variant}-tensorrt {capability}: failed: {error}")
+                continue
+            engines[variant, capability] = roles
+            seconds += sum(engine.build_s for engine in roles.values())
+            built += len(roles)
+    say(f"  {built} TensorRT engines built ahead of time in {seconds:.1f} s ({', '.join(capabilities)})")
+    return engines
+
+
+def _notes(name: str, meta: checkpoint.Meta, options: Options) -> Path:
+    """The folder of this build's notes: another checkpoint, library or option begins a new one."""
+    versions = {p: installed_version(p) for p in ("torch", "onnxruntime", "openvino", "onnx")}
+    inputs = [meta.files, options.quick, options.calibration, versions, QUALITY_SEED, ROWS]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    folder = NOTES / name
+    if folder.exists():
+        for old in folder.iterdir():
+            if old.name != key:
+                shutil.rmtree(old)
+    return folder / key

@@ -90,7 +90,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return defaults | given
 
 
-def _unfit(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> str | None:
+def _unfit(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> str | None:  # noqa: PLR0911 (a reason a line)
     """Why a ConvTranspose is left alone, or None."""
     if node.input[1] not in weights:
         return "its kernel is not a constant"
@@ -138,8 +138,16 @@ def _from_stride_2(
         )
     ]
     if dims == 2:
-        shuffle = ["DepthToSpace", [f"{name}_phases"], [f"{name}_uncropped"], f"{node.name}_shuffle"]
-        nodes.append(helper.make_node(*shuffle, blocksize=2, mode="CRD"))
+        nodes.append(
+            helper.make_node(
+                "DepthToSpace",
+                [f"{name}_phases"],
+                [f"{name}_uncropped"],
+                f"{node.name}_shuffle",
+                blocksize=2,
+                mode="CRD",
+            )
+        )
     else:
         added[f"{name}_split"] = np.array([0, kernel.shape[1], 2, -1], np.int64)
         added[f"{name}_join"] = np.array([0, kernel.shape[1], -1], np.int64)

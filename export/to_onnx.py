@@ -6,6 +6,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -27,7 +28,7 @@ def onnx_from_graph(graph: Graph) -> bytes:
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         path = Path(folder) / "graph.onnx"
-        torch.onnx.export(
+        _export(
             graph.module.eval(),
             tuple(example[spec.name] for spec in graph.spec.inputs),
             path,
@@ -43,12 +44,31 @@ def onnx_from_graph(graph: Graph) -> bytes:
     return _serialize(_with_outputs(model, names[1:]))
 
 
+class ExportError(ValueError):
+    """PyTorch's exporter has no ONNX form for an operator; the message names it."""
+
+
+def _export(module: torch.nn.Module, *arguments: Any, **options: Any) -> None:
+    try:
+        torch.onnx.export(module, *arguments, **options)
+    except torch.onnx.OnnxExporterError as error:
+        causes = [error]
+        while causes[-1].__cause__ is not None:
+            causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
+        text = " ".join(str(causes[-1]).split())[:400]
+        raise ExportError(
+            f"{type(module).__name__} has an operator that the ONNX exporter does not know: {text}. "
+            "Write that part of the model with operators ONNX has, or give the exporter a translation"
+        ) from error
+
+
 def expose_tap(data: bytes, tap: str) -> bytes:
     """The same file with the inner tensor `tap` as its first output: for comparing, in memory only."""
     model = onnx.load_from_string(data)
     if not any(tap in node.output for node in model.graph.node):
         raise ValueError(f"the graph has no tensor called {tap!r} to compare before rounding")
-    value = onnx.helper.make_tensor_value_info(tap, onnx.TensorProto.FLOAT, None)
+    inferred = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    value = onnx.helper.make_tensor_value_info(tap, inferred.get(tap, onnx.TensorProto.FLOAT), None)
     model.graph.output.insert(0, value)
     return _serialize(model)
 

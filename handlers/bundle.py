@@ -26,7 +26,8 @@ from handlers.params import ParamSpec
 FORMAT = "atelier-bundle/1"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
-Runtime = Literal["onnxruntime", "openvino"]
+Runtime = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt"]
+Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
 Verdict = Literal["reference", "passed", "rejected", "failed"]
 SERVED_VERDICTS = ("reference", "passed")
 
@@ -72,8 +73,10 @@ class Candidate:
 
     id: str
     role: str
+    variant: str  # which form of the graph: fp32, int8_static, ...
     file: str
     runtime: Runtime
+    precision: Precision
     device_class: str  # "any" for the reference
     requires: dict[str, str]
     verdict: Verdict

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from handlers import cuda
 
 # From the most to the least capable: the first whose flags are all present names the class.
 _X86_CLASSES = (
@@ -21,7 +24,13 @@ _X86_CLASSES = (
 @functools.cache
 def device_class() -> str:
     """The ISA class of this CPU, such as `avx512-vnni`; on other machines than x86 the machine's own name."""
-    return classify(_cpu_flags(), platform.machine())
+    return classify(_cpu_flags() - _capped_flags(os.environ.get("ONEDNN_MAX_CPU_ISA", "")), platform.machine())
+
+
+def device_classes() -> list[str]:
+    """The classes this machine can serve, best first: its GPU's capability, if it has one, then its CPU's."""
+    gpu = cuda.compute_capability()
+    return [device_class()] if gpu is None else [gpu, device_class()]
 
 
 def classify(flags: set[str], machine: str) -> str:
@@ -34,8 +43,10 @@ def classify(flags: set[str], machine: str) -> str:
 
 def engine_fingerprint(runtimes: Iterable[str]) -> str:
     """Everything that decides the numbers an engine gives: ISA class, runtimes and numpy with their versions."""
-    names = [*sorted(set(runtimes)), "numpy"]
-    return " ".join([device_class(), *(f"{name}-{installed_version(name)}" for name in names)])
+    parts = [device_class()]
+    if {"tensorrt", "onnxruntime-cuda"} & set(runtimes):
+        parts.append(cuda.compute_capability() or "no-gpu")
+    return " ".join([*parts, *(f"{name}-{installed_version(name)}" for name in [*sorted(set(runtimes)), "numpy"])])
 
 
 def media_fingerprint(runtimes: Iterable[str]) -> str:
@@ -43,12 +54,30 @@ def media_fingerprint(runtimes: Iterable[str]) -> str:
     return f"{engine_fingerprint(runtimes)} pillow-{version('pillow')}"
 
 
-def installed_version(module: str) -> str:
-    """Version of a runtime's package; onnxruntime may have come as onnxruntime-gpu."""
-    try:
-        return version(module)
-    except PackageNotFoundError:
-        return version(f"{module}-gpu")
+def installed_version(runtime: str) -> str:
+    """Version of a runtime's package, under whichever of its names it was installed."""
+    names = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "onnxruntime-cuda": ("onnxruntime-gpu",)}
+    for name in names.get(runtime, ("tensorrt", "tensorrt_rtx") if runtime == "tensorrt" else (runtime,)):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "not-installed"
+
+
+# What oneDNN (the kernels of OpenVINO) leaves unused under each cap of ONEDNN_MAX_CPU_ISA: other kernels, other bytes.
+_CAPS = {
+    "AVX512_CORE_VNNI": {"amx_int8"},
+    "AVX512_CORE": {"amx_int8", "avx512_vnni"},
+    "AVX2_VNNI": {"amx_int8", "avx512f"},
+    "AVX2": {"amx_int8", "avx512f", "avx_vnni"},
+    "AVX": {"amx_int8", "avx512f", "avx_vnni", "avx2"},
+    "SSE41": {"amx_int8", "avx512f", "avx_vnni", "avx2"},
+}
+
+
+def _capped_flags(cap: str) -> set[str]:
+    return _CAPS.get(cap.upper(), set())
 
 
 def _cpu_flags() -> set[str]:

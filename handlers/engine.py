@@ -7,7 +7,7 @@ import importlib.util
 
 from handlers import generators
 from handlers.bundle import Bundle, BundleError
-from handlers.device import device_class, engine_fingerprint, media_fingerprint
+from handlers.device import device_classes, engine_fingerprint, installed_version, media_fingerprint
 from handlers.generator import BatchGenerator
 from handlers.sessions import Session, SessionError, open_session
 
@@ -27,12 +27,13 @@ def open_engine(bundle: Bundle) -> Engine:
 
     An unknown device class gets the FP32 reference. Raises `BundleError` if not even the reference can be served.
     """
-    here = device_class()
-    options = [(option, f"chosen for {here}") for option in bundle.manifest.choice.get(here, ())]
+    here = device_classes()
+    choice = bundle.manifest.choice
+    options = [(option, f"chosen for {name}") for name in here for option in choice.get(name, ())]
     why_reference = (
-        f"the choices certified for {here} cannot run here"
+        f"FP32 reference: the choices certified for {' and '.join(here)} cannot run here"
         if options
-        else f"FP32 reference: {here} is not certified (certified: {', '.join(bundle.manifest.choice) or 'none'})"
+        else f"FP32 reference: {' and '.join(here)} is not certified (certified: {', '.join(choice) or 'none'})"
     )
     if bundle.manifest.reference() not in [option for option, _ in options]:
         options.append((bundle.manifest.reference(), why_reference))
@@ -49,27 +50,47 @@ def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
     sessions: dict[str, Session] = {}
     for role, identifier in option.items():
         candidate = bundle.manifest.candidate(identifier)
-        for key, value in candidate.requires.items():
-            if key != "module" or importlib.util.find_spec(value) is None:
-                raise SessionError(f"it requires {key} {value}, which is not here")
+        check_requires(candidate.requires)
         sessions[role] = open_session(
             candidate.runtime,
             bundle.read_file(candidate.file),
             bundle.manifest.graphs[role],
             bundle.manifest.resources.threads,
+            candidate.precision,
         )
     generator = generators.create(bundle, sessions)
     runtimes = {session.runtime for session in sessions.values()}
-    golden = check_golden(bundle, generator, engine_fingerprint(runtimes))
+    golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes))
     return Engine(generator, option, media_fingerprint(runtimes), f"{reason}; {golden}")
 
 
-def check_golden(bundle: Bundle, generator: BatchGenerator, fingerprint: str) -> str:
+def check_requires(requires: dict[str, str]) -> None:
+    """Raise `SessionError` unless everything a candidate requires holds here; an unknown requirement does not hold."""
+    for key, value in requires.items():
+        if key == "module":
+            found = "installed" if importlib.util.find_spec(value) is not None else "not installed"
+            holds = found == "installed"
+        elif key == "version":
+            found = installed_version(requires.get("module", ""))
+            holds = found == value
+        else:
+            found, holds = "unknown to this version", False
+        if not holds:
+            raise SessionError(f"it requires {key} {value}, which is {found} here")
+
+
+def golden_key(option: dict[str, str]) -> str:
+    """The name under which the certificate keeps the golden hashes of a set of candidates."""
+    return "+".join(sorted(option.values()))
+
+
+def check_golden(bundle: Bundle, generator: BatchGenerator, option: dict[str, str], fingerprint: str) -> str:
     """Compute the certificate's golden items; raises `BundleError` if they differ on an engine that was certified."""
     golden = bundle.certificate["golden"]
-    if fingerprint not in golden["sha256"]:
+    recorded = golden["sha256"].get(fingerprint, {}).get(golden_key(option))
+    if recorded is None:
         return f"golden items not checked, no record for this engine ({fingerprint})"
-    for params, wanted in zip(golden["items"], golden["sha256"][fingerprint], strict=True):
+    for params, wanted in zip(golden["items"], recorded, strict=True):
         found = generator.golden(params)
         if found != wanted:
             raise BundleError(

@@ -54,3 +54,7 @@ class BatchGenerator(Protocol):
     def golden(self, params: Mapping[str, Any]) -> str:
         """sha256 of what the engine computes for `params`, before any encoder: the certificate holds these."""
         ...
+
+    def preview(self, seeds: Sequence[int]) -> Any:
+        """What the engine computes for plain seeds, as an array to look at: reports show it."""
+        ...

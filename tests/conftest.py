@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from handlers.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
+CPU_RUNTIMES = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -38,7 +39,7 @@ class Tiny:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """Trained, built and archived once; tests copy what they change."""
     from export.archive import archive
-    from export.build import build
+    from export.build import Options, build
     from training.__main__ import main as train
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -46,7 +47,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     os.chdir(folder)
     try:
         assert train(["dcgan", "--name", "tiny", "--preset", "tiny"]) == 0
-        bundle = build("tiny", say=lambda _: None)
+        bundle = build("tiny", Options(variants=("fp32",), runtimes=CPU_RUNTIMES, quick=True), say=lambda _: None)
         path = archive("tiny").resolve()
     finally:
         os.chdir(before)

@@ -20,7 +20,18 @@ ALLOWED: dict[str, set[str] | None] = {
     "benchmarks": None,
 }
 # Third-party packages that handlers/ may import, and the files in which each may stand (lazily).
-HANDLER_PACKAGES = {"numpy", "onnxruntime", "openvino", "PIL", "psutil", "soundfile", "tokenizers", "ts"}
+HANDLER_PACKAGES = {
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "PIL",
+    "psutil",
+    "soundfile",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tokenizers",
+    "ts",
+}
 STANDARD = {"__future__"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from handlers.bundle import GraphSpec, Resources
 from handlers.params import ParamSpec
+from handlers.sessions import Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Kind:
     scope: str
     resources: Resources
     example: dict[str, Any]  # a request that works
+    render: Callable[
+        [Mapping[str, Session], int, int], NDArray[np.uint8]
+    ]  # (sessions, count, seed) -> media to compare
+    quality: Callable[
+        [NDArray[np.uint8], NDArray[np.uint8]], dict[str, float]
+    ]  # (FP32's media, a variant's) -> figures
+    budget: dict[str, float]  # the least a variant must reach, by figure
     golden_items: tuple[dict[str, Any], ...]
 
 

@@ -5,19 +5,24 @@ The way from [-1, 1] to bytes is inside the graph, so that it exists once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.graphs import Graph, Kind
+from export.quality import image_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.media import CONTENT_TYPES
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.sampling import normals
+from handlers.sessions import Session
 
 HANDLER = "image_handler"
 MAX_N = 16
+TILE = 32  # images per engine call: bounds the memory of a batch
 PARAMS = (
     ParamSpec("seed", "integer", "what the image is drawn from; absent: drawn for you and returned", None, 0, MAX_SEED),
     ParamSpec("n", "integer", "number of images; image i uses seed + i", 1, 1, MAX_N),
@@ -51,6 +56,11 @@ def describe(generator: nn.Module) -> Kind:
     def inputs(count: int, seed: int) -> dict[str, NDArray[np.float32]]:
         return {"z": normals(range(seed, seed + count), latent)}
 
+    def render(sessions: Mapping[str, Session], count: int, seed: int) -> NDArray[np.uint8]:
+        rows = inputs(count, seed)["z"]
+        run = sessions["generator"].run
+        return np.concatenate([run({"z": rows[at : at + TILE]})["image"] for at in range(0, count, TILE)])
+
     spec = GraphSpec(
         inputs=(TensorSpec("z", "float32", ("batch", latent)),),
         outputs=(TensorSpec("image", "uint8", ("batch", side, side, 3)),),
@@ -59,10 +69,13 @@ def describe(generator: nn.Module) -> Kind:
     return Kind(
         graphs={"generator": graph},
         params=PARAMS,
-        limits={"max_tile": 32, "max_request_bytes": 64 * 1024, "max_response_bytes": 16 * 1024 * 1024},
+        limits={"max_tile": TILE, "max_request_bytes": 64 * 1024, "max_response_bytes": 16 * 1024 * 1024},
         content_types=(*CONTENT_TYPES.values(), "application/json"),
         scope="image:generate",
         resources=Resources(threads=0, memory_mb=400, workers=1, batch_size=32, max_batch_delay_ms=1),
         example={"seed": 7},
+        render=render,
+        quality=image_quality,
+        budget={"psnr_db": 42.0, "psnr_db_worst": 40.0},
         golden_items=tuple({"seed": seed, "truncation": t} for seed, t in ((0, 1.0), (1, 1.0), (2**40, 0.5), (7, 0.0))),
     )

@@ -82,6 +82,10 @@ class LatentImage:
         """sha256 of the pixels for a seed and truncation."""
         return hashlib.sha256(self._pixels([(params["seed"], params["truncation"])]).tobytes()).hexdigest()
 
+    def preview(self, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """Images (len(seeds), S, S, 3) of the seeds at full variety."""
+        return self._pixels([(seed, 1.0) for seed in seeds])
+
     def _pixels(self, items: Sequence[tuple[int, float]]) -> NDArray[np.uint8]:
         """(seed, truncation) pairs -> images (len(items), S, S, 3), computed in tiles that bound the memory."""
         z = sampling.normals([seed for seed, _ in items], self._latent)

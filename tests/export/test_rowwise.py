@@ -38,7 +38,7 @@ def random(*shape: int, seed: int = 0, scale: float = 1.0) -> NDArray[np.float32
 
 def dense(op: str, bias: bool, transposed: bool) -> onnx.ModelProto:
     names = ["x", "w"] + (["b"] if bias else [])
-    attributes = {"transB": 1} if transposed else {}
+    attributes: dict[str, Any] = {"transB": 1} if transposed else {}
     weights = {"w": random(HIDDEN, INPUTS) if transposed else random(INPUTS, HIDDEN)}
     if bias:
         weights["b"] = random(HIDDEN, seed=1)
@@ -60,7 +60,7 @@ def recurrent(
     shapes = {"x": [length, "batch", INPUTS], "h": [1, "batch", HIDDEN]}
     if op == "LSTM":
         shapes["c"] = [1, "batch", HIDDEN]
-    extra = {"linear_before_reset": 1} if op == "GRU" else {}
+    extra: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
     node = helper.make_node(op, names, list(outputs[: 3 if op == "LSTM" else 2]), "cell", hidden_size=HIDDEN, **extra)
     return model(node, shapes, weights)
 

@@ -26,10 +26,23 @@ def with_openvino(bundle: Bundle, verdict: str = "passed", **changes: Any) -> Bu
     """The bundle with an OpenVINO candidate as the first choice here."""
     pytest.importorskip("openvino", reason="openvino is not installed: pip install -r requirements/serve.txt")
     others = [c for c in bundle.manifest.candidates if c.runtime != "openvino"]
-    fields = {"id": "fast", "role": "generator", "file": "generator-fp32", "runtime": "openvino", "requires": {}}
-    candidate = Candidate(**(fields | {"device_class": device_class(), "verdict": verdict, "reason": ""} | changes))
+    fields = {"id": "fast", "role": "generator", "variant": "fp32", "file": "generator-fp32", "runtime": "openvino"}
+    candidate = Candidate(
+        **(
+            fields
+            | {"precision": "f32", "requires": {}, "device_class": device_class()}
+            | {"verdict": verdict, "reason": ""}
+            | changes
+        )
+    )
+    certificate = json.loads(json.dumps(bundle.certificate))
+    hashes = certificate["golden"]["sha256"]
+    hashes[engine_fingerprint(["openvino"])] = {
+        "fast": next(iter(hashes[engine_fingerprint(["onnxruntime"])].values()))
+    }
+    changed = dataclasses.replace(bundle, certificate=certificate)
     return with_manifest(
-        bundle, candidates=(*others, candidate), choice={device_class(): ({"generator": "fast"}, REFERENCE)}
+        changed, candidates=(*others, candidate), choice={device_class(): ({"generator": "fast"}, REFERENCE)}
     )
 
 
@@ -50,14 +63,18 @@ def test_an_unknown_device_class_gets_the_reference_and_says_so(tiny: Tiny) -> N
 def test_a_choice_whose_requirement_fails_is_passed_over(tiny: Tiny) -> None:
     opened = open_engine(with_openvino(tiny.bundle, requires={"module": "no_such_runtime"}))
     assert opened.candidate == REFERENCE
-    assert "passed over fast: it requires module no_such_runtime, which is not here" in opened.reason
+    assert "passed over fast: it requires module no_such_runtime, which is not installed here" in opened.reason
     unknown = open_engine(with_openvino(tiny.bundle, requires={"moon": "full"}))
-    assert "passed over fast: it requires moon full" in unknown.reason
+    assert "passed over fast: it requires moon full, which is unknown to this version here" in unknown.reason
+    older = open_engine(with_openvino(tiny.bundle, requires={"module": "openvino", "version": "1.0"}))
+    assert "passed over fast: it requires version 1.0, which is " in older.reason
 
 
 def with_golden(bundle: Bundle, runtime: str, value: str) -> Bundle:
     certificate = json.loads(json.dumps(bundle.certificate))
-    certificate["golden"]["sha256"][engine_fingerprint([runtime])] = [value] * 4
+    known = certificate["golden"]["sha256"][engine_fingerprint([runtime])]
+    for key in known:
+        known[key] = [value] * 4
     return dataclasses.replace(bundle, certificate=certificate)
 
 

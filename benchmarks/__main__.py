@@ -1,0 +1,31 @@
+"""python -m benchmarks NAME [--quick] [--json]: measured figures, the last line of output one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+
+NAMES = {"export": "how much faster and how faithful the certified variants are (benchmarks/export.py)"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark; prints its figures, and with --json one line for machines at the end."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    for name, text in NAMES.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--quick", action="store_true", help="shorter timing, noisier figures")
+        command.add_argument("--json", action="store_true", help="end in one JSON line")
+    options = parser.parse_args(arguments)
+    figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick)
+    for key, value in figures.items():
+        print(f"{key:>20}  {value}")
+    if options.json:
+        print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What the export stage is for: the certified choice against PyTorch eager, and its faithfulness.
+
+Speed: `hdgan` at paper size (512 channels, 64x64, 1.435 GMAC an image), whose weights do not matter for it: trained for one
+step if it is absent. Its chosen candidate and PyTorch eager run in a process each, in alternating blocks, the other
+one blocked; both warmed up at every batch size. The figure is the median over blocks of eager's median time over the
+candidate's. Quality: the chosen candidate of a *trained* dcgan, the one of `make demo`, trained if it is absent, on the
+256 latents its certificate was made with. Closed loop, one caller, no server: this is the engine alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.assemble import environment
+from export.build import Options, build
+from export.judge import QUALITY_SEED, Plan
+from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
+from handlers import bundle as bundles
+from handlers.bundle import Bundle
+from handlers.device import device_class
+from handlers.sampling import normals
+from training import checkpoint
+from training.__main__ import main as train
+
+SPEED_MODEL, QUALITY_MODEL = "bench-hdgan", "dcgan"
+SPEED_RECIPE = ["hdgan", "--name", SPEED_MODEL, "--preset", "paper", "--steps", "1", "--batch-size", "4"]
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """All figures of this benchmark; builds what is absent first."""
+    speed = ensure(SPEED_MODEL, [*SPEED_RECIPE, "--world-size", "64"], quick)
+    quality = ensure(QUALITY_MODEL, ["dcgan", "--name", QUALITY_MODEL, "--preset", "demo"], quick)
+    chosen = speed.manifest.choice[device_class()][0]["generator"]
+    candidate = speed.manifest.candidate(chosen)
+    latent = int(speed.manifest.graphs["generator"].inputs[0].shape[1])
+    inputs = {batch: {"z": normals(range(QUALITY_SEED, QUALITY_SEED + batch), latent)} for batch in (1, 8, 32)}
+    threads = speed.manifest.resources.threads
+    opener = session_opener(
+        candidate.runtime,
+        speed.read_file(candidate.file),
+        speed.manifest.graphs["generator"],
+        threads,
+        candidate.precision,
+    )
+    eager = functools.partial(open_eager, checkpoint.directory(SPEED_MODEL).resolve())
+    with Contestant("PyTorch eager", eager) as reference, Contestant(chosen, opener) as contestant:
+        measured = compare_speed(contestant, reference, inputs, QUICK if quick else Effort())
+    served = chosen_entry(quality)
+    return {
+        "chosen": chosen,
+        **{f"speedup_b{s.batch}": s.speedup for s in measured.speeds},
+        **{f"p50_ms_b{s.batch}": s.p50_ms for s in measured.speeds},
+        "quality_chosen": quality.manifest.choice[device_class()][0]["generator"],
+        "psnr_db": served["quality"]["psnr_db"],
+        "psnr_db_worst": served["quality"]["psnr_db_worst"],
+        "size_ratio": size_ratio(quality),
+        "batch_invariant": served["batch_invariant"] and chosen_entry(speed)["batch_invariant"],
+        "tensorrt_engines": sum(not isinstance(e, str) for e in speed.certificate["engines"].values()),
+        "onnxruntime_int8_static": entry(speed, Plan("int8_static", "onnxruntime"))["reason"],
+        "environment": environment(),
+        "quick": quick,
+    }
+
+
+def ensure(name: str, training: list[str], quick: bool) -> Bundle:
+    """The bundle called `name`, certified on this device class; trained and built if it is absent."""
+    if not (checkpoint.directory(name) / checkpoint.META).exists() and train(training) != 0:
+        raise RuntimeError(f"training {name} failed; see above")
+    try:
+        bundle = bundles.read(bundles.directory(name))
+        if device_class() in bundle.manifest.choice and any(
+            c.variant == "int8_static" for c in bundle.manifest.candidates
+        ):
+            return bundle
+    except bundles.BundleError as error:
+        print(f"building {name}: {error}")
+    return build(name, Options(quick=quick))
+
+
+def open_eager(path: Path) -> Run:
+    """In the child: the generator as a user of PyTorch would run it, with the same tail."""
+    import torch
+
+    from export.graphs.latent_image import ImageGraph
+    from training.dcgan import load_generator
+
+    module = ImageGraph(load_generator(path)[1]).eval()
+
+    def run(inputs: Mapping[str, Any]) -> Any:
+        with torch.inference_mode():
+            return module(torch.from_numpy(inputs["z"]))[1].numpy()
+
+    return run
+
+
+def entry(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+    """The certificate's entry of a plan on this device class."""
+    found: dict[str, Any] = bundle.certificate["devices"][device_class()]["candidates"][plan.id]
+    return found
+
+
+def chosen_entry(bundle: Bundle) -> dict[str, Any]:
+    """The certificate's entry of what is served on this device class."""
+    candidate = bundle.manifest.candidate(bundle.manifest.choice[device_class()][0]["generator"])
+    return entry(bundle, Plan(candidate.variant, candidate.runtime, candidate.precision))
+
+
+def size_ratio(bundle: Bundle) -> float:
+    """Bytes of the served file over those of FP32's."""
+    candidate = bundle.manifest.candidate(bundle.manifest.choice[device_class()][0]["generator"])
+    ratio: float = bundle.certificate["variants"][candidate.variant][candidate.role]["size_ratio"]
+    return ratio

@@ -1,0 +1,191 @@
+"""One candidate looked at from every side, and the verdict: inside the quality budget and faster, or it is not served."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.graphs import Kind
+from export.measure import Contestant, Effort, Measured, MeasureError, Speed, compare_speed
+from export.parity import batch_invariant
+from export.quality import margin
+from handlers import generators
+from handlers.bundle import Bundle, Manifest, Precision, Runtime, Verdict, write_file
+from handlers.device import device_class, engine_fingerprint
+from handlers.sessions import Session, SessionError, open_session
+
+SERVING_BATCH = 8
+BATCHES = (1, SERVING_BATCH, 32)
+MIN_SPEEDUP = 1.15  # a candidate must beat the reference by this factor at the serving batch size
+QUALITY_ROWS = 256
+QUALITY_SEED = 2000
+INVARIANCE_SEED = 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A candidate before it is judged: every role of a generator in one form and one runtime."""
+
+    variant: str
+    runtime: Runtime
+    precision: Precision = "f32"
+
+    @property
+    def id(self) -> str:
+        """Its name in the certificate."""
+        return f"{self.variant}-{self.runtime}" + ("" if self.precision == "f32" else f"-{self.precision}")
+
+
+REFERENCE = Plan("fp32", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """What was found out about a plan on this machine; `failure` is set when it could not be run at all."""
+
+    plan: Plan
+    quality: dict[str, float] | None
+    batch_invariant: bool | None
+    measured: Measured | None
+    golden: tuple[str, ...]
+    fingerprint: str
+    failure: str | None = None
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Assessment:
+        """The assessment that `dataclasses.asdict` wrote."""
+        measured = raw["measured"]
+        if measured is not None:
+            measured = Measured(**{**measured, "speeds": tuple(Speed(**speed) for speed in measured["speeds"])})
+        return cls(**{**raw, "plan": Plan(**raw["plan"]), "measured": measured, "golden": tuple(raw["golden"])})
+
+
+class Judge:
+    """Assesses the plans of one generator on this machine, against FP32 on ONNX Runtime, which stays open."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        draft: Manifest,
+        files: Mapping[str, Mapping[str, bytes]],
+        wanted: NDArray[np.uint8],
+        effort: Effort,
+    ) -> None:
+        self._kind, self._draft, self._files, self._wanted, self._effort = kind, draft, files, wanted, effort
+        self._inputs = {
+            batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in kind.graphs.items()}
+            for batch in BATCHES
+        }
+        self._reference = Contestant(REFERENCE.id, self._opener(REFERENCE)).__enter__()
+
+    def close(self) -> None:
+        """End the reference's process."""
+        self._reference.close()
+
+    def assess(self, plan: Plan) -> Assessment:
+        """Quality, batch invariance, speed and golden items of a plan; what cannot run is a failure, not an error."""
+        try:
+            sessions = self._sessions(plan)
+            found = self._kind.render(sessions, len(self._wanted), QUALITY_SEED)
+            quality = self._kind.quality(self._wanted, found)
+            invariant = all(
+                batch_invariant(graph, sessions[role], self._kind.limits["max_tile"], INVARIANCE_SEED)
+                for role, graph in self._kind.graphs.items()
+            )
+            generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}), sessions)
+            golden = tuple(generator.golden(item) for item in self._kind.golden_items)
+            with Contestant(plan.id, self._opener(plan)) as contestant:
+                measured = compare_speed(contestant, self._reference, self._inputs, self._effort)
+        except (SessionError, MeasureError) as error:
+            return Assessment(plan, None, None, None, (), engine_fingerprint([plan.runtime]), str(error))
+        return Assessment(plan, quality, invariant, measured, golden, engine_fingerprint([plan.runtime]))
+
+    def _sessions(self, plan: Plan) -> dict[str, Session]:
+        threads = self._draft.resources.threads
+        return {
+            role: open_session(plan.runtime, self._files[plan.variant][role], graph.spec, threads, plan.precision)
+            for role, graph in self._kind.graphs.items()
+        }
+
+    def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
+        roles = {role: (self._files[plan.variant][role], graph.spec) for role, graph in self._kind.graphs.items()}
+        return functools.partial(_open_roles, plan.runtime, roles, self._draft.resources.threads, plan.precision)
+
+
+def _open_roles(
+    runtime: str, roles: Mapping[str, tuple[bytes, Any]], threads: int, precision: Precision
+) -> Callable[[Any], Any]:
+    """In the child: every role opened once; a run computes each of them once."""
+    sessions = {role: open_session(runtime, model, spec, threads, precision) for role, (model, spec) in roles.items()}
+
+    def run(inputs: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
+        return {role: session.run(inputs[role]) for role, session in sessions.items()}
+
+    return run
+
+
+def verdict(assessment: Assessment, budget: Mapping[str, float]) -> tuple[Verdict, str]:
+    """The policy in one place: budget, batch invariance, speed at the serving batch size."""
+    if assessment.failure is not None:
+        return "failed", assessment.failure
+    assert assessment.quality is not None
+    assert assessment.measured is not None
+    speedup = assessment.measured.speedup(SERVING_BATCH)
+    figures = ", ".join(f"{name} {assessment.quality[name]:.2f}" for name in budget)
+    if assessment.plan == REFERENCE:
+        p50 = next(s.p50_ms for s in assessment.measured.speeds if s.batch == SERVING_BATCH)
+        return "reference", f"FP32: {p50:.2f} ms at batch {SERVING_BATCH}"
+    detail = f"{speedup:.2f} times the reference's speed at batch {SERVING_BATCH}; {figures}"
+    problems = []
+    if not margin(assessment.quality, budget) >= 0:
+        problems.append(
+            "outside the budget (" + ", ".join(f"{name} at least {bound:g}" for name, bound in budget.items()) + ")"
+        )
+    if not assessment.batch_invariant:
+        problems.append("a row's bits depend on the batch it is in")
+    if not speedup >= MIN_SPEEDUP:
+        problems.append(f"not {MIN_SPEEDUP} times as fast")
+    return ("rejected", f"{detail}: {', '.join(problems)}") if problems else ("passed", detail)
+
+
+class Notebook:
+    """Results on disk, so that an interrupted build goes on at the missing candidate; one folder per set of inputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def recall(self, name: str) -> Any:
+        """What was noted under `name`, or None."""
+        try:
+            return json.loads((self._folder / f"{name}.json").read_text())
+        except (OSError, ValueError):  # not there, or cut short: it is found out again
+            return None
+
+    def note(self, name: str, value: Any) -> None:
+        """Note a JSON value."""
+        write_file(self._folder / f"{name}.json", json.dumps(value).encode())
+
+    def assess(self, judge: Judge, plan: Plan) -> Assessment:
+        """The noted assessment of a plan, or a fresh one."""
+        name = f"{plan.id}@{device_class()}"
+        if (noted := self.recall(name)) is not None:
+            return Assessment.from_json(noted)
+        assessment = judge.assess(plan)
+        self.note(name, dataclasses.asdict(assessment))
+        return assessment
+
+    def bytes(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The noted file, or a freshly made one."""
+        path = self._folder / name
+        if path.exists():
+            return path.read_bytes()
+        data = make()
+        write_file(path, data)
+        return data

@@ -1,0 +1,61 @@
+"""A bundle judged again on this machine: its device class joins the certificate and the choice; no file changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+from export import graphs
+from export.assemble import add_device, choice_of, device_candidates, write
+from export.build import NOTES, Options, judge_all
+from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Notebook, Plan
+from handlers import bundle as bundles
+from handlers import cuda
+from handlers.bundle import Bundle
+from handlers.device import device_class
+from handlers.sessions import open_session
+from training import checkpoint, recipes
+
+
+def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -> Bundle:
+    """Judge every ONNX file of the bundle called `name` here, against its FP32 reference, and write the result.
+
+    Raises `BundleError`, `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
+    """
+    old = bundles.read(bundles.directory(name))
+    manifest = old.manifest
+    _, module = recipes.find(manifest.recipe).load().load_generator(checkpoint.directory(name))
+    kind = graphs.load(manifest.kind, module)
+    say(f"{name}: version {old.version}, again on {device_class()}")
+    files: dict[str, dict[str, bytes]] = {}
+    plans = [REFERENCE]
+    for candidate in manifest.candidates:
+        wanted = candidate.variant in options.variants and candidate.runtime in options.runtimes
+        if candidate.runtime == "tensorrt" or not (wanted or candidate.verdict == "reference"):
+            continue
+        if candidate.runtime == "onnxruntime-cuda" and cuda.compute_capability() is None:
+            continue
+        files.setdefault(candidate.variant, {})[candidate.role] = old.read_file(candidate.file)
+        plans.append(Plan(candidate.variant, candidate.runtime, candidate.precision))
+    fp32 = {
+        role: open_session("onnxruntime", files["fp32"][role], spec, manifest.resources.threads)
+        for role, spec in manifest.graphs.items()
+    }
+    notebook = Notebook(NOTES / name / f"again-{old.version}-{'quick' if options.quick else 'full'}")
+    media = kind.render(fp32, QUALITY_ROWS, QUALITY_SEED)
+    result = judge_all(kind, manifest, files, media, list(dict.fromkeys(plans)), notebook, options, say)
+    roles = list(manifest.graphs)
+    certificate = json.loads(json.dumps(old.certificate))
+    add_device(certificate, result, kind.budget, roles)
+    fresh = device_candidates(result, kind.budget, roles)
+    replaced = {candidate.id for candidate in fresh}
+    kept = [candidate for candidate in manifest.candidates if candidate.id not in replaced]
+    manifest = dataclasses.replace(
+        manifest,
+        candidates=(*fresh, *kept),
+        choice={**manifest.choice, result.device_class: choice_of(result, kind.budget, roles)},
+    )
+    bundle = write(manifest, certificate, {spec.path: old.read_file(key) for key, spec in manifest.files.items()})
+    say(f"{bundle.directory}: version {bundle.version}, certified for {', '.join(manifest.choice)}")
+    return bundle

@@ -1,0 +1,87 @@
+"""ONNX -> TensorRT engines, ahead of time: no GPU is needed to build for one.
+
+`tensorrt` is used where it is installed, else `tensorrt_rtx`. Networks are strongly typed: precision comes from the
+graph (FP16 casts, Q/DQ nodes). An engine belongs to one compute capability and one library version; it is cached by
+both and by the graph's digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from pathlib import Path
+
+from export.quantize import VariantError
+from handlers.bundle import GraphSpec, write_file
+from handlers.sessions import tensorrt_module
+
+CAPABILITIES = ("sm80", "sm86", "sm89", "sm120")
+CACHE = Path("artifacts/engines")
+PROFILE = (1, 8, 32)  # batch sizes: smallest, the one to optimise for, largest
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineFile:
+    """A built engine and what it needs to run."""
+
+    data: bytes
+    capability: str
+    requires: dict[str, str]
+    build_s: float  # 0 when it came from the cache
+
+
+def library() -> tuple[str, str] | None:
+    """(module name, version) of the TensorRT that would build here, or None."""
+    module = tensorrt_module()
+    return None if module is None else (module.__name__, str(module.__version__))
+
+
+def build_engine(model: bytes, spec: GraphSpec, capability: str) -> EngineFile:
+    """Build (or take from the cache) the engine of an ONNX file for one compute capability. Raises `VariantError`."""
+    found = library()
+    if found is None:
+        raise VariantError("TensorRT is not installed; pip install -r requirements/export.txt")
+    requires = {"module": found[0], "version": found[1]}
+    digest = hashlib.sha256(model).hexdigest()[:16]
+    cached = CACHE / f"{digest}-{found[0]}-{found[1]}-{capability}.engine"
+    if cached.exists():
+        return EngineFile(cached.read_bytes(), capability, requires, 0.0)
+    began = time.perf_counter()
+    data = _build(model, spec, capability)
+    write_file(cached, data)
+    return EngineFile(data, capability, requires, time.perf_counter() - began)
+
+
+def _build(model: bytes, spec: GraphSpec, capability: str) -> bytes:
+    trt = tensorrt_module()
+    assert trt is not None
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model):
+        problems = [parser.get_error(i) for i in range(parser.num_errors)]
+        raise VariantError(
+            "TensorRT does not take the graph: "
+            + "; ".join(
+                f"operator {p.node_operator() or '?'} of node {p.node_name() or '?'}: {p.desc()}" for p in problems[:3]
+            )
+            + " (leave it to another runtime, or rewrite the operator)"
+        )
+    settings = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    for tensor in spec.inputs:
+        shapes = [tuple(size if isinstance(size, int) else batch for size in tensor.shape) for batch in PROFILE]
+        profile.set_shape(tensor.name, *shapes)
+    settings.add_optimization_profile(profile)
+    if hasattr(trt, "ComputeCapability"):  # TensorRT-RTX builds for any capability
+        target = getattr(trt.ComputeCapability, capability.upper(), None)
+        if target is None:
+            raise VariantError(f"{trt.__name__} {trt.__version__} has no target {capability}")
+        settings.num_compute_capabilities = 1
+        settings.set_compute_capability(target, 0)
+    engine = builder.build_serialized_network(network, settings)
+    if engine is None:
+        raise VariantError(f"{trt.__name__} {trt.__version__} built no engine for {capability}; its log has the reason")
+    return bytes(engine)

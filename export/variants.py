@@ -1,0 +1,102 @@
+"""The forms a graph is tried in. Each fails alone, with its reason; nothing is silently dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+
+import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from export.graphs import Graph
+from export.quantize import Arrays, Score, VariantError, quantize_dynamic, quantize_static
+from export.rewrite import rewrite_transposed
+from export.rowwise import quantize_rowwise
+from handlers.sessions import first_line
+
+VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
+# Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them otherwise.
+RUNTIMES_OF: dict[str, tuple[str, ...]] = {
+    "fp32": ("onnxruntime", "openvino", "onnxruntime-cuda"),
+    "fp32_rewritten": ("onnxruntime", "openvino"),
+    "fp16": ("onnxruntime-cuda", "tensorrt"),
+    "int8_static": ("onnxruntime", "openvino", "tensorrt"),
+    "int8_rewritten": ("onnxruntime", "openvino"),
+    "int8_rowwise": ("onnxruntime",),
+    "int8_dynamic": ("onnxruntime",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One form of one graph, and how it came about (calibration, nodes kept in FP32, nodes left alone)."""
+
+    data: bytes
+    how: dict[str, object]
+
+
+def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score) -> Variant:
+    """Make one variant of an FP32 ONNX file. Raises `VariantError` with the reason it cannot be made."""
+    makers: Mapping[str, Callable[[], Variant]] = {
+        "fp32": lambda: Variant(fp32, {}),
+        "fp16": lambda: _fp16(graph, fp32),
+        "fp32_rewritten": lambda: _rewritten_fp32(fp32),
+        "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, {}),
+        "int8_rewritten": lambda: _rewritten_int8(fp32, rows, score),
+        "int8_rowwise": lambda: Variant(quantize_rowwise(onnx.load_from_string(fp32)), {}),
+        "int8_dynamic": lambda: Variant(quantize_dynamic(onnx.load_from_string(fp32)), {}),
+    }
+    if name not in makers:
+        raise VariantError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+    try:
+        return makers[name]()
+    except VariantError:
+        raise
+    except Exception as error:  # a converter's own failure (an operator it does not know) costs this variant alone
+        raise VariantError(f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def _fp16(graph: Graph, fp32: bytes) -> Variant:
+    model = onnx.load_from_string(fp32)
+    produced = next(i for i, node in enumerate(model.graph.node) if graph.tap in node.output)
+    tail = [node.name for node in model.graph.node[produced:]]  # the tap, scaling and rounding stay exact
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values below FP16's smallest are expected, and counted in the quality
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
+    ordered = ONNXModel(half)  # the converter appends its casts at the end
+    ordered.topological_sort()
+    onnx.checker.check_model(ordered.model)
+    return Variant(ordered.model.SerializeToString(deterministic=True), {"fp32_tail": tail})
+
+
+def _static(model: onnx.ModelProto, rows: Arrays, score: Score, how: dict[str, object]) -> Variant:
+    made = quantize_static(model, rows, score)
+    count = len(next(iter(rows.values())))
+    how = {
+        **how,
+        "calibration": made.method,
+        "calibration_rows": count,
+        "margins": made.margins,
+        "kept_fp32": list(made.kept_fp32),
+    }
+    return Variant(made.data, how)
+
+
+def _rewrite(fp32: bytes) -> tuple[onnx.ModelProto, dict[str, object]]:
+    rewritten = rewrite_transposed(onnx.load_from_string(fp32))
+    if not rewritten.done:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in rewritten.left.items())
+        raise VariantError(f"no ConvTranspose could be rewritten ({reasons or 'the graph has none'})")
+    return rewritten.model, {"rewritten": list(rewritten.done), "left_alone": rewritten.left}
+
+
+def _rewritten_fp32(fp32: bytes) -> Variant:
+    model, how = _rewrite(fp32)
+    return Variant(model.SerializeToString(deterministic=True), how)
+
+
+def _rewritten_int8(fp32: bytes, rows: Arrays, score: Score) -> Variant:
+    model, how = _rewrite(fp32)
+    return _static(model, rows, score, how)

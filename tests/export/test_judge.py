@@ -1,0 +1,130 @@
+"""The policy: inside the budget, batch-invariant and faster, or the reference is served. Notes survive an interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.judge import MIN_SPEEDUP, REFERENCE, SERVING_BATCH, Assessment, Notebook, Plan, verdict
+from export.measure import Contestant, Effort, Measured, MeasureError, Run, Speed, compare_speed
+from export.quality import image_quality, margin
+
+BUDGET = {"psnr_db": 42.0, "psnr_db_worst": 40.0}
+FAST = Plan("int8_static", "openvino")
+
+
+def assessment(speedup: float = 3.0, psnr: float = 45.0, invariant: bool = True, plan: Plan = FAST) -> Assessment:
+    measured = Measured((Speed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, speedup),), 12.0, 30.0)
+    return Assessment(plan, {"psnr_db": psnr, "psnr_db_worst": psnr - 1}, invariant, measured, ("a",), "engine")
+
+
+@pytest.mark.parametrize(
+    ("found", "word", "reason"),
+    [
+        (assessment(), "passed", "3.00 times the reference's speed at batch 8; psnr_db 45.00, psnr_db_worst 44.00"),
+        (assessment(speedup=1.15), "passed", "1.15 times"),
+        (assessment(speedup=1.14), "rejected", f"not {MIN_SPEEDUP} times as fast"),
+        (assessment(psnr=41.9), "rejected", "outside the budget (psnr_db at least 42, psnr_db_worst at least 40)"),
+        (assessment(psnr=float("nan")), "rejected", "outside the budget"),
+        (assessment(speedup=float("nan")), "rejected", "not 1.15 times as fast"),
+        (assessment(invariant=False), "rejected", "a row's bits depend on the batch it is in"),
+        (assessment(plan=REFERENCE, speedup=1.0), "reference", "FP32: 2.00 ms at batch 8"),
+    ],
+)
+def test_verdicts(found: Assessment, word: str, reason: str) -> None:
+    assert verdict(found, BUDGET)[0] == word
+    assert reason in verdict(found, BUDGET)[1]
+
+
+def test_what_cannot_run_failed_and_says_why() -> None:
+    broken = Assessment(FAST, None, None, None, (), "engine", "openvino does not load the graph: no kernel")
+    assert verdict(broken, BUDGET) == ("failed", "openvino does not load the graph: no kernel")
+
+
+class CountingJudge:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def assess(self, plan: Plan) -> Assessment:
+        self.asked.append(plan.id)
+        return assessment(plan=plan)
+
+
+def test_notes_are_taken_up_where_they_end(tmp_path: Path) -> None:
+    judge: Any = CountingJudge()
+    first = Notebook(tmp_path / "notes").assess(judge, FAST)
+    again = Notebook(tmp_path / "notes").assess(judge, FAST)
+    assert first == again
+    assert judge.asked == ["int8_static-openvino"]
+    (next((tmp_path / "notes").glob("*.json"))).write_text('{"cut')  # a half note is found out again
+    assert Notebook(tmp_path / "notes").assess(judge, FAST) == first
+    assert len(judge.asked) == 2
+
+
+def test_quality_figures_are_those_of_the_definitions() -> None:
+    random = np.random.default_rng(0)
+    wanted = random.integers(20, 235, (8, 16, 16, 3), dtype=np.uint8)
+    same = image_quality(wanted, wanted)
+    assert same == {
+        "psnr_db": 99.0, "psnr_db_worst": 99.0, "ssim": 1.0, "max_abs": 0.0, "mean_abs": 0.0, "swd_delta": 0.0,
+    }  # fmt: skip
+    shifted = wanted.copy()
+    shifted[3] += 10
+    figures = image_quality(wanted, shifted)
+    assert figures["psnr_db_worst"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
+    assert figures["psnr_db"] == pytest.approx((7 * 99 + figures["psnr_db_worst"]) / 8, abs=1e-3)
+    assert figures["max_abs"] == 10
+    assert figures["mean_abs"] == pytest.approx(10 / 8, abs=1e-3)
+    assert figures["ssim"] < 1
+
+
+def test_margins() -> None:
+    assert margin({"psnr_db": 45, "psnr_db_worst": 41}, BUDGET) == 1
+    assert margin({"psnr_db": 41, "psnr_db_worst": 41}, BUDGET) == -1
+    assert np.isnan(margin({"psnr_db": float("nan"), "psnr_db_worst": 41}, BUDGET))
+
+
+def sleeper(seconds: float) -> Run:
+    return lambda inputs: time.sleep(seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opener:
+    """What a child opens: a run that sleeps, fails, or kills its process."""
+
+    seconds: float = 0.0
+    problem: str = ""
+
+    def __call__(self) -> Run:
+        if self.problem == "open":
+            raise ValueError("no such kernel")
+        if self.problem == "die":
+            os._exit(9)
+        return sleeper(self.seconds)
+
+
+def test_ratios_are_measured_side_by_side() -> None:
+    with Contestant("slow", Opener(0.02)) as slow, Contestant("quick", Opener(0.004)) as quick:
+        measured = compare_speed(quick, slow, {1: {}, 8: {}}, Effort(2, 0.05))
+    assert [speed.batch for speed in measured.speeds] == [1, 8]
+    for speed in measured.speeds:
+        assert 3 < speed.speedup < 6
+        assert 4 <= speed.p50_ms <= speed.p95_ms < 20
+        assert speed.items_per_s == pytest.approx(speed.batch / speed.p50_ms * 1e3, rel=0.01)
+    assert measured.load_ms >= 0
+    assert measured.peak_memory_mb >= 0
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [("open", "bad failed while it was measured: ValueError: no such kernel"), ("die", r"bad died .*exit code 9")],
+)
+def test_a_child_that_fails_is_named(problem: str, message: str) -> None:
+    with pytest.raises(MeasureError, match=message), Contestant("bad", Opener(problem=problem)):
+        raise AssertionError("it was opened")

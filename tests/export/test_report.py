@@ -1,0 +1,35 @@
+"""The report shows every candidate, opens without anything else, and is made again from the bundle alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from export.__main__ import main
+from export.report import report
+from handlers import bundle as bundles
+from tests.conftest import Tiny
+
+
+def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
+    bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
+    path = report(bundle)
+    page, text = path.read_text(), path.with_suffix(".md").read_text()
+    candidates = [name for device in bundle.certificate["devices"].values() for name in device["candidates"]]
+    assert candidates
+    for name in candidates:
+        assert name in page
+        assert name in text
+    assert bundle.version in page
+    assert page.count("data:image/png;base64,") >= 3  # the plot, and images with their difference
+    assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
+    assert "psnr_db at least 42" in page
+
+
+def test_the_command_makes_it_again(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "tiny"]) == 0
+    assert Path(capsys.readouterr().out.strip()) == Path("artifacts/reports/tiny/report.html")
+    assert main(["report", "absent"]) == 1
+    assert "python -m export build absent" in capsys.readouterr().err
