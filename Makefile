@@ -3,8 +3,8 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.DELETE_ON_ERROR:
-.SECONDARY:
+# Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
+.PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
 .PHONY: help setup demo test lint format serve clean distclean
 
 PYTHON ?= python3.11

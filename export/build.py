@@ -68,9 +68,8 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
     that was there stays as it was.
     """
     source = checkpoint.directory(name)
-    meta = checkpoint.read(source)
-    recipe = recipes.find(meta.recipe)
-    _, module = recipe.load().load_generator(source)
+    recipe = recipes.find(checkpoint.read(source).recipe)
+    meta, module = recipe.load().load_generator(source)  # meta and weights of one and the same checkpoint
     kind = graphs.load(recipe.kind, module)
     say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {device_class()}")
     runtimes = _installed(options.runtimes, say)

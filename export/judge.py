@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from export.graphs import Kind
 from export.measure import Contestant, Effort, Measured, MeasureError, Speed, compare_speed
-from export.parity import batch_invariant
+from export.parity import batch_invariant, reference, tapped_spec
 from export.quality import margin
+from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
 from handlers.bundle import Bundle, Manifest, Precision, Runtime, Verdict, write_file
-from handlers.device import device_class, engine_fingerprint
+from handlers.device import device_class, engine_fingerprint, thread_count
 from handlers.sessions import Session, SessionError, open_session
 
 SERVING_BATCH = 8
@@ -96,16 +97,20 @@ class Judge:
             found = self._kind.render(sessions, len(self._wanted), QUALITY_SEED)
             quality = self._kind.quality(self._wanted, found)
             invariant = all(
-                batch_invariant(graph, sessions[role], self._kind.limits["max_tile"], INVARIANCE_SEED)
+                batch_invariant(graph, session, self._kind.limits["max_tile"], INVARIANCE_SEED)
                 for role, graph in self._kind.graphs.items()
+                for session in (sessions[role], self._tapped(plan, role))
             )
             generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}), sessions)
             golden = tuple(generator.golden(item) for item in self._kind.golden_items)
             with Contestant(plan.id, self._opener(plan)) as contestant:
                 measured = compare_speed(contestant, self._reference, self._inputs, self._effort)
         except (SessionError, MeasureError) as error:
-            return Assessment(plan, None, None, None, (), engine_fingerprint([plan.runtime]), str(error))
-        return Assessment(plan, quality, invariant, measured, golden, engine_fingerprint([plan.runtime]))
+            return Assessment(plan, None, None, None, (), self._fingerprint(plan), str(error))
+        return Assessment(plan, quality, invariant, measured, golden, self._fingerprint(plan))
+
+    def _fingerprint(self, plan: Plan) -> str:
+        return engine_fingerprint([plan.runtime], thread_count(self._draft.resources.threads))
 
     def _sessions(self, plan: Plan) -> dict[str, Session]:
         threads = self._draft.resources.threads
@@ -113,6 +118,14 @@ class Judge:
             role: open_session(plan.runtime, self._files[plan.variant][role], graph.spec, threads, plan.precision)
             for role, graph in self._kind.graphs.items()
         }
+
+    def _tapped(self, plan: Plan, role: str) -> Session:
+        """The same graph with its tap: before rounding, where the smallest difference shows."""
+        graph = self._kind.graphs[role]
+        data = self._files[plan.variant][role]
+        spec = tapped_spec(graph, reference(graph, INVARIANCE_SEED, rows=1), tap_dtype(data, graph.tap))
+        model = expose_tap(data, graph.tap)
+        return open_session(plan.runtime, model, spec, self._draft.resources.threads, plan.precision)
 
     def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
         roles = {role: (self._files[plan.variant][role], graph.spec) for role, graph in self._kind.graphs.items()}

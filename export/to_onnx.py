@@ -6,7 +6,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 import torch
@@ -65,12 +65,22 @@ def _export(module: torch.nn.Module, *arguments: Any, **options: Any) -> None:
 def expose_tap(data: bytes, tap: str) -> bytes:
     """The same file with the inner tensor `tap` as its first output: for comparing, in memory only."""
     model = onnx.load_from_string(data)
-    if not any(tap in node.output for node in model.graph.node):
-        raise ValueError(f"the graph has no tensor called {tap!r} to compare before rounding")
-    inferred = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    value = onnx.helper.make_tensor_value_info(tap, inferred.get(tap, onnx.TensorProto.FLOAT), None)
+    value = onnx.helper.make_tensor_value_info(tap, _element_type(model, tap), None)
     model.graph.output.insert(0, value)
     return _serialize(model)
+
+
+def tap_dtype(data: bytes, tap: str) -> Literal["float32", "float16"]:
+    """What the tap holds in this file: a converted graph may have made it FP16."""
+    half = _element_type(onnx.load_from_string(data), tap) == onnx.TensorProto.FLOAT16
+    return "float16" if half else "float32"
+
+
+def _element_type(model: onnx.ModelProto, tensor: str) -> int:
+    if not any(tensor in node.output for node in model.graph.node):
+        raise ValueError(f"the graph has no tensor called {tensor!r} to compare before rounding")
+    values = onnx.shape_inference.infer_shapes(model).graph.value_info
+    return next((v.type.tensor_type.elem_type for v in values if v.name == tensor), int(onnx.TensorProto.FLOAT))
 
 
 def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class TensorSpec:
     """One input or output of a graph; a dimension given by name is free, and equal wherever the name stands."""
 
     name: str
-    dtype: Literal["float32", "uint8", "int64"]
+    dtype: Literal["float32", "float16", "uint8", "int64"]
     shape: tuple[int | str, ...]
 
 
@@ -192,7 +193,7 @@ def read_archive(path: Path) -> Bundle:
             bundle = read(Path(folder) / "bundle")
             model = json.loads((Path(folder) / "MAR-INF/MANIFEST.json").read_text())["model"]
             stated = (model["modelName"], model["modelVersion"])
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise BundleError(
             f"{path} is no whole archive ({error}); make it again with `python -m export archive`"
         ) from None
@@ -242,7 +243,7 @@ def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> str:
         _switch(stage, path)
     except OSError as error:
         raise OSError(
-            error.errno, f"could not write the bundle {path} ({error.strerror}); nothing was changed: free some space"
+            error.errno, f"could not write the bundle {path} ({error.strerror}); nothing was changed"
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)

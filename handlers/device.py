@@ -41,17 +41,25 @@ def classify(flags: set[str], machine: str) -> str:
     return "x86-baseline" if machine in ("x86_64", "AMD64") else machine or "unknown"
 
 
-def engine_fingerprint(runtimes: Iterable[str]) -> str:
-    """Everything that decides the numbers an engine gives: ISA class, runtimes and numpy with their versions."""
-    parts = [device_class()]
+def thread_count(wanted: int) -> int:
+    """How many threads `wanted` means: 0 stands for every core this process may use."""
+    return wanted or len(os.sched_getaffinity(0))
+
+
+def engine_fingerprint(runtimes: Iterable[str], threads: int) -> str:
+    """Everything that decides the numbers an engine gives: ISA class, threads, runtimes and numpy with their versions.
+
+    Threads count: a runtime divides the work among them, and some of its kernels depend on how.
+    """
+    parts = [device_class(), f"threads-{threads}"]
     if {"tensorrt", "onnxruntime-cuda"} & set(runtimes):
         parts.append(cuda.compute_capability() or "no-gpu")
     return " ".join([*parts, *(f"{name}-{installed_version(name)}" for name in [*sorted(set(runtimes)), "numpy"])])
 
 
-def media_fingerprint(runtimes: Iterable[str]) -> str:
+def media_fingerprint(runtimes: Iterable[str], threads: int) -> str:
     """The engine's fingerprint and the encoder's: everything that decides the bytes of a file."""
-    return f"{engine_fingerprint(runtimes)} pillow-{version('pillow')}"
+    return f"{engine_fingerprint(runtimes, threads)} pillow-{version('pillow')}"
 
 
 def installed_version(runtime: str) -> str:

@@ -7,9 +7,15 @@ import importlib.util
 
 from handlers import generators
 from handlers.bundle import Bundle, BundleError
-from handlers.device import device_classes, engine_fingerprint, installed_version, media_fingerprint
+from handlers.device import (
+    device_classes,
+    engine_fingerprint,
+    installed_version,
+    media_fingerprint,
+    thread_count,
+)
 from handlers.generator import BatchGenerator
-from handlers.sessions import Session, SessionError, open_session
+from handlers.sessions import Session, SessionError, first_line, open_session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +66,9 @@ def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
         )
     generator = generators.create(bundle, sessions)
     runtimes = {session.runtime for session in sessions.values()}
-    golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes))
-    return Engine(generator, option, media_fingerprint(runtimes), f"{reason}; {golden}")
+    threads = thread_count(bundle.manifest.resources.threads)
+    golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes, threads))
+    return Engine(generator, option, media_fingerprint(runtimes, threads), f"{reason}; {golden}")
 
 
 def check_requires(requires: dict[str, str]) -> None:
@@ -91,7 +98,10 @@ def check_golden(bundle: Bundle, generator: BatchGenerator, option: dict[str, st
     if recorded is None:
         return f"golden items not checked, no record for this engine ({fingerprint})"
     for params, wanted in zip(golden["items"], recorded, strict=True):
-        found = generator.golden(params)
+        try:
+            found = generator.golden(params)
+        except Exception as error:  # a runtime that opens but does not run is passed over like one that does not open
+            raise SessionError(f"it does not compute golden item {params}: {first_line(error)}") from error
         if found != wanted:
             raise BundleError(
                 f"golden item {params} gives {found[:12]}..., the certificate has {wanted[:12]}... for {fingerprint}: "

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,11 @@ class BatchService:
             del work[i]
         media = self._generate(list(work.values()))
         for (i, params), result in zip(work.items(), media, strict=True):
-            answers[i] = self._finish(params, result)
+            try:
+                answers[i] = self._finish(params, result)
+            except Exception:
+                log.exception("finishing an item failed")
+                answers[i] = failure()
         return [answers[i] for i in range(len(batch))]
 
     def _control(self, command: str) -> Answer:
@@ -123,7 +128,10 @@ class BatchService:
         if value is None:
             return None
         try:
-            return float(value)
+            deadline = float(value)
+            if math.isnan(deadline):
+                raise ValueError
+            return deadline
         except ValueError:
             raise BadRequest(
                 "X-Atelier-Deadline", "X-Atelier-Deadline wants seconds since the epoch, such as 1700000000.5"
@@ -134,19 +142,25 @@ class BatchService:
         if not batch:
             return []
         try:
-            return list(self._engine.generator.generate(batch))
+            return self._whole(batch)
         except Exception:
             log.exception("a batch of %d failed; its items are tried one by one", len(batch))
         results: list[Media | BadRequest | None] = []
         for params in batch:
             try:
-                results.extend(self._engine.generator.generate([params]))
+                results.extend(self._whole([params]))
             except BadRequest as error:
                 results.append(error)
             except Exception:
                 log.exception("an item failed: %s", params.public())
                 results.append(None)
         return results
+
+    def _whole(self, batch: list[Params]) -> list[Media | BadRequest | None]:
+        media = self._engine.generator.generate(batch)
+        if len(media) != len(batch):
+            raise ValueError(f"the generator gave {len(media)} answers to {len(batch)} items")
+        return list(media)
 
     def _finish(self, params: Params, result: Media | BadRequest | None) -> Answer:
         if result is None:

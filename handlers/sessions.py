@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.bundle import GraphSpec, Precision, Runtime, TensorSpec
+from handlers.device import thread_count
 
 Arrays = dict[str, NDArray[Any]]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")  # those of every CPU
@@ -72,7 +73,7 @@ def open_session(runtime: str, model: bytes, spec: GraphSpec, threads: int, prec
     if precision != "f32" and runtime != "openvino":
         raise SessionError(f"{runtime} has no precision hint; {precision} is for openvino alone")
     try:
-        return Session(spec, openers[runtime](model, spec, threads or os.cpu_count() or 1), runtime)
+        return Session(spec, openers[runtime](model, spec, thread_count(threads)), runtime)
     except ImportError as error:
         raise SessionError(
             f"runtime {runtime} is not installed ({error}); pip install -r requirements/serve.txt"

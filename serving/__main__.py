@@ -29,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
             wait_ready(options.run_dir, options.seconds, options.pid)
             print("ready")
             return 0
-        params = {"seed": options.seed, "n": options.n, "grid": options.n > 1, **json.loads(options.params)}
+        extra = json.loads(options.params)
+        if not isinstance(extra, dict):
+            raise TryError(f"--params is {options.params}, wanted a JSON object such as '{{\"truncation\": 0.7}}'")
+        params = {"seed": options.seed, "n": options.n, "grid": options.n > 1, **extra}
         path, line = try_model(options.name, params, options.run_dir, options.out)
         print(f"{path}: {line}")
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -60,9 +61,9 @@ def check_port(port: int, option: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise PortTaken(
-                f"port {port} cannot be used ({error.strerror}); choose another with {option}, or 0 for a free one"
+                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); choose another with {option}, or 0 for a free one"
             ) from None
 
 
@@ -73,7 +74,7 @@ def properties(path: Path = FIXED) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def render(where: Addresses, store: Path, workflow_store: Path) -> str:
+def render(where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path) -> str:
     """The whole config.properties of one run."""
     run = {
         "inference_address": where.inference,
@@ -82,6 +83,8 @@ def render(where: Addresses, store: Path, workflow_store: Path) -> str:
         "grpc_inference_port": where.grpc_inference_port,
         "grpc_management_port": where.grpc_management_port,
         "model_store": store.resolve(),
+        # By name: "all" would also load directories and files that nobody has checked.
+        "load_models": ",".join(path.name for path in archives),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shlex
+import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -19,11 +21,13 @@ from serving import config, store
 from serving.client import request
 from serving.status import Status, StatusServer
 from serving.store import Model
-from serving.torchserve import StartError, TorchServe
+from serving.torchserve import FOLDER_PREFIX, StartError, TorchServe
 from serving.warm import warm
 
 STATE = "state.json"
-LOAD_SECONDS = 120.0
+LOCK = "lock"
+LOAD_SECONDS = 75.0
+PROBE_SECONDS = 30.0
 WATCH_SECONDS = 0.5
 
 Say = Callable[[str], None]
@@ -48,31 +52,34 @@ def up(model_store: Path, run_dir: Path, dev: bool, port: int, status_port: int,
 
     Raises `StoreError`, `PortTaken`, `AlreadyRunning` or `StartError` when it cannot serve.
     """
-    if (running := read_state(run_dir)) is not None:
-        raise AlreadyRunning(f"already running as process {running['pid']}; stop it with `python -m serving down`")
-    began = time.monotonic()
     for number, option in ((port, "--port"), (status_port, "--status-port")):
         config.check_port(number, option)
+    with _only_one(run_dir), _Signals() as signals:
+        return _up(model_store, run_dir, port if dev else None, status_port, signals, say)
+
+
+def _up(model_store: Path, run_dir: Path, dev_port: int | None, status_port: int, signals: _Signals, say: Say) -> int:
+    began = time.monotonic()
     models = store.read(model_store, int(config.properties()["max_response_size"]))
     store.check_memory(models)
-    stop = threading.Event()
-    before = _on_signals(lambda *_: stop.set())
     status = Status()
-    torchserve = TorchServe(model_store, run_dir / "torchserve.log", port if dev else None)
     server: StatusServer | None = None
+    torchserve = TorchServe(model_store, [model.archive for model in models], run_dir / "torchserve.log", dev_port)
+    code = 0
     try:
         torchserve.start()
         server = StatusServer(status, status_port)
         _write_state(run_dir, torchserve, server, models)
-        code = _serve(torchserve, models, status, server, stop, began, say)
+        code = _serve(torchserve, models, status, server, began, say)
+    except StopRequested:
+        say("stopping")
     finally:
+        signals.ignore()  # from here on everything goes away in any case
         status.set(False, "stopping")
         torchserve.stop()
         (run_dir / STATE).unlink(missing_ok=True)
         if server is not None:
             server.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
     say("stopped; nothing is left running")
     return code
 
@@ -97,7 +104,8 @@ def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[st
     deadline = time.monotonic() + seconds
     seen = "no server has started here"
     while time.monotonic() < deadline:
-        if (state := read_state(run_dir)) is not None:
+        state = read_state(run_dir)
+        if state is not None and (pid is None or state["pid"] == pid):  # not another launcher's readiness
             try:
                 answer = request(str(state["status"]), "GET", "/ready", timeout=5)
                 if answer.status == 200:
@@ -123,7 +131,6 @@ def _serve(
     models: list[Model],
     status: Status,
     server: StatusServer,
-    stop: threading.Event,
     began: float,
     say: Say,
 ) -> int:
@@ -133,7 +140,12 @@ def _serve(
     torchserve.wait_loaded(set(names), LOAD_SECONDS)
     loaded = time.monotonic()
     status.set(False, "warming")
-    pings = warm(torchserve.addresses.inference, names)
+    try:
+        pings = warm(torchserve.addresses.inference, names)
+    except (OSError, EOFError, ValueError, TimeoutError) as error:
+        raise StartError(f"the front end died while it was warmed: {error!r}\n{torchserve.log_tail()}") from error
+    if pings == 0:
+        raise StartError(f"no ping was answered during the warm-up\n{torchserve.log_tail()}")
     problem = _probe(torchserve, models, status)
     if problem is not None:
         raise StartError(f"{problem}\n{torchserve.log_tail()}")
@@ -143,7 +155,8 @@ def _serve(
     )
     say(usage(torchserve.addresses.inference, server.address, models))
     workers = _ready_workers(torchserve, names)
-    while not stop.wait(WATCH_SECONDS):
+    while True:
+        time.sleep(WATCH_SECONDS)
         if torchserve.pid is None:
             say(f"TorchServe went away by itself:\n{torchserve.log_tail()}")
             return 1
@@ -153,7 +166,6 @@ def _serve(
             workers = now
         elif not status.get()[0]:
             _probe(torchserve, models, status)  # ready again only after a real answer of every model
-    return 0
 
 
 def _ready_workers(torchserve: TorchServe, names: list[str]) -> set[int] | None:
@@ -180,6 +192,7 @@ def _probe(torchserve: TorchServe, models: list[Model], status: Status) -> str |
                 f"/predictions/{name}",
                 json.dumps(model.manifest.example).encode(),
                 {"Content-Type": "application/json"},
+                PROBE_SECONDS,
             )
             words[name] = "ready" if answer.status == 200 else f"answered {answer.status}: {answer.body[:200]!r}"
         except OSError as error:
@@ -213,6 +226,7 @@ def _write_state(run_dir: Path, torchserve: TorchServe, server: StatusServer, mo
         "management": torchserve.addresses.management,
         "status": server.address,
         "torchserve_pid": torchserve.pid,
+        "folder": str(torchserve.folder),
         "models": {model.manifest.name: model.version for model in models},
     }
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -221,5 +235,49 @@ def _write_state(run_dir: Path, torchserve: TorchServe, server: StatusServer, mo
     os.replace(temporary, run_dir / STATE)
 
 
-def _on_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+class StopRequested(KeyboardInterrupt):
+    """SIGINT, SIGTERM or SIGHUP came: whatever the launcher is waiting for, it stops now."""
+
+
+class _Signals:
+    """While entered, the stopping signals raise `StopRequested`, until `ignore` is called."""
+
+    def __init__(self) -> None:
+        self._ignored = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._raise)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ignore(self) -> None:
+        """Let further signals pass without effect: stopping is under way."""
+        self._ignored = True
+
+    def _raise(self, *_: object) -> None:
+        if not self._ignored:
+            raise StopRequested
+
+
+@contextmanager
+def _only_one(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory's lock, and clear away what a killed launcher left. Raises `AlreadyRunning`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            running = read_state(run_dir)
+            who = f"process {running['pid']}" if running else "another process that is starting"
+            raise AlreadyRunning(f"already running as {who}; stop it with `python -m serving down`") from None
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            left = Path(json.loads((run_dir / STATE).read_text())["folder"])
+            if left.name.startswith(FOLDER_PREFIX):
+                shutil.rmtree(left, ignore_errors=True)
+            (run_dir / STATE).unlink()
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import importlib.util
@@ -13,18 +14,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-import psutil
 
 from serving import config
 from serving.client import request
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
 _PR_SET_PDEATHSIG = 1
+FOLDER_PREFIX = "atelier-"
+LOAD_TRIES = 3
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
-_KEEP_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "ONEDNN_MAX_CPU_ISA")
-_KEEP_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "CUDA_", "NVIDIA_")
+_KEEP_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "ONEDNN_MAX_CPU_ISA",
+    "CUDA_VISIBLE_DEVICES",
+)
+_KEEP_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_")
 
 
 class StartError(RuntimeError):
@@ -42,11 +54,15 @@ class Worker:
 class TorchServe:
     """One running TorchServe. `start`, then `models`; `stop` leaves no process and no file behind but the log."""
 
-    def __init__(self, store: Path, log: Path, dev_port: int | None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="atelier-"))
+    def __init__(self, store: Path, archives: Sequence[Path], log: Path, dev_port: int | None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self.log = log
-        self.addresses = config.addresses(self.folder, dev_port)
-        self._store = store
+        self._store, self._archives = store, archives
+        try:
+            self.addresses = config.addresses(self.folder, dev_port)
+        except ValueError:
+            self.folder.rmdir()
+            raise
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -54,7 +70,7 @@ class TorchServe:
         for name in ("cwd", "tmp", "workflows"):
             (self.folder / name).mkdir()
         settings = self.folder / "config.properties"
-        settings.write_text(config.render(self.addresses, self._store, self.folder / "workflows"))
+        settings.write_text(config.render(self.addresses, self._store, self._archives, self.folder / "workflows"))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -99,15 +115,14 @@ class TorchServe:
                     return
             except OSError as error:
                 seen = str(error)
-            if "BundleError" in self.log_text():  # the worker refuses its bundle: waiting will not change that
-                raise StartError(f"a model refuses to load:\n{self.log_tail()}")
+            if self.log_text().count("Load model failed") >= LOAD_TRIES:  # waiting longer will not change that
+                raise StartError(f"a model refuses to load:\n{self.log_tail(40)}")
             time.sleep(0.1)
         raise StartError(f"not every model was ready after {seconds:.0f} s ({seen}):\n{self.log_tail()}")
 
     def stop(self) -> None:
         """SIGTERM to the JVM, SIGKILL to whatever of its session is left after a bounded wait; then the files go."""
         if self._process is not None:
-            group = _descendants(self._process.pid)
             if self._process.poll() is None:
                 self._process.terminate()
             try:
@@ -115,11 +130,17 @@ class TorchServe:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-            _, alive = psutil.wait_procs(group, timeout=0.5)
-            for process in alive:
-                process.kill()
-            psutil.wait_procs(alive, timeout=1)
+            self._end_group(self._process.pid)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_group(self, group: int) -> None:
+        """Kill what is left of the JVM's session (workers go by themselves when it does, unless they are stuck)."""
+        deadline = time.monotonic() + 0.5
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(group, 0)
+                time.sleep(0.02)
+            os.killpg(group, signal.SIGKILL)
 
     def log_text(self) -> str:
         """The log so far."""
@@ -187,10 +208,3 @@ def _java() -> Path:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []

@@ -36,10 +36,10 @@ async def _client(address: str, models: Sequence[str], share: int, deadline: flo
             if time.monotonic() > deadline:
                 break
             writer.write(pings[(i + offset) % len(pings)])
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            lower = head.lower()
-            length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
+            async with asyncio.timeout(10):
+                head = await reader.readuntil(b"\r\n\r\n")
+                lower = head.lower()
+                await reader.readexactly(int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]))
             answered += head.startswith(b"HTTP/1.1 200")
             if b"connection: close" in lower:  # the front end closes after an error
                 writer.close()

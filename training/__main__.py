@@ -18,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from training import recipes
 from training.checkpoint import CheckpointError
 from training.data import DataError
-from training.run import Run, Schedule, TrainingStopped
+from training.run import Interrupted, Run, Schedule, TrainingStopped
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -45,8 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, DataError, TrainingStopped, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except Interrupted:
         print(f"interrupted; everything is saved, the same command goes on from {run.checkpoint}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("interrupted before training had begun; nothing was changed", file=sys.stderr)
         return 130
     figures = ", ".join(f"{key} {value:.4g}" for key, value in meta.metrics.items())
     print(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")

@@ -88,7 +88,7 @@ def save(
 def read(path: Path) -> Meta:
     """Read and check checkpoint.json alone. Raises `CheckpointError`."""
     try:
-        text = (path / META).read_text()
+        text = (path / META).read_bytes()
     except FileNotFoundError:
         known = sorted(p.parent.name for p in path.parent.glob(f"*/{META}"))
         raise CheckpointError(
@@ -97,7 +97,7 @@ def read(path: Path) -> Meta:
         ) from None
     try:
         raw = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise CheckpointError(f"{path / META} is not valid JSON ({error}); train it again with --restart") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
@@ -106,7 +106,20 @@ def read(path: Path) -> Meta:
     if set(raw) != wanted:
         odd = sorted(set(raw) ^ wanted)
         raise CheckpointError(f"{path / META} has missing or unknown fields: {', '.join(odd)}")
-    return Meta(**raw)
+    meta = Meta(**raw)
+    wanted_types = {
+        "files": dict,
+        "data": dict,
+        "metrics": dict,
+        "config": dict,
+        "model": dict,
+        "step": int,
+        "seed": int,
+    }
+    for field, kind in wanted_types.items():
+        if not isinstance(getattr(meta, field), kind):
+            raise CheckpointError(f"{path / META}: {field} is {getattr(meta, field)!r}, wanted {kind.__name__}")
+    return meta
 
 
 def load_model(path: Path) -> tuple[Meta, dict[str, Tensor]]:

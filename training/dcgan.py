@@ -26,7 +26,19 @@ from training import checkpoint, ema
 from training.data import ImageSet, open_images
 from training.models.dcgan import Critic, Generator, ModelConfig, build
 from training.precision import Precision, PrecisionName, pick, pick_device
-from training.run import Log, Run, Schedule, TrainingStopped, git_commit, plot_losses, resume_point, save_grid
+from training.run import (
+    Interrupted,
+    Interruption,
+    Log,
+    Run,
+    Schedule,
+    TrainingStopped,
+    begin_anew,
+    git_commit,
+    plot_losses,
+    resume_point,
+    save_grid,
+)
 from training.swd import sliced_wasserstein
 
 GRID = 64  # images in a sample grid
@@ -175,6 +187,8 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
     for name in data.skipped:
         print(f"skipped {name}")
     networks = Networks.new(config, device)
+    if run.restart:
+        begin_anew(run)
     step = 0
     if meta is not None:
         if meta.data["sha256"] != data.sha256:
@@ -227,31 +241,34 @@ def _loop(
 
     saved = meta
     try:
-        while step < run.schedule.steps and time.monotonic() < stop_at:
-            losses = networks.step(_to_float(pixels, next(batches), networks, config), config.model.latent)
-            _check_finite(losses, step + 1, run)
-            step += 1
-            decay = ema.half_life_decay(step * config.batch_size, config.batch_size, config.ema_half_life_kimg)
-            ema.update(networks.average, networks.generator, decay)
-            bar.update()
-            if step % run.schedule.log_every == 0:
-                speed = (step - first) * config.batch_size / (time.monotonic() - started)
-                log.write(step, {**losses, "images_per_s": round(speed, 1)})
-                bar.set_postfix_str(f"G {losses['generator']:.2f} D {losses['critic']:.2f} {speed:.0f} img/s")
-            if step % run.schedule.sample_every == 0:
-                metrics = {**losses, "swd": _picture(run, networks, data, fixed, step)}
-                log.write(step, {"swd": metrics["swd"]})
-                tqdm.write(f"step {step}: swd {metrics['swd']:.1f}, {time.monotonic() - started:.0f} s")
-            if step % run.schedule.save_every == 0:
+        with Interruption() as interruption:
+            while step < run.schedule.steps and time.monotonic() < stop_at and not interruption.asked:
+                losses = networks.step(_to_float(pixels, next(batches), networks, config), config.model.latent)
+                _check_finite(losses, step + 1, run)
+                if step == first:
+                    metrics = {}  # those of the checkpoint are not of the steps to come
+                step += 1
+                decay = ema.half_life_decay(step * config.batch_size, config.batch_size, config.ema_half_life_kimg)
+                ema.update(networks.average, networks.generator, decay)
+                bar.update()
+                if step % run.schedule.log_every == 0:
+                    speed = (step - first) * config.batch_size / (time.monotonic() - started)
+                    log.write(step, {**losses, "images_per_s": round(speed, 1)})
+                    bar.set_postfix_str(f"G {losses['generator']:.2f} D {losses['critic']:.2f} {speed:.0f} img/s")
+                if step % run.schedule.sample_every == 0:
+                    metrics = {**losses, "swd": _picture(run, networks, data, fixed, step)}
+                    log.write(step, {"swd": metrics["swd"]})
+                    tqdm.write(f"step {step}: swd {metrics['swd']:.1f}, {time.monotonic() - started:.0f} s")
+                if step % run.schedule.save_every == 0:
+                    saved = save()
+            if interruption.asked:
+                if saved is None or saved.step != step:
+                    save()
+                raise Interrupted
+            if saved is None or saved.step != step or "swd_floor" not in saved.metrics:
+                metrics = {**metrics, **_final_metrics(run, networks, data, fixed, step, config)}
+                log.write(step, metrics)
                 saved = save()
-        if saved is None or saved.step != step or "swd_floor" not in saved.metrics:
-            metrics = {**metrics, **_final_metrics(run, networks, data, fixed, step, config)}
-            log.write(step, metrics)
-            saved = save()
-    except KeyboardInterrupt:
-        if saved is None or saved.step != step:
-            save()
-        raise
     finally:
         bar.close()
         log.close()

@@ -10,9 +10,12 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,16 +69,37 @@ class Run:
         return ROOT / self.name
 
 
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and has saved a whole step: the same command goes on from there."""
+
+
+class Interruption:
+    """While entered, Ctrl-C and SIGTERM set `asked` in place of raising: a step is never torn in the middle."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():  # elsewhere signals are not ours to handle
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
 class TrainingStopped(RuntimeError):
     """Training cannot go on (a loss is NaN, the data is too small); the message gives the reason and the remedy."""
 
 
 def resume_point(run: Run, config: Mapping[str, object]) -> checkpoint.Meta | None:
     """The checkpoint to go on from, or None for a new run. Raises `CheckpointError` if it was made another way."""
-    if run.restart:
-        checkpoint.discard(run.checkpoint)
-        shutil.rmtree(run.folder, ignore_errors=True)
-    if not (run.checkpoint / checkpoint.META).exists():
+    if run.restart or not (run.checkpoint / checkpoint.META).exists():
         return None
     meta = checkpoint.read(run.checkpoint)
     if meta.recipe != run.recipe:
@@ -92,6 +116,12 @@ def resume_point(run: Run, config: Mapping[str, object]) -> checkpoint.Meta | No
             "use the same values to resume, another --name, or --restart to begin anew"
         )
     return meta
+
+
+def begin_anew(run: Run) -> None:
+    """Forget what is there under this name; called when everything a new run needs has been checked."""
+    checkpoint.discard(run.checkpoint)
+    shutil.rmtree(run.folder, ignore_errors=True)
 
 
 class Log:
@@ -171,7 +201,7 @@ def plot_losses(log: Log, path: Path, curves: tuple[str, ...]) -> None:
         right.set_ylabel("sliced Wasserstein distance x 1000")
         right.set_ylim(bottom=0)
         right.legend(loc="upper right")
-    if lines:
+    if axes.lines:
         axes.legend(loc="upper left")
     temporary = path.with_name(f".{path.name}")
     figure.savefig(temporary, format="png", dpi=110)

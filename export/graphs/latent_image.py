@@ -72,10 +72,20 @@ def describe(generator: nn.Module) -> Kind:
         limits={"max_tile": TILE, "max_request_bytes": 64 * 1024, "max_response_bytes": 16 * 1024 * 1024},
         content_types=(*CONTENT_TYPES.values(), "application/json"),
         scope="image:generate",
-        resources=Resources(threads=0, memory_mb=400, workers=1, batch_size=32, max_batch_delay_ms=1),
+        resources=Resources(
+            threads=0, memory_mb=_memory_mb(generator, side), workers=1, batch_size=32, max_batch_delay_ms=1
+        ),
         example={"seed": 7},
         render=render,
         quality=image_quality,
         budget={"psnr_db": 42.0, "psnr_db_worst": 40.0},
         golden_items=tuple({"seed": seed, "truncation": t} for seed, t in ((0, 1.0), (1, 1.0), (2**40, 0.5), (7, 0.0))),
     )
+
+
+def _memory_mb(generator: nn.Module, side: int) -> int:
+    """What a worker needs at most: the interpreter and runtime, the weights twice, and a tile at the widest stages."""
+    weights = sum(parameter.numel() for parameter in generator.parameters()) * 4
+    width = max(parameter.shape[1] for parameter in generator.parameters() if parameter.dim() == 4)
+    activations = TILE * width * (side // 2) ** 2 * 4 * 2
+    return 250 + (2 * weights + activations) // 2**20

@@ -9,7 +9,7 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,13 +70,25 @@ class LatentImage:
 
     def generate(self, batch: Sequence[LatentParams]) -> list[Media]:
         """One answer per item: an image, a contact sheet, or JSON with several images."""
-        pixels = self._pixels([(seed, item.truncation) for item in batch for seed in item.seeds])
-        answers = []
-        at = 0
-        for item in batch:
-            answers.append(self._answer(item, pixels[at : at + item.n]))
-            at += item.n
+        answers: list[Media] = []
+        for group in self._groups(batch):  # encoded and let go group by group: that bounds the memory of a batch
+            pixels = self._pixels([(seed, item.truncation) for item in group for seed in item.seeds])
+            at = 0
+            for item in group:
+                answers.append(self._answer(item, pixels[at : at + item.n]))
+                at += item.n
         return answers
+
+    def _groups(self, batch: Sequence[LatentParams]) -> Iterator[list[LatentParams]]:
+        """Consecutive items whose images fill at most one tile (an item is never divided)."""
+        group: list[LatentParams] = []
+        for item in batch:
+            if group and sum(other.n for other in group) + item.n > self._tile:
+                yield group
+                group = []
+            group.append(item)
+        if group:
+            yield group
 
     def golden(self, params: Mapping[str, Any]) -> str:
         """sha256 of the pixels for a seed and truncation."""

@@ -34,9 +34,10 @@ def test_this_machine_has_a_class() -> None:
 
 
 def test_fingerprints_name_versions() -> None:
-    text = device.media_fingerprint(["openvino", "onnxruntime"])
+    text = device.media_fingerprint(["openvino", "onnxruntime"], 3)
     assert text.split() == [
         device.device_class(),
+        "threads-3",
         f"onnxruntime-{version('onnxruntime')}",
         f"openvino-{version('openvino')}",
         f"numpy-{version('numpy')}",

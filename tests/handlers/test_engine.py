@@ -11,7 +11,7 @@ import pytest
 from handlers import bundle as bundles
 from handlers import engine
 from handlers.bundle import Bundle, BundleError, Candidate
-from handlers.device import device_class, engine_fingerprint
+from handlers.device import device_class, engine_fingerprint, thread_count
 from handlers.engine import open_engine
 from tests.conftest import Tiny
 
@@ -37,8 +37,8 @@ def with_openvino(bundle: Bundle, verdict: str = "passed", **changes: Any) -> Bu
     )
     certificate = json.loads(json.dumps(bundle.certificate))
     hashes = certificate["golden"]["sha256"]
-    hashes[engine_fingerprint(["openvino"])] = {
-        "fast": next(iter(hashes[engine_fingerprint(["onnxruntime"])].values()))
+    hashes[engine_fingerprint(["openvino"], thread_count(0))] = {
+        "fast": next(iter(hashes[engine_fingerprint(["onnxruntime"], thread_count(0))].values()))
     }
     changed = dataclasses.replace(bundle, certificate=certificate)
     return with_manifest(
@@ -72,7 +72,7 @@ def test_a_choice_whose_requirement_fails_is_passed_over(tiny: Tiny) -> None:
 
 def with_golden(bundle: Bundle, runtime: str, value: str) -> Bundle:
     certificate = json.loads(json.dumps(bundle.certificate))
-    known = certificate["golden"]["sha256"][engine_fingerprint([runtime])]
+    known = certificate["golden"]["sha256"][engine_fingerprint([runtime], thread_count(0))]
     for key in known:
         known[key] = [value] * 4
     return dataclasses.replace(bundle, certificate=certificate)
@@ -92,7 +92,7 @@ def test_a_reference_with_other_numbers_is_not_served(tiny: Tiny) -> None:
 
 
 def test_an_engine_without_a_record_is_served_and_says_so(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "engine_fingerprint", lambda runtimes: "another engine")
+    monkeypatch.setattr(engine, "engine_fingerprint", lambda runtimes, threads: "another engine")
     assert "golden items not checked, no record for this engine (another engine)" in open_engine(tiny.bundle).reason
 
 

@@ -60,6 +60,7 @@ def message(answer: Answer) -> str:
         (None, {"content_type": ""}, 415, "(a form or a query string would lose them); use: curl -H"),
         (b"{}", {"x_atelier": "dance"}, 400, "unknown value of the header X-Atelier; known: ping, describe"),
         (b"{}", {"x_atelier_deadline": "soon"}, 400, "X-Atelier-Deadline wants seconds since the epoch"),
+        (b"{}", {"x_atelier_deadline": "nan"}, 400, "X-Atelier-Deadline wants seconds since the epoch"),
         (b"{}", {"x_atelier_deadline": "1000.5"}, 504, "the deadline passed before the engine was free"),
     ],
 )
@@ -120,6 +121,18 @@ def test_only_the_culprit_of_a_crashed_batch_fails(service: BatchService, tiny: 
     assert "this item could not be computed" in message(answers[1])
     whole = service.answer(items)
     assert (answers[0].body, answers[2].body) == (whole[0].body, whole[2].body)
+
+
+def test_a_generator_that_miscounts_fails_alone(tiny: Tiny) -> None:
+    class Short(Faulty):
+        def generate(self, batch: Sequence[Any]) -> list[Media]:
+            return super().generate(batch)[:-1] if len(batch) != 1 or batch[0].seed == 13 else super().generate(batch)
+
+    engine = open_engine(tiny.bundle)
+    short = Short(engine.generator)
+    service = BatchService(tiny.bundle, dataclasses.replace(engine, generator=short))  # type: ignore[arg-type]
+    answers = service.answer([item(json.dumps({"seed": seed}).encode()) for seed in (1, 2)])
+    assert [answer.status for answer in answers] == [200, 200]
 
 
 def test_an_answer_over_the_limit_is_refused_alone(tiny: Tiny) -> None:

@@ -50,7 +50,9 @@ def test_ill_fitting_outputs_are_refused() -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(SessionError, match="unknown runtime 'abacus'; known: onnxruntime, openvino"):
+    with pytest.raises(
+        SessionError, match="unknown runtime 'abacus'; known: onnxruntime, onnxruntime-cuda, openvino, tensorrt"
+    ):
         open_session("abacus", b"", SPEC, 1)
 
 

@@ -35,12 +35,13 @@ def test_the_hardening_is_there() -> None:
 
 def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     where = config.addresses(tmp_path, dev_port=None)
-    text = config.render(where, tmp_path / "store", tmp_path / "workflows")
+    text = config.render(where, tmp_path / "store", [Path("a.mar"), Path("x/b.mar")], tmp_path / "workflows")
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
     assert settings["inference_address"] == f"unix:{tmp_path}/inference.sock"
     assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
     assert settings["model_store"] == str(tmp_path / "store")
+    assert settings["load_models"] == "a.mar,b.mar"  # checked archives by name, never "all"
     ports = [settings["grpc_inference_port"], settings["grpc_management_port"], settings["metrics_address"]]
     assert len(set(ports)) == 3
 
@@ -65,6 +66,8 @@ def test_a_taken_port_is_named() -> None:
         with pytest.raises(config.PortTaken, match=rf"port {port} cannot be used .*; choose another with --port, or 0"):
             config.check_port(port, "--port")
     config.check_port(port, "--port")
+    with pytest.raises(config.PortTaken, match="port 70000 cannot be used"):
+        config.check_port(70000, "--port")
 
 
 def test_free_ports_are_different() -> None:

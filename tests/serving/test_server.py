@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from PIL import Image
 from handlers.engine import open_engine
 from handlers.generator import Request
 from serving.client import request
-from serving.launcher import AlreadyRunning, up
 from serving.tryout import decode_receipt
 from tests.conftest import ROOT, Tiny
 from tests.serving.conftest import JSON, Server, eventually, running
@@ -236,8 +236,6 @@ def test_dev_serves_http_and_try_saves_a_picture(store: Path, tmp_path: Path) ->
             wrong = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
             assert wrong.returncode == 1
             assert message in wrong.stderr
-        with pytest.raises(AlreadyRunning, match=f"already running as process {server.process.pid}; stop it with"):
-            up(store, server.run_dir, False, 0, 0)
         port = server.inference.rpartition(":")[2]
         other = [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(tmp_path / "b")]
         taken = subprocess.run([*other, "--dev", "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -273,11 +271,77 @@ def test_every_way_of_stopping_is_clean(store: Path, tmp_path: Path, how: str) -
         assert not (server.run_dir / "state.json").exists()
 
 
+def test_a_stop_during_start_up_is_heeded(store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    eventually((tmp_path / "state.json").exists, 20, "no state was written")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert time.monotonic() - began < 10  # it did not go on loading and warming first
+    assert process.returncode == 0
+    assert "ready after" not in output
+    assert output.endswith("stopped; nothing is left running\n")
+
+
+def test_two_launchers_do_not_share_a_run_directory(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run") as server:
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "up",
+            "--model-store",
+            str(store),
+            "--run-dir",
+            str(tmp_path / "run"),
+        ]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert f"already running as process {server.process.pid}; stop it with" in second.stderr
+        assert server.post({"seed": 1}).status == 200
+
+
+def test_unchecked_things_in_the_store_are_not_loaded(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(tiny.archive.parent, folder)
+    (folder / "evil").mkdir()
+    (folder / "evil" / "handler.py").write_text("raise SystemExit")
+    (folder / "x.model").write_bytes(b"PK")
+    with running(folder, tmp_path / "run") as server:
+        assert server.ready()[1]["models"] == {"tiny": "ready"}
+        listed = json.loads(request(server.management, "GET", "/models").body)["models"]
+        assert [model["modelName"] for model in listed] == ["tiny"]
+
+
+def test_workers_see_no_secrets(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MY_API_KEY", "DB_PASSWORD", "NVIDIA_API_KEY", "SOMETHING_ELSE", "PYTHONPATH"):
+        monkeypatch.setenv(name, "hidden-value")
+    with running(store, tmp_path / "run") as server:
+        seen = [process.environ() for process in server.processes()]
+        assert len(seen) >= 3
+        assert not [key for environment in seen for key, value in environment.items() if "hidden-value" in value]
+
+
 def test_a_killed_launcher_takes_everything_with_it(store: Path, tmp_path: Path) -> None:
     with running(store, tmp_path / "run") as server:
         server.process.kill()
         server.process.wait()
         eventually(lambda: gone(server), 15, f"left behind: {[p.cmdline()[:3] for p in server.processes()]}")
+        left = list(server.temporary.iterdir())
+        assert len(left) == 1  # nobody was there to clear up
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "up",
+            "--model-store",
+            str(tmp_path),
+            "--run-dir",
+            str(server.run_dir),
+        ]
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=False)  # the next launcher does, even if it fails
+        assert not left[0].exists()
 
 
 def test_a_dead_jvm_ends_the_launcher(store: Path, tmp_path: Path) -> None:

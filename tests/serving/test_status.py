@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serving.client import request
@@ -45,6 +47,21 @@ def test_waiting_for_a_process_that_is_gone_ends_at_once() -> None:
     process.wait()
     with pytest.raises(StartError, match=f"process {process.pid} is gone before it was ready"):
         wait_ready(Path("/nonexistent"), 60, process.pid)
+
+
+def test_another_launcher_does_not_count_as_ready(tmp_path: Path) -> None:
+    status = Status()
+    status.set(True, "ready")
+    server = StatusServer(status, 0)
+    try:
+        own = psutil.Process()
+        state = {"pid": own.pid, "pid_created": own.create_time(), "status": server.address}
+        (tmp_path / "state.json").write_text(json.dumps(state))
+        assert wait_ready(tmp_path, 5)["pid"] == own.pid
+        with pytest.raises(StartError, match="not ready after 0 s: no server has started here"):
+            wait_ready(tmp_path, 0.3, os.getppid())
+    finally:
+        server.close()
 
 
 def test_a_state_of_a_dead_launcher_counts_as_none(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_flipped_byte_inside_an_archive_is_found(
     assert main(["up", "--model-store", str(tmp_path), "--run-dir", str(tmp_path / "run")]) == 1
     message = capsys.readouterr().err
     assert "generator-fp32.onnx is damaged" in message
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "torchserve.log").exists()  # TorchServe was not started
 
 
 def test_two_archives_of_one_model_are_refused(tiny: Tiny, tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ def test_answers_must_fit_the_front_end(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_short_memory_is_told_with_numbers(store: Path) -> None:
     models = stores.read(store, LIMIT)
-    with pytest.raises(StoreError, match=r"memory is short: 500 MB are free, 1150 MB are needed .*tight 400 MB"):
+    with pytest.raises(StoreError, match=r"memory is short: 500 MB are free, 850 MB are needed .*tight 250 MB"):
         stores.check_memory(models, available_mb=500)
-    stores.check_memory(models, available_mb=1150)
+    stores.check_memory(models, available_mb=850)

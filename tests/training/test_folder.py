@@ -82,8 +82,23 @@ def test_corrupt_files_are_skipped_by_name(tmp_path: Path) -> None:
 def test_a_huge_picture_is_skipped_before_it_is_decoded(tmp_path: Path) -> None:
     make_images(tmp_path, 2)
     (tmp_path / "bomb.png").write_bytes(encoded(Image.new("1", (20_000, 20_000))))
+    (tmp_path / "large.png").write_bytes(encoded(Image.new("1", (10_000, 9_500))))  # Pillow only warns of this one
     data = open_images(str(tmp_path), 16, 0, at_least=2)
-    assert [entry.partition(":")[0] for entry in data.skipped] == ["bomb.png"]
+    assert [entry.partition(":")[0] for entry in data.skipped] == ["bomb.png", "large.png"]
+
+
+def test_a_damaged_member_of_a_zip_is_skipped(tmp_path: Path) -> None:
+    make_images(tmp_path / "images", 3)
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(3):
+            archive.write(tmp_path / f"images/{i:02}.png", f"{i}.png")
+        at = archive.getinfo("1.png").header_offset + 30 + len("1.png") + 4
+    data = bytearray(path.read_bytes())
+    data[at : at + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    result = open_images(str(path), 16, 0, at_least=2)
+    assert [entry.partition(":")[0] for entry in result.skipped] == ["1.png"]
 
 
 def test_zip_and_directory_give_the_same_pixels(tmp_path: Path) -> None:

@@ -100,7 +100,31 @@ def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in errors
-    assert checkpoint.read(checkpoint.directory("m")).step > 0
+    step = checkpoint.read(checkpoint.directory("m")).step
+    assert step > 0
+    saved = tensors()
+    assert (
+        main(["dcgan", *NAME, "--restart", "--steps", str(step), "--save-every", "100000", "--sample-every", "9999"])
+        == 0
+    )
+    assert_equal(saved, tensors())  # a whole step, not one torn in the middle
+
+
+def test_a_restart_that_cannot_begin_keeps_what_is_there(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dcgan", *NAME]) == 0
+    before = tensors()
+    assert main(["dcgan", *NAME, "--restart", "--data", "typo.zip"]) == 1
+    assert "typo.zip does not exist" in capsys.readouterr().err
+    assert main(["dcgan", *NAME, "--restart", "--device", "cpu", "--precision", "fp16"]) == 1
+    assert_equal(before, tensors())
+
+
+def test_figures_of_an_earlier_step_are_not_kept(workspace: Path) -> None:
+    assert main(["dcgan", *NAME, "--steps", "3", "--sample-every", "1000"]) == 0
+    assert main(["dcgan", *NAME, "--steps", "9", "--sample-every", "1000"]) == 0
+    resumed = checkpoint.read(checkpoint.directory("m")).metrics
+    assert main(["dcgan", *NAME, "--steps", "9", "--sample-every", "1000", "--restart"]) == 0
+    assert checkpoint.read(checkpoint.directory("m")).metrics == resumed
 
 
 def test_max_minutes_ends_a_run_whole(workspace: Path) -> None:

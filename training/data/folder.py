@@ -5,11 +5,12 @@ Files that cannot be read are skipped and named; nothing is ever extracted to di
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,8 @@ def image_set(path: Path, size: int, at_least: int) -> ImageSet:
     for name, read in tqdm(files, desc="reading images", unit="img", leave=False, disable=None):
         try:
             images.append(square(read(), size))
-        except (OSError, ValueError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-            skipped.append(f"{name}: {error}")
+        except Exception as error:  # decoders and zip members fail in many ways; the name is what helps
+            skipped.append(f"{name}: {error or type(error).__name__}")
     if len(images) < at_least:
         detail = f"; {len(skipped)} could not be read, such as {skipped[0]}" if skipped else ""
         raise DataError(
@@ -80,32 +81,25 @@ def _to_8_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(np.clip(values / top, 0, 1) * 255, np.uint8))
 
 
-class _Reader:
-    """Reads one file when called, so that a large set is never held undecoded."""
-
-    def __init__(self, path: Path, member: zipfile.ZipInfo | None = None) -> None:
-        self.path, self.member = path, member
-
-    def __call__(self) -> bytes:
-        length = self.member.file_size if self.member else self.path.stat().st_size
-        if length > MAX_FILE_BYTES:
-            raise ValueError(f"{length} bytes is over the limit of {MAX_FILE_BYTES}")
-        if self.member is None:
-            return self.path.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.member)
-
-
-def _files(path: Path) -> Iterator[tuple[str, _Reader]]:
+def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in EXTENSIONS and file.is_file():
-                yield str(file.relative_to(path)), _Reader(file)
+                yield str(file.relative_to(path)), functools.partial(_read, file.stat().st_size, file.read_bytes)
     elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.infolist(), key=lambda m: m.filename):
-                if not member.is_dir() and Path(member.filename).suffix.lower() in EXTENSIONS:
-                    yield member.filename, _Reader(path, member)
+        archive = zipfile.ZipFile(path)  # stays open: reopening it for every member would be quadratic
+        for member in sorted(archive.infolist(), key=lambda m: m.filename):
+            if not member.is_dir() and Path(member.filename).suffix.lower() in EXTENSIONS:
+                yield (
+                    member.filename,
+                    functools.partial(_read, member.file_size, functools.partial(archive.read, member)),
+                )
     else:
         found = "does not exist" if not path.exists() else "is neither a directory nor a .zip file"
         raise DataError(f"--data {path} {found}; give a directory or .zip of images, or 'faces' for the drawn faces")
+
+
+def _read(length: int, read: Callable[[], bytes]) -> bytes:
+    if length > MAX_FILE_BYTES:
+        raise ValueError(f"{length} bytes is over the limit of {MAX_FILE_BYTES}")
+    return read()
