@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -201,4 +201,6 @@ def _block(run: Run, arrays: Inputs, seconds: float) -> list[float]:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """High-water mark of this process's memory (getrusage would begin with the parent's, from before the exec)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -118,20 +118,30 @@ def _cell(text: str) -> str:
 def _plot(device: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     """Latency at the serving batch size against the first figure of the budget, as a data address."""
     metric, bound = next(iter(policy["budget"].items()))
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots()
-    shown = [(name, entry) for name, entry in device["candidates"].items() if entry["speed"]]
-    for name, entry in shown:
-        p50 = next(s["p50_ms"] for s in entry["speed"] if s["batch"] == policy["serving_batch"])
-        axes.scatter(p50, entry["quality"][metric], color=COLOURS[entry["verdict"]], s=45, zorder=3)
-        axes.annotate(name, (p50, entry["quality"][metric]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    shown = sorted(
+        (next(s["p50_ms"] for s in entry["speed"] if s["batch"] == policy["serving_batch"]), name, entry)
+        for name, entry in device["candidates"].items()
+        if entry["speed"]
+    )
+    for number, (p50, name, entry) in enumerate(shown, 1):
+        label = f"{number}  {name} ({entry['verdict']})"
+        axes.scatter(p50, entry["quality"][metric], color=COLOURS[entry["verdict"]], s=45, zorder=3, label=label)
+        offset = (-3, 7 if number % 2 else -15)  # neighbours get their numbers above and below
+        axes.annotate(
+            str(number), (p50, entry["quality"][metric]), xytext=offset, textcoords="offset points", fontsize=9
+        )
     axes.axhline(bound, color="#cf222e", linewidth=1, linestyle="--", label=f"budget: {metric} at least {bound:g}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="x", which="minor", labelsize=8)
     axes.set_xlabel(f"milliseconds at batch {policy['serving_batch']} (log scale)")
     axes.set_ylabel(metric)
-    axes.grid(alpha=0.3)
-    axes.margins(x=0.25, y=0.15)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3, which="both")
+    axes.margins(x=0.1, y=0.15)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return _address(buffer.getvalue())
