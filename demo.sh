@@ -18,7 +18,7 @@ stage() { # stage "what it is" command...: runs it and remembers how long it too
 stage "train (at most 3 minutes)" "$py" -m training dcgan --name dcgan --preset demo
 
 # 2. Export: the averaged generator as ONNX, compared with PyTorch number by number, timed in every runtime.
-stage "export, compare, measure" "$py" -m export build dcgan
+stage "export, compare, measure" "$py" -m export build dcgan --quick
 
 # 3. Archive: bundle and handlers in one file that TorchServe loads.
 stage "archive" "$py" -m export archive dcgan

@@ -15,7 +15,7 @@ from typing import Any
 from export.graphs import Kind
 from export.judge import MIN_SPEEDUP, REFERENCE, SERVING_BATCH, Assessment, Plan, verdict
 from export.parity import ROWS, Difference
-from export.to_tensorrt import EngineFile
+from export.to_tensorrt import EngineFile, library
 from export.variants import Variant
 from handlers import bundle as bundles
 from handlers.bundle import Bundle, Candidate, FileSpec, Manifest
@@ -74,7 +74,7 @@ def assemble(
     made: Mapping[str, Mapping[str, Variant]],
     missing: Mapping[str, str],
     parity: Mapping[str, Sequence[Difference]],
-    result: DeviceResult,
+    results: Sequence[DeviceResult],
     engines: Engines,
 ) -> Bundle:
     """Write the bundle: every variant and engine as a file, every candidate with its verdict. Raises `OSError`."""
@@ -88,12 +88,15 @@ def assemble(
     for variant, roles in made.items():
         for role, item in roles.items():
             add(f"{role}-{variant}", f"files/{role}-{variant}.onnx", item.data, variant)
-    candidates = device_candidates(result, kind.budget, list(kind.graphs))
+    candidates = device_candidates(results, kind.budget, list(kind.graphs))
+    judged = {candidate.id for candidate in candidates}
     for (variant, capability), engine_roles in engines.items():
         for role, engine in engine_roles.items() if isinstance(engine_roles, dict) else ():
             identifier = f"{role}-{variant}-{capability}"
             add(identifier, f"files/{identifier}.engine", engine.data, variant)
-            candidates.append(_engine_candidate(role, variant, capability, identifier, engine))
+            unmeasured = _engine_candidate(role, variant, capability, identifier, engine)
+            if unmeasured.id not in judged:
+                candidates.append(unmeasured)
     certificate: dict[str, Any] = {
         "format": CERTIFICATE_FORMAT,
         "name": name,
@@ -115,16 +118,17 @@ def assemble(
         "devices": {},
         "golden": {"items": list(kind.golden_items), "sha256": {}},
     }
-    add_device(certificate, result, kind.budget, list(kind.graphs))
+    for result in results:
+        add_device(certificate, result, kind.budget, list(kind.graphs))
     limits = dict(kind.limits)
-    reference = next(a for a in result.assessments if a.plan == REFERENCE)
+    reference = results[0].assessments[0]
     if not reference.batch_invariant:
         limits["max_tile"] = 1  # a reference whose rows depend on the batch is served row by row
     manifest = dataclasses.replace(
         draft,
         files=files,
         candidates=tuple(candidates),
-        choice={result.device_class: choice_of(result, kind.budget, list(kind.graphs))},
+        choice={r.device_class: choice_of(r, kind.budget, list(kind.graphs)) for r in results},
         limits=limits,
     )
     return write(manifest, certificate, contents)
@@ -139,22 +143,28 @@ def write(manifest: Manifest, certificate: dict[str, Any], contents: Mapping[str
     return bundles.read(path)
 
 
-def device_candidates(result: DeviceResult, budget: Mapping[str, float], roles: Sequence[str]) -> list[Candidate]:
-    """One manifest candidate per role and assessed plan."""
-    candidates = []
-    for assessment in result.assessments:
-        plan = assessment.plan
-        word, reason = verdict(assessment, budget)
-        where = "any" if plan == REFERENCE else result.device_class
-        for role in roles:
-            identifier, file = candidate_id(role, plan, result.device_class), f"{role}-{plan.variant}"
-            requires = {"module": plan.runtime.removesuffix("-cuda")}
-            candidates.append(
-                Candidate(
+def device_candidates(
+    results: Sequence[DeviceResult], budget: Mapping[str, float], roles: Sequence[str]
+) -> list[Candidate]:
+    """One manifest candidate per role and assessed plan; the reference, which is in every result, once."""
+    candidates: dict[str, Candidate] = {}
+    for result in results:
+        for assessment in result.assessments:
+            plan = assessment.plan
+            word, reason = verdict(assessment, budget)
+            where = "any" if plan == REFERENCE else result.device_class
+            for role in roles:
+                identifier, file = candidate_id(role, plan, where), f"{role}-{plan.variant}"
+                if plan.runtime == "tensorrt":
+                    file = f"{role}-{plan.variant}-{where}"
+                    module, version = library() or ("tensorrt", "unknown")
+                    requires = {"module": module, "version": version}
+                else:
+                    requires = {"module": plan.runtime.removesuffix("-cuda")}
+                candidates[identifier] = Candidate(
                     identifier, role, plan.variant, file, plan.runtime, plan.precision, where, requires, word, reason
                 )
-            )
-    return candidates
+    return list(candidates.values())
 
 
 def candidate_id(role: str, plan: Plan, where: str) -> str:

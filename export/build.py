@@ -21,14 +21,14 @@ from tqdm import tqdm
 from export import graphs
 from export.assemble import DeviceResult, Engines, assemble, draft_manifest, environment
 from export.graphs import Graph, Kind
-from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Assessment, Judge, Notebook, Plan, verdict
+from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Assessment, Judge, Notebook, Plan, place, verdict
 from export.measure import QUICK, Effort
 from export.parity import ROWS, Difference, compare, reference, tapped_spec
 from export.quality import margin
 from export.quantize import Arrays, Score, VariantError
 from export.to_onnx import expose_tap, onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
-from export.variants import RUNTIMES_OF, VARIANTS, Variant, make
+from export.variants import CALIBRATION_SEED, RUNTIMES_OF, VARIANTS, Variant, make
 from handlers import bundle as bundles
 from handlers import cuda
 from handlers.bundle import Bundle, Runtime
@@ -38,7 +38,6 @@ from training import checkpoint, recipes
 
 NOTES = Path("artifacts/builds")
 PARITY_SEED = 1000
-CALIBRATION_SEED = 100_000
 CALIBRATION_ROWS = 128
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tensorrt", "onnxruntime-cuda")
 
@@ -80,10 +79,14 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
     made, missing = _variants(kind, fp32, wanted, options, notebook, say)
     manifest = draft_manifest(name, meta, recipe.kind, kind)
     files = {variant: {role: made[variant][role].data for role in kind.graphs} for variant in made}
-    plans = _plans(list(made), runtimes)
-    result = judge_all(kind, manifest, files, wanted, plans, notebook, options, say)
     engines = _engines(kind, files, runtimes, say)
-    bundle = assemble(name, meta, kind, manifest, made, missing, parity, result, engines)
+    plans = _plans(list(made), runtimes)
+    for (variant, capability), roles in engines.items():
+        if capability == cuda.compute_capability() and not isinstance(roles, str):
+            files[f"{variant}-tensorrt"] = {role: engine.data for role, engine in roles.items()}
+            plans.append(Plan(variant, "tensorrt"))
+    results = judge_all(kind, manifest, files, wanted, plans, notebook, options, say)
+    bundle = assemble(name, meta, kind, manifest, made, missing, parity, results, engines)
     shutil.rmtree(NOTES / name, ignore_errors=True)
     chosen = next(iter(bundle.manifest.choice[device_class()]))
     say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {device_class()}")
@@ -99,8 +102,11 @@ def judge_all(
     notebook: Notebook,
     options: Options,
     say: Say,
-) -> DeviceResult:
-    """Assess every plan on this machine, one line each. Raises when not even the reference runs."""
+) -> list[DeviceResult]:
+    """Assess every plan on this machine, one line each: a result for its CPU, and one for its GPU if plans ran there.
+
+    Raises `SessionError` when not even the reference runs.
+    """
     judge = Judge(kind, manifest, files, wanted, QUICK if options.quick else Effort())
     assessments: list[Assessment] = []
     bar = tqdm(plans, desc="judging", unit="candidate", leave=False, dynamic_ncols=True, disable=None)
@@ -117,7 +123,14 @@ def judge_all(
     finally:
         bar.close()
         judge.close()
-    return DeviceResult(device_class(), environment(), options.quick, tuple(assessments))
+    places: dict[str, list[Assessment]] = {}
+    for assessment in assessments:
+        places.setdefault(place(assessment.plan), []).append(assessment)
+    reference = next(a for a in assessments if a.plan == REFERENCE)
+    return [
+        DeviceResult(where, environment(), options.quick, (reference, *(a for a in found if a is not reference)))
+        for where, found in places.items()
+    ]
 
 
 def _installed(wanted: Sequence[str], say: Say) -> list[str]:

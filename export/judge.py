@@ -17,7 +17,7 @@ from export.measure import Contestant, Effort, Measured, MeasureError, Speed, co
 from export.parity import batch_invariant, reference, tapped_spec
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
-from handlers import generators
+from handlers import cuda, generators
 from handlers.bundle import Bundle, Manifest, Precision, Runtime, Verdict, write_file
 from handlers.device import device_class, engine_fingerprint, thread_count
 from handlers.sessions import Session, SessionError, open_session
@@ -45,6 +45,17 @@ class Plan:
 
 
 REFERENCE = Plan("fp32", "onnxruntime")
+GPU_RUNTIMES = ("onnxruntime-cuda", "tensorrt")
+
+
+def file_key(plan: Plan) -> str:
+    """Under which name a plan's files are kept: an engine is another file than the graph it was built from."""
+    return f"{plan.variant}-tensorrt" if plan.runtime == "tensorrt" else plan.variant
+
+
+def place(plan: Plan) -> str:
+    """The device class that a plan is judged on here: the GPU's for GPU runtimes, else the CPU's."""
+    return (cuda.compute_capability() or "no-gpu") if plan.runtime in GPU_RUNTIMES else device_class()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Judge:
             invariant = all(
                 batch_invariant(graph, session, self._kind.limits["max_tile"], INVARIANCE_SEED)
                 for role, graph in self._kind.graphs.items()
-                for session in (sessions[role], self._tapped(plan, role))
+                for session in (sessions[role], *self._tapped(plan, role))
             )
             generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}), sessions)
             golden = tuple(generator.golden(item) for item in self._kind.golden_items)
@@ -115,20 +126,22 @@ class Judge:
     def _sessions(self, plan: Plan) -> dict[str, Session]:
         threads = self._draft.resources.threads
         return {
-            role: open_session(plan.runtime, self._files[plan.variant][role], graph.spec, threads, plan.precision)
+            role: open_session(plan.runtime, self._files[file_key(plan)][role], graph.spec, threads, plan.precision)
             for role, graph in self._kind.graphs.items()
         }
 
-    def _tapped(self, plan: Plan, role: str) -> Session:
-        """The same graph with its tap: before rounding, where the smallest difference shows."""
+    def _tapped(self, plan: Plan, role: str) -> list[Session]:
+        """The same graph with its tap: before rounding, where the smallest difference shows (an engine has none)."""
+        if plan.runtime == "tensorrt":
+            return []
         graph = self._kind.graphs[role]
         data = self._files[plan.variant][role]
         spec = tapped_spec(graph, reference(graph, INVARIANCE_SEED, rows=1), tap_dtype(data, graph.tap))
         model = expose_tap(data, graph.tap)
-        return open_session(plan.runtime, model, spec, self._draft.resources.threads, plan.precision)
+        return [open_session(plan.runtime, model, spec, self._draft.resources.threads, plan.precision)]
 
     def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
-        roles = {role: (self._files[plan.variant][role], graph.spec) for role, graph in self._kind.graphs.items()}
+        roles = {role: (self._files[file_key(plan)][role], graph.spec) for role, graph in self._kind.graphs.items()}
         return functools.partial(_open_roles, plan.runtime, roles, self._draft.resources.threads, plan.precision)
 
 
@@ -187,7 +200,7 @@ class Notebook:
 
     def assess(self, judge: Judge, plan: Plan) -> Assessment:
         """The noted assessment of a plan, or a fresh one."""
-        name = f"{plan.id}@{device_class()}"
+        name = f"{plan.id}@{place(plan)}"
         if (noted := self.recall(name)) is not None:
             return Assessment.from_json(noted)
         assessment = judge.assess(plan)

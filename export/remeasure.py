@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 
 from export import graphs
 from export.assemble import add_device, choice_of, device_candidates, write
 from export.build import NOTES, Options, judge_all
-from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Notebook, Plan
+from export.judge import GPU_RUNTIMES, QUALITY_ROWS, QUALITY_SEED, REFERENCE, Notebook, Plan, file_key
 from handlers import bundle as bundles
 from handlers import cuda
 from handlers.bundle import Bundle
@@ -21,7 +22,7 @@ from training import checkpoint, recipes
 def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -> Bundle:
     """Judge every ONNX file of the bundle called `name` here, against its FP32 reference, and write the result.
 
-    Raises `BundleError`, `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
+    TensorRT engines are judged where they can run. Raises `BundleError`, `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
     """
     old = bundles.read(bundles.directory(name))
     manifest = old.manifest
@@ -31,31 +32,31 @@ def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -
     files: dict[str, dict[str, bytes]] = {}
     plans = [REFERENCE]
     for candidate in manifest.candidates:
+        plan = Plan(candidate.variant, candidate.runtime, candidate.precision)
         wanted = candidate.variant in options.variants and candidate.runtime in options.runtimes
-        if candidate.runtime == "tensorrt" or not (wanted or candidate.verdict == "reference"):
-            continue
-        if candidate.runtime == "onnxruntime-cuda" and cuda.compute_capability() is None:
-            continue
-        files.setdefault(candidate.variant, {})[candidate.role] = old.read_file(candidate.file)
-        plans.append(Plan(candidate.variant, candidate.runtime, candidate.precision))
+        here = candidate.runtime not in GPU_RUNTIMES or cuda.compute_capability() is not None
+        if candidate.runtime == "tensorrt":  # an engine belongs to one capability
+            here = candidate.device_class == cuda.compute_capability()
+        if candidate.verdict == "reference" or (wanted and here):
+            files.setdefault(file_key(plan), {})[candidate.role] = old.read_file(candidate.file)
+            plans.append(plan)
     fp32 = {
         role: open_session("onnxruntime", files["fp32"][role], spec, manifest.resources.threads)
         for role, spec in manifest.graphs.items()
     }
     notebook = Notebook(NOTES / name / f"again-{old.version}-{'quick' if options.quick else 'full'}")
     media = kind.render(fp32, QUALITY_ROWS, QUALITY_SEED)
-    result = judge_all(kind, manifest, files, media, list(dict.fromkeys(plans)), notebook, options, say)
+    results = judge_all(kind, manifest, files, media, list(dict.fromkeys(plans)), notebook, options, say)
     roles = list(manifest.graphs)
     certificate = json.loads(json.dumps(old.certificate))
-    add_device(certificate, result, kind.budget, roles)
-    fresh = device_candidates(result, kind.budget, roles)
+    for result in results:
+        add_device(certificate, result, kind.budget, roles)
+    fresh = device_candidates(results, kind.budget, roles)
     replaced = {candidate.id for candidate in fresh}
     kept = [candidate for candidate in manifest.candidates if candidate.id not in replaced]
-    manifest = dataclasses.replace(
-        manifest,
-        candidates=(*fresh, *kept),
-        choice={**manifest.choice, result.device_class: choice_of(result, kind.budget, roles)},
-    )
+    chosen = {result.device_class: choice_of(result, kind.budget, roles) for result in results}
+    manifest = dataclasses.replace(manifest, candidates=(*fresh, *kept), choice={**manifest.choice, **chosen})
     bundle = write(manifest, certificate, {spec.path: old.read_file(key) for key, spec in manifest.files.items()})
+    shutil.rmtree(NOTES / name, ignore_errors=True)
     say(f"{bundle.directory}: version {bundle.version}, certified for {', '.join(manifest.choice)}")
     return bundle

@@ -278,6 +278,32 @@ def test_another_machine_adds_its_device_class(tiny_copy: Path, monkeypatch: pyt
     assert open_engine(bundles.read(BUNDLE)).reason.startswith(f"chosen for {here}")
 
 
+def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that says it has an sm89, the engines for it are judged and filed under its class, not the CPU's."""
+    if not any(c.runtime == "tensorrt" for c in whole.manifest.candidates):
+        pytest.skip("TensorRT is not installed: pip install -r requirements/export.txt")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole.directory.parent.parent, tmp_path / "artifacts")
+    monkeypatch.setattr("handlers.cuda.compute_capability", lambda: "sm89")
+    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    bundle = remeasure("tiny", Options(quick=True), say=quiet)
+    assert bundle.manifest.choice["sm89"] == (
+        {"generator": "generator-int8_static-tensorrt@sm89"},
+        {"generator": "generator-fp32-onnxruntime"},
+    ) or bundle.manifest.choice["sm89"][0] == {"generator": "generator-fp16-tensorrt@sm89"}
+    by_id = {c.id: c for c in bundle.manifest.candidates}
+    engine = by_id["generator-int8_static-tensorrt@sm89"]
+    assert (engine.verdict, engine.file) == ("passed", "generator-int8_static-sm89")
+    assert engine.requires.keys() == {"module", "version"}
+    assert by_id["generator-int8_static-tensorrt@sm80"].verdict == "rejected"
+    assert not any("tensorrt" in next(iter(o.values())) for o in bundle.manifest.choice[device_class()])
+    assert set(bundle.certificate["devices"]) == {device_class(), "sm89"}
+    monkeypatch.undo()
+    os.chdir(tmp_path)
+    served = open_engine(bundles.read(tmp_path / BUNDLE))  # without that GPU, the CPU's choice is served
+    assert served.reason.startswith(f"chosen for {device_class()}")
+
+
 CAPPED = """
 import sys
 from pathlib import Path
