@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -52,12 +53,13 @@ def _export(module: torch.nn.Module, *arguments: Any, **options: Any) -> None:
     try:
         torch.onnx.export(module, *arguments, **options)
     except torch.onnx.OnnxExporterError as error:
-        causes = [error]
-        while causes[-1].__cause__ is not None:
-            causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__) is not None:
+            causes.append(cause)
         text = " ".join(str(causes[-1]).split())[:400]
+        node = next((found[1] for c in causes if (found := re.search(r"node (%\w+)", str(c)))), "of unknown name")
         raise ExportError(
-            f"{type(module).__name__} has an operator that the ONNX exporter does not know: {text}. "
+            f"the ONNX exporter does not know an operator of {type(module).__name__}, at graph node {node}: {text}. "
             "Write that part of the model with operators ONNX has, or give the exporter a translation"
         ) from error
 

@@ -86,6 +86,6 @@ def describe(generator: nn.Module) -> Kind:
 def _memory_mb(generator: nn.Module, side: int) -> int:
     """What a worker needs at most: the interpreter and runtime, the weights twice, and a tile at the widest stages."""
     weights = sum(parameter.numel() for parameter in generator.parameters()) * 4
-    width = max(parameter.shape[1] for parameter in generator.parameters() if parameter.dim() == 4)
+    width = max((parameter.shape[1] for parameter in generator.parameters() if parameter.dim() == 4), default=1)
     activations = TILE * width * (side // 2) ** 2 * 4 * 2
     return 250 + (2 * weights + activations) // 2**20

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.graphs import Graph
 from export.graphs.latent_image import describe
 from export.parity import ROWS, Difference, ParityError, batch_invariant, compare, reference, tapped_spec
-from export.to_onnx import expose_tap, onnx_from_graph
+from export.to_onnx import ExportError, expose_tap, onnx_from_graph
 from handlers.sessions import Arrays, Session, open_session
 from training.models.dcgan import ModelConfig, build
 
@@ -129,3 +129,19 @@ def test_exports_are_reproducible_and_hold_no_paths(graph: Graph) -> None:
     assert first == second
     for leak in (b"/home/", b"/root/", b"/tmp/", b".py"):
         assert leak not in first
+
+
+class Exotic(torch.nn.Module):
+    """Uses an operator that ONNX has no form of."""
+
+    config = ModelConfig(image_size=16, latent=16)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        square = torch.linalg.matrix_exp(z.reshape(-1, 4, 4))
+        return torch.tanh(square[:, None].expand(-1, 3, -1, -1))
+
+
+def test_an_operator_without_an_onnx_form_is_named() -> None:
+    message = r"at graph node %\w+: .*aten\.linalg_matrix_exp.*Write that part of the model with operators ONNX has"
+    with pytest.raises(ExportError, match=message):
+        onnx_from_graph(describe(Exotic()).graphs["generator"])
