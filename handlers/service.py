@@ -22,6 +22,7 @@ from handlers.generator import BadRequest, Media, Params, Request
 
 DESCRIBE_FORMAT = "atelier-describe/1"
 MAX_RECEIPT = 4096  # bytes, as base64url
+MAX_WHY = 500  # characters of the reason; the describe document has all of it
 PHRASES = {400: "Bad Request", 413: "Payload Too Large", 415: "Unsupported Media Type", 500: "Internal Server Error", 504: "Deadline Exceeded"}  # fmt: skip
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,7 @@ class BatchService:
             "bundle": self._bundle.digest,
             "candidate": self._engine.candidate,
             "fingerprint": self._engine.fingerprint,
+            "why": self._engine.reason[:MAX_WHY],
             "params": params.public(),
         }
         encoded = base64.urlsafe_b64encode(json.dumps(receipt, separators=(",", ":")).encode()).decode().rstrip("=")

@@ -55,7 +55,11 @@ def up(model_store: Path, run_dir: Path, dev: bool, port: int, status_port: int,
     for number, option in ((port, "--port"), (status_port, "--status-port")):
         config.check_port(number, option)
     with _only_one(run_dir), _Signals() as signals:
-        return _up(model_store, run_dir, port if dev else None, status_port, signals, say)
+        try:
+            return _up(model_store, run_dir, port if dev else None, status_port, signals, say)
+        except StopRequested:  # while the archives were read
+            say("stopped before anything was started")
+            return 0
 
 
 def _up(model_store: Path, run_dir: Path, dev_port: int | None, status_port: int, signals: _Signals, say: Say) -> int:
@@ -64,9 +68,10 @@ def _up(model_store: Path, run_dir: Path, dev_port: int | None, status_port: int
     store.check_memory(models)
     status = Status()
     server: StatusServer | None = None
-    torchserve = TorchServe(model_store, [model.archive for model in models], run_dir / "torchserve.log", dev_port)
+    torchserve: TorchServe | None = None
     code = 0
     try:
+        torchserve = TorchServe(model_store, [model.archive for model in models], run_dir / "torchserve.log", dev_port)
         torchserve.start()
         server = StatusServer(status, status_port)
         _write_state(run_dir, torchserve, server, models)
@@ -76,7 +81,8 @@ def _up(model_store: Path, run_dir: Path, dev_port: int | None, status_port: int
     finally:
         signals.ignore()  # from here on everything goes away in any case
         status.set(False, "stopping")
-        torchserve.stop()
+        if torchserve is not None:
+            torchserve.stop()
         (run_dir / STATE).unlink(missing_ok=True)
         if server is not None:
             server.close()

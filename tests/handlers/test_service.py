@@ -153,6 +153,7 @@ def test_receipts_tell_how_to_make_the_answer_again(service: BatchService, tiny:
     assert receipt["bundle"] == tiny.bundle.digest
     assert receipt["candidate"] == {"generator": "generator-fp32-onnxruntime"}
     assert "onnxruntime-" in receipt["fingerprint"]
+    assert receipt["why"].startswith("chosen for ")
     assert receipt["params"].keys() == {"seed", "n", "truncation", "format", "quality", "grid"}
     again = json.dumps(receipt["params"]).encode()
     assert service.answer([item(again)])[0].body == answer.body
