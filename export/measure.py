@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -171,6 +172,7 @@ def compare_speed(
 
 
 def _child(connection: Connection, opener: Callable[[], Run]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it closes the pipe
     try:
         before, began = _peak_mb(), time.perf_counter()
         run = opener()
@@ -184,7 +186,7 @@ def _child(connection: Connection, opener: Callable[[], Run]) -> None:
                 connection.send((True, run(arguments[0])))
             else:
                 connection.send((True, _block(run, *arguments)))
-    except EOFError:  # the parent has closed its end: done
+    except (EOFError, BrokenPipeError):  # the parent has closed its end: done
         return
     except Exception as error:  # goes to the parent as text, which raises it with the candidate's name
         connection.send((False, f"{type(error).__name__}: {error}"))

@@ -22,7 +22,8 @@ from training import checkpoint, recipes
 def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -> Bundle:
     """Judge every ONNX file of the bundle called `name` here, against its FP32 reference, and write the result.
 
-    TensorRT engines are judged where they can run. Raises `BundleError`, `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
+    TensorRT engines are judged where they can run. Raises `BundleError`, `CheckpointError`, `SessionError`,
+    `MeasureError` or `OSError`; the bundle then stays as it was.
     """
     old = bundles.read(bundles.directory(name))
     manifest = old.manifest
@@ -51,7 +52,11 @@ def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -
     certificate = json.loads(json.dumps(old.certificate))
     for result in results:
         add_device(certificate, result, kind.budget, roles)
-    fresh = device_candidates(results, kind.budget, roles)
+    built = {c.id: c.requires for c in manifest.candidates if c.runtime == "tensorrt"}
+    fresh = [  # an engine goes on requiring the library that built it, whichever judged it
+        dataclasses.replace(c, requires=built.get(c.id, c.requires))
+        for c in device_candidates(results, kind.budget, roles)
+    ]
     replaced = {candidate.id for candidate in fresh}
     kept = [candidate for candidate in manifest.candidates if candidate.id not in replaced]
     chosen = {result.device_class: choice_of(result, kind.budget, roles) for result in results}

@@ -69,18 +69,19 @@ class BatchService:
         """Answers of (TorchServe item, lower-case headers) pairs, in order."""
         answers: dict[int, Answer] = {}
         work: dict[int, Params] = {}
+        deadlines: dict[int, float | None] = {}
         for i, (item, headers) in enumerate(batch):
             try:
                 if (control := headers.get("x-atelier")) is not None or headers.get("describe") == "True":
                     answers[i] = self._control(control or "describe")
                 else:
-                    work[i] = self._engine.generator.parse(self._request(item, headers))
+                    request = self._request(item, headers)
+                    work[i], deadlines[i] = self._engine.generator.parse(request), request.deadline
             except BadRequest as error:
                 answers[i] = refusal(error)
             except Exception:
                 log.exception("parsing an item failed")
                 answers[i] = failure()
-        deadlines = {i: self._deadline(batch[i][1]) for i in work}
         late = [i for i, deadline in deadlines.items() if deadline is not None and time.time() > deadline]
         for i in late:
             answers[i] = refusal(
