@@ -12,12 +12,15 @@ import yaml
 from model_archiver.model_archiver import ModelArchiver
 from model_archiver.model_archiver_config import ModelArchiverConfig
 
-from export import graphs
 from handlers import bundle as bundles
 from handlers.bundle import Bundle, BundleError, Resources
 
 STORE = Path("model_store")
 HANDLERS = Path(__file__).parent.parent / "handlers"
+HANDLER = HANDLERS / "torchserve_handler.py"
+JOB_QUEUE = (
+    2048  # the proxy bounds what waits and says when to come again; the front end's own queue only has to be larger
+)
 # TorchServe's worker imports torch only to recognise tensors in answers; ours are bytes. 1 s and 180 MB a worker.
 TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    """No answer is one."""\n'
 
@@ -39,15 +42,20 @@ def archive(name: str, store: Path = STORE) -> Path:
 
 
 def model_config(resources: Resources) -> str:
-    """The archive's model-config.yaml: the batch lane (docs/architecture.md), so that no shared file names a model."""
+    """The archive's model-config.yaml, so that no shared file names a model.
+
+    TorchServe's async mode, in which the worker gets every request at once; batches are formed behind it (docs/architecture.md).
+    """
     return yaml.safe_dump(
         {
             "minWorkers": resources.workers,
             "maxWorkers": resources.workers,
-            "batchSize": resources.batch_size,
-            "maxBatchDelay": resources.max_batch_delay_ms,  # 0 would mean the default of 100
-            "responseTimeout": 120,
+            "batchSize": 1,
+            "asyncCommunication": True,
+            "jobQueueSize": JOB_QUEUE,
             "startupTimeout": 120,
+            # A front end that has given a worker up never tries again: the launcher decides about that, not a clock.
+            "maxRetryTimeoutInSec": 2_147_483,
             "deviceType": "cpu",
         },
         sort_keys=False,
@@ -69,7 +77,7 @@ def _package(bundle: Bundle, work: Path) -> Path:
             ModelArchiverConfig(
                 model_name=manifest.name,
                 version=bundle.version,
-                handler=str(HANDLERS / f"{graphs.handler_of(manifest.kind)}.py"),
+                handler=str(HANDLER),
                 extra_files=str(content),
                 config_file=str(config),
                 export_path=str(work),

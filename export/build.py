@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def judge_all(
     kind: Kind,
     manifest: bundles.Manifest,
     files: dict[str, dict[str, bytes]],
-    wanted: NDArray[np.uint8],
+    wanted: NDArray[Any],
     plans: Sequence[Plan],
     notebook: Notebook,
     options: Options,
@@ -176,14 +177,15 @@ def _parity(kind: Kind, fp32: dict[str, bytes], runtime: str) -> list[Difference
     return differences
 
 
-def _render_torch(kind: Kind) -> NDArray[np.uint8]:
+def _render_torch(kind: Kind) -> NDArray[Any]:
     """FP32 PyTorch's own media: what every variant is compared with."""
     import torch
 
     def run(graph: Graph, inputs: Arrays) -> Arrays:
         with torch.inference_mode():
-            _, *outputs = graph.module(*(torch.from_numpy(inputs[spec.name]) for spec in graph.spec.inputs))
-        return {spec.name: value.numpy() for spec, value in zip(graph.spec.outputs, outputs, strict=True)}
+            values = graph.module(*(torch.from_numpy(inputs[spec.name]) for spec in graph.spec.inputs))
+        named = dict(zip(graph.names, values, strict=True))
+        return {spec.name: named[spec.name].numpy() for spec in graph.spec.outputs}
 
     sessions = {
         role: Session(graph.spec, lambda inputs, graph=graph: run(graph, inputs), "torch")  # type: ignore[misc]
@@ -193,7 +195,7 @@ def _render_torch(kind: Kind) -> NDArray[np.uint8]:
 
 
 def _variants(
-    kind: Kind, fp32: dict[str, bytes], wanted: NDArray[np.uint8], options: Options, notebook: Notebook, say: Say
+    kind: Kind, fp32: dict[str, bytes], wanted: NDArray[Any], options: Options, notebook: Notebook, say: Say
 ) -> tuple[dict[str, dict[str, Variant]], dict[str, str]]:
     """Every wanted variant of every role, and the reasons of those that cannot be made."""
     made: dict[str, dict[str, Variant]] = {}
@@ -216,7 +218,7 @@ def _variant(
     role: str,
     kind: Kind,
     fp32: dict[str, bytes],
-    wanted: NDArray[np.uint8],
+    wanted: NDArray[Any],
     options: Options,
     notebook: Notebook,
 ) -> Variant:
@@ -231,7 +233,7 @@ def _variant(
     return variant
 
 
-def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: NDArray[np.uint8]) -> Score:
+def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: NDArray[Any]) -> Score:
     """Margin of a role's file to the budget, the other roles in FP32; in OpenVINO where it is installed: it is faster."""
     runtime = "openvino" if importlib.util.find_spec("openvino") is not None else "onnxruntime"
 
@@ -246,13 +248,13 @@ def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: NDArray[np.uin
 
 
 def _check_finite(name: str, graph: Graph, data: bytes) -> None:
-    """Raise `VariantError` when the tap is NaN or infinite for realistic inputs: bytes rounded from it would hide that."""
+    """Raise `VariantError` when a result is NaN or infinite for realistic inputs: bytes rounded from a tap would hide that."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(expose_tap(data, graph.tap), providers=["CPUExecutionProvider"])
-    (values,) = session.run([graph.tap], graph.example(8, PARITY_SEED))
-    if not np.isfinite(values).all():
-        raise VariantError(f"{name}: the tensor {graph.tap} is NaN or infinite somewhere")
+    for tensor, values in zip(graph.names, session.run(graph.names, graph.example(8, PARITY_SEED)), strict=True):
+        if not np.isfinite(values).all():
+            raise VariantError(f"{name}: the tensor {tensor} is NaN or infinite somewhere")
 
 
 def _engines(kind: Kind, files: dict[str, dict[str, bytes]], runtimes: Sequence[str], say: Say) -> Engines:

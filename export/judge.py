@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from export.graphs import Kind
@@ -87,7 +86,7 @@ class Judge:
         kind: Kind,
         draft: Manifest,
         files: Mapping[str, Mapping[str, bytes]],
-        wanted: NDArray[np.uint8],
+        wanted: NDArray[Any],
         effort: Effort,
     ) -> None:
         self._kind, self._draft, self._files, self._wanted, self._effort = kind, draft, files, wanted, effort
@@ -132,9 +131,9 @@ class Judge:
 
     def _tapped(self, plan: Plan, role: str) -> list[Session]:
         """The same graph with its tap: before rounding, where the smallest difference shows (an engine has none)."""
-        if plan.runtime == "tensorrt":
-            return []
         graph = self._kind.graphs[role]
+        if plan.runtime == "tensorrt" or graph.tap is None:
+            return []
         data = self._files[plan.variant][role]
         spec = tapped_spec(graph, reference(graph, INVARIANCE_SEED, rows=1), tap_dtype(data, graph.tap))
         model = expose_tap(data, graph.tap)
@@ -164,7 +163,7 @@ def verdict(assessment: Assessment, budget: Mapping[str, float]) -> tuple[Verdic
     assert assessment.quality is not None
     assert assessment.measured is not None
     speedup = assessment.measured.speedup(SERVING_BATCH)
-    figures = ", ".join(f"{name} {assessment.quality[name]:.2f}" for name in budget)
+    figures = ", ".join(f"{name} {assessment.quality[name]:.4g}" for name in budget)
     if assessment.plan == REFERENCE:
         p50 = next(s.p50_ms for s in assessment.measured.speeds if s.batch == SERVING_BATCH)
         return "reference", f"FP32: {p50:.2f} ms at batch {SERVING_BATCH}"

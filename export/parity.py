@@ -39,7 +39,7 @@ class Difference:
 def reference(graph: Graph, seed: int, rows: int = ROWS) -> dict[str, NDArray[Any]]:
     """PyTorch's tap and outputs for `rows` realistic inputs."""
     inputs = graph.example(rows, seed)
-    names = [graph.tap, *(output.name for output in graph.spec.outputs)]
+    names = graph.names
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     with torch.inference_mode():
         for at in range(0, rows, TILE):
@@ -52,7 +52,9 @@ def reference(graph: Graph, seed: int, rows: int = ROWS) -> dict[str, NDArray[An
 def tapped_spec(
     graph: Graph, side: Mapping[str, NDArray[Any]], dtype: Literal["float32", "float16"] = "float32"
 ) -> GraphSpec:
-    """The graph's spec with the tap as a further output, for a session over `expose_tap`'s file."""
+    """The graph's spec with the tap, if it has one, as a further output, for a session over `expose_tap`'s file."""
+    if graph.tap is None:
+        return graph.spec
     tap = TensorSpec(graph.tap, dtype, ("batch", *side[graph.tap].shape[1:]))
     return GraphSpec(graph.spec.inputs, (tap, *graph.spec.outputs))
 

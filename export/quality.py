@@ -1,4 +1,4 @@
-"""How far a variant's images are from FP32 PyTorch's, and whether that is inside the budget."""
+"""How far a variant's images or scores are from FP32 PyTorch's, and whether that is inside the budget."""
 
 from __future__ import annotations
 
@@ -37,6 +37,29 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
         "mean_abs": round(float(np.abs(gap).mean()), 5),
         "swd_delta": round(sum(distances.values()) / len(distances), 3),
     }
+
+
+def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, float]:
+    """Figures of next-token scores `found` against `wanted`, both (N, T, V), at the same positions of the same texts.
+
+    The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is what FP32 has of texts it writes,
+    `perplexity` what the variant has of them, `perplexity_kept` the first over the second (1 when the distributions are equal).
+    """
+    log_p, log_q = _log_softmax(wanted), _log_softmax(found)
+    p = np.exp(log_p)
+    entropy, cross = float(-(p * log_p).sum(axis=2).mean()), float(-(p * log_q).sum(axis=2).mean())
+    return {
+        "greedy_agreement": round(float((wanted.argmax(axis=2) == found.argmax(axis=2)).mean()), 5),
+        "perplexity_kept": round(math.exp(entropy - cross), 5),
+        "perplexity": round(math.exp(cross), 4),
+        "perplexity_fp32": round(math.exp(entropy), 4),
+        "max_abs": round(float(np.abs(found.astype(np.float64) - wanted).max()), 5),
+    }
+
+
+def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = scores.astype(np.float64) - scores.max(axis=2, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True)))
 
 
 def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:

@@ -22,7 +22,7 @@ from handlers.sessions import SessionError, open_session
 
 REPORTS = Path("artifacts/reports")
 TEMPLATE = Path(__file__).parent / "report.html.j2"
-PICTURES = 8  # images per row of the grid
+PREVIEWS = 8  # images in a row, or texts
 AMPLIFY = 8  # differences are shown this many times as large
 COLOURS = {"reference": "#444444", "passed": "#1a7f37", "rejected": "#b35900", "failed": "#cf222e"}
 
@@ -33,7 +33,7 @@ def report(bundle: Bundle) -> Path:
     certificate = bundle.certificate
     rows = {where: _rows(device) for where, device in certificate["devices"].items()}
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
-    pictures, note = _picture_grid(bundle)
+    previews = _previews(bundle)
     text = page.render(
         name=bundle.manifest.name,
         version=bundle.version,
@@ -41,8 +41,8 @@ def report(bundle: Bundle) -> Path:
         certificate=certificate,
         rows=rows,
         plots={where: _plot(device, certificate["policy"]) for where, device in certificate["devices"].items()},
-        pictures=pictures,
-        pictures_note=note,
+        previews=previews,
+        quality_names=_quality_names(certificate),
         colours=COLOURS,
         serving_batch=SERVING_BATCH,
     )
@@ -81,18 +81,19 @@ def _markdown(bundle: Bundle, rows: Mapping[str, list[dict[str, Any]]]) -> str:
             + ", ".join(" + ".join(o.values()) for o in bundle.manifest.choice.get(where, ()))
             + ".",
             "",
-            "| candidate | batch | p50 ms | p95 ms | items/s | speedup | load ms | peak MB | PSNR dB | worst | SSIM | verdict |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|",
+            f"| candidate | batch | p50 ms | p95 ms | items/s | speedup | load ms | peak MB | {' | '.join(policy['budget'])} | verdict |",
+            "|---|---|---|---|---|---|---|---|" + "---|" * len(policy["budget"]) + "---|",
         ]
         for row in entries:
             figures, quality = row["figures"], row["quality"]
             if figures is None:
-                lines.append(f"| {row['candidate']} | | | | | | | | | | | {row['verdict']}: {_cell(row['reason'])} |")
+                empty = "| " * (7 + len(policy["budget"]))
+                lines.append(f"| {row['candidate']} {empty}| {row['verdict']}: {_cell(row['reason'])} |")
                 continue
             lines.append(
                 f"| {row['candidate']} | {figures['batch']} | {figures['p50_ms']:.2f} | {figures['p95_ms']:.2f} "
                 f"| {figures['items_per_s']:.0f} | {figures['speedup']:.2f} | {row['load_ms']:.0f} | {row['peak_memory_mb']:.0f} "
-                f"| {quality['psnr_db']:.1f} | {quality['psnr_db_worst']:.1f} | {quality['ssim']:.4f} "
+                f"| {' | '.join(f'{quality[name]:.5g}' for name in policy['budget'])} "
                 f"| {row['verdict']}: {_cell(row['reason'])} |"
             )
     lines += ["", "## Variants", "", "| variant | file size of FP32's | how |", "|---|---|---|"]
@@ -147,9 +148,15 @@ def _plot(device: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     return _address(buffer.getvalue())
 
 
-def _picture_grid(bundle: Bundle) -> tuple[list[tuple[str, str, str]], str]:
-    """(candidate, its images, its amplified difference to FP32) for every ONNX file, computed here and now."""
-    pictures: list[tuple[str, str, str]] = []
+def _quality_names(certificate: Mapping[str, Any]) -> list[str]:
+    """Every figure of quality that some candidate has, in order."""
+    entries = [entry for device in certificate["devices"].values() for entry in device["candidates"].values()]
+    return list(dict.fromkeys(name for entry in entries for name in entry["quality"] or {}))
+
+
+def _previews(bundle: Bundle) -> list[dict[str, Any]]:
+    """What every ONNX file makes of the same seeds, computed here and now: images with their difference, or texts."""
+    previews: list[dict[str, Any]] = []
     wanted: NDArray[np.uint8] | None = None
     for candidate in bundle.manifest.candidates:
         if candidate.runtime not in ("onnxruntime", "openvino") or len(bundle.manifest.graphs) != 1:
@@ -161,13 +168,14 @@ def _picture_grid(bundle: Bundle) -> tuple[list[tuple[str, str, str]], str]:
             session = open_session(candidate.runtime, model, spec, 0, candidate.precision)
         except SessionError:
             continue  # its failure is in the table
-        images = create(bundle, {candidate.role: session}).preview(range(QUALITY_SEED, QUALITY_SEED + PICTURES))
-        if wanted is None:
-            wanted = images
-        gap = np.abs(images.astype(int) - wanted) * AMPLIFY
-        pictures.append((candidate.id, _strip(images), _strip(np.clip(gap, 0, 255).astype(np.uint8))))
-    note = "" if pictures else "No candidate of this bundle runs on this machine, so there are no pictures."
-    return pictures, note
+        made = create(bundle, {candidate.role: session}).preview(range(QUALITY_SEED, QUALITY_SEED + PREVIEWS))
+        if not isinstance(made, np.ndarray):
+            previews.append({"candidate": candidate.id, "texts": made})
+            continue
+        wanted = made if wanted is None else wanted
+        gap = np.clip(np.abs(made.astype(int) - wanted) * AMPLIFY, 0, 255).astype(np.uint8)
+        previews.append({"candidate": candidate.id, "images": _strip(made), "difference": _strip(gap)})
+    return previews
 
 
 def _strip(images: NDArray[np.uint8]) -> str:

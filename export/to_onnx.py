@@ -20,7 +20,7 @@ OPSET = 18
 def onnx_from_graph(graph: Graph) -> bytes:
     """The ONNX file of `graph`: its outputs are those of the spec, the tap stays a named inner tensor."""
     example = {name: torch.from_numpy(array) for name, array in graph.example(2, seed=0).items()}
-    names = [graph.tap, *(output.name for output in graph.spec.outputs)]
+    names = graph.names
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple(
         {i: batch for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in graph.spec.inputs
@@ -42,7 +42,7 @@ def onnx_from_graph(graph: Graph) -> bytes:
             verbose=False,
         )
         model = onnx.load(path)
-    return _serialize(_with_outputs(model, names[1:]))
+    return _serialize(_with_outputs(model, [output.name for output in graph.spec.outputs]))
 
 
 class ExportError(ValueError):
@@ -64,8 +64,10 @@ def _export(module: torch.nn.Module, *arguments: Any, **options: Any) -> None:
         ) from error
 
 
-def expose_tap(data: bytes, tap: str) -> bytes:
-    """The same file with the inner tensor `tap` as its first output: for comparing, in memory only."""
+def expose_tap(data: bytes, tap: str | None) -> bytes:
+    """The same file with the inner tensor `tap`, if there is one, as its first output: for comparing, in memory only."""
+    if tap is None:
+        return data
     model = onnx.load_from_string(data)
     value = onnx.helper.make_tensor_value_info(tap, _element_type(model, tap), None)
     model.graph.output.insert(0, value)

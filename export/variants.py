@@ -61,7 +61,8 @@ def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score) -> Va
 
 def _fp16(graph: Graph, fp32: bytes) -> Variant:
     model = onnx.load_from_string(fp32)
-    produced = next(i for i, node in enumerate(model.graph.node) if graph.tap in node.output)
+    nodes = range(len(model.graph.node))
+    produced = next((i for i in nodes if graph.tap in model.graph.node[i].output), len(nodes))
     tail = [node.name for node in model.graph.node[produced:]]  # the tap, scaling and rounding stay exact
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values below FP16's smallest are expected, and counted in the quality

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from handlers import records
 from handlers.params import ParamSpec
 
-FORMAT = "atelier-bundle/1"
+FORMAT = "atelier-bundle/2"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 Runtime = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt"]
@@ -88,11 +88,11 @@ class Candidate:
 class Resources:
     """What one worker needs; becomes the archive's model-config.yaml and the launcher's memory check."""
 
+    lane: Literal["batch", "step"]  # whole batches, or requests that join and leave between steps
     threads: int  # 0: all cores
     memory_mb: int
     workers: int
-    batch_size: int
-    max_batch_delay_ms: int
+    batch_size: int  # requests computed together
 
 
 @dataclasses.dataclass(frozen=True)

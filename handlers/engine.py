@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from typing import Any
 
 from handlers import generators
 from handlers.bundle import Bundle, BundleError
@@ -14,7 +15,6 @@ from handlers.device import (
     media_fingerprint,
     thread_count,
 )
-from handlers.generator import BatchGenerator
 from handlers.sessions import Session, SessionError, first_line, open_session
 
 
@@ -22,10 +22,16 @@ from handlers.sessions import Session, SessionError, first_line, open_session
 class Engine:
     """An open generator and what it is: every receipt and the describe document repeat this."""
 
-    generator: BatchGenerator
+    generator: Any  # a BatchGenerator or a StepGenerator, as the kind has it
+    sessions: dict[str, Session]
     candidate: dict[str, str]  # role -> candidate id
     fingerprint: str
     reason: str
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the graphs so far."""
+        return sum(session.seconds for session in self.sessions.values())
 
 
 def open_engine(bundle: Bundle) -> Engine:
@@ -68,7 +74,7 @@ def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
     runtimes = {session.runtime for session in sessions.values()}
     threads = thread_count(bundle.manifest.resources.threads)
     golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes, threads))
-    return Engine(generator, option, media_fingerprint(runtimes, threads), f"{reason}; {golden}")
+    return Engine(generator, sessions, option, media_fingerprint(runtimes, threads), f"{reason}; {golden}")
 
 
 def check_requires(requires: dict[str, str]) -> None:
@@ -91,7 +97,7 @@ def golden_key(option: dict[str, str]) -> str:
     return "+".join(sorted(option.values()))
 
 
-def check_golden(bundle: Bundle, generator: BatchGenerator, option: dict[str, str], fingerprint: str) -> str:
+def check_golden(bundle: Bundle, generator: Any, option: dict[str, str], fingerprint: str) -> str:
     """Compute the certificate's golden items; raises `BundleError` if they differ on an engine that was certified."""
     golden = bundle.certificate["golden"]
     recorded = golden["sha256"].get(fingerprint, {}).get(golden_key(option))

@@ -30,6 +30,7 @@ class Media:
 
     body: bytes
     content_type: str
+    items: int = 1  # how many images or sounds it holds
 
 
 class Params(Protocol):
@@ -37,6 +38,57 @@ class Params(Protocol):
 
     def public(self) -> dict[str, Any]:
         """The parameters as they were honoured, defaults and drawn seed included, ready for JSON."""
+        ...
+
+
+class Slot(Protocol):
+    """One request inside a StepGenerator, from `start` until it is finished or cancelled."""
+
+    finished: str | None  # why it ended ("stop", "length"), None while it goes on
+    items: int  # what it has made so far: tokens, samples
+
+
+class StepParams(Params, Protocol):
+    """Parsed parameters of one request to a StepGenerator."""
+
+    stream: bool  # whether the answer is sent piece by piece
+    content_type: str
+
+
+class StepGenerator(Protocol):
+    """A generator that makes its answers step by step (LSTM text, WaveNet): requests join and leave between steps.
+
+    `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
+    """
+
+    capacity: int  # slots at once
+
+    def parse(self, request: Request) -> StepParams:
+        """Check one request without touching a session. Raises `BadRequest`."""
+        ...
+
+    def start(self, batch: Sequence[Any]) -> list[Any]:
+        """One slot per request, in order."""
+        ...
+
+    def step(self, slots: Sequence[Any]) -> None:
+        """One iteration for every slot given; what happens in a slot depends on that slot alone."""
+        ...
+
+    def drain(self, slot: Any) -> bytes:
+        """What is new since the last drain, encoded; for an answer that is no stream, everything once it is finished."""
+        ...
+
+    def cancel(self, slot: Any) -> None:
+        """Forget a slot that is not finished; it is not stepped again."""
+        ...
+
+    def golden(self, params: Mapping[str, Any]) -> str:
+        """sha256 of what the engine computes for `params`: the certificate holds these."""
+        ...
+
+    def preview(self, seeds: Sequence[int]) -> Any:
+        """What the engine makes of plain seeds, to look at: reports show it."""
         ...
 
 

@@ -1,253 +1,296 @@
-"""A TorchServe batch <-> a BatchGenerator. Nothing here raises: every item gets an answer and a status of its own.
+"""TorchServe's worker as a thin proxy in front of one engine process.
 
-TorchServe's classic mode answers 503 to a whole batch when the handler raises, and kills the worker when a header
-holds a line break or a body is over its limit. So all of that is checked here, item by item.
+Nothing risky happens here: no numpy, no runtime, no generator. Requests are checked, counted, bounded and handed to the engine;
+its pieces go back as frames of a stream. An engine that dies takes only what it had begun; what waits is kept for the next one.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
+import asyncio
 import json
 import logging
 import math
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from handlers import metrics
+from handlers.answers import PHRASES, Answer, read_request, refusal, unknown_control
 from handlers.bundle import Bundle, BundleError, read
-from handlers.engine import Engine, open_engine
-from handlers.generator import BadRequest, Media, Params, Request
+from handlers.engine_process import EngineProcess
+from handlers.frames import Frame, Kind, pack
+from handlers.generator import BadRequest
+from handlers.pending import Pending, Queue
+from handlers.wire import Call, WireError, encode, parse
 
-DESCRIBE_FORMAT = "atelier-describe/1"
-MAX_RECEIPT = 4096  # bytes, as base64url
-MAX_WHY = 500  # characters of the reason; the describe document has all of it
-PHRASES = {400: "Bad Request", 413: "Payload Too Large", 415: "Unsupported Media Type", 500: "Internal Server Error", 504: "Deadline Exceeded"}  # fmt: skip
+LOAD_SECONDS = (
+    1.05  # an answer to LOAD that comes sooner can be lost: the front end begins to wait only after sending it
+)
+PARENT_SECONDS = 1.0
+HOLD_SECONDS = 15.0
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What goes back for one item."""
+class Service:
+    """Serves one bundle to many requests at once; `take` gets calls, `write` is where frames go."""
 
-    body: bytes
-    content_type: str = "application/json"
-    status: int = 200
-    receipt: str | None = None
+    def __init__(self, bundle: Bundle, write: Any = None) -> None:
+        self._bundle, self.write = bundle, write
+        self._name = bundle.manifest.name
+        limits = bundle.manifest.limits
+        self._max_seconds = float(limits["max_seconds"])
+        self._queue = Queue(self._name, limits["max_slots"], limits["max_queue"])
+        self._describe = b""
+        self._held: list[Call] = []
+        self._draining = False
+        self.engine = EngineProcess(
+            bundle.directory,
+            float(limits["max_compute_seconds"]),
+            self._on_frames,
+            self._on_lost,
+            lambda: self._queue.in_engine > 0,
+        )
 
-
-class BatchService:
-    """Serves one bundle in TorchServe's classic mode."""
-
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
-        self._bundle, self._engine = bundle, engine
-        self._describe = json.dumps(describe(bundle, engine)).encode()
-
-    @classmethod
-    def from_context(cls, context: Any) -> BatchService:
-        """Open the bundle beside the handler. Raises `BundleError`; TorchServe then reports the worker as failed."""
-        bundle = read(Path(context.system_properties["model_dir"]) / "bundle")
-        archived = context.manifest["model"]["modelVersion"]
-        if archived != bundle.version:
-            raise BundleError(f"the archive is version {archived}, its bundle is {bundle.version}: archive it again")
-        service = cls(bundle, open_engine(bundle))
-        log.warning("serving %s %s: %s", bundle.manifest.name, bundle.version, service._engine.reason)
-        return service
-
-    def handle(self, items: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """One body per item; statuses, content types and receipts go into the context."""
-        answers = self.answer([(item, headers_of(context, i)) for i, item in enumerate(items)])
-        for i, answer in enumerate(answers):
-            context.set_response_content_type(i, answer.content_type)
-            context.set_response_status(answer.status, PHRASES.get(answer.status, ""), i)
-            if answer.receipt is not None:
-                context.set_response_header(i, "X-Atelier-Receipt", answer.receipt)
-        return [answer.body for answer in answers]
-
-    def answer(self, batch: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Answer]:
-        """Answers of (TorchServe item, lower-case headers) pairs, in order."""
-        answers: dict[int, Answer] = {}
-        work: dict[int, Params] = {}
-        deadlines: dict[int, float | None] = {}
-        for i, (item, headers) in enumerate(batch):
-            try:
-                if (control := headers.get("x-atelier")) is not None or headers.get("describe") == "True":
-                    answers[i] = self._control(control or "describe")
-                else:
-                    request = self._request(item, headers)
-                    work[i], deadlines[i] = self._engine.generator.parse(request), request.deadline
-            except BadRequest as error:
-                answers[i] = refusal(error)
-            except Exception:
-                log.exception("parsing an item failed")
-                answers[i] = failure()
-        late = [i for i, deadline in deadlines.items() if deadline is not None and time.time() > deadline]
-        for i in late:
-            answers[i] = refusal(
-                BadRequest(None, "the deadline passed before the engine was free; nothing was computed", 504)
+    def take(self, call: Call) -> None:
+        """Answer a call, now or later; never raises."""
+        try:
+            control = call.headers.get("x-atelier")
+            if control == "hold":
+                self._hold(call)
+                return
+            if control is not None or call.headers.get("describe") == "True":
+                self._reply(call, self._control(call, control or "describe"))
+                return
+            if self._draining:
+                raise BadRequest(None, "the server is stopping and takes no more requests; send it to another one", 503)
+            if self.engine.state == "failed":
+                raise BadRequest(None, f"the engine does not open: {self.engine.reason}", 503)
+            request = read_request(self._bundle, call.values, call.headers)
+            now = time.time()
+            deadline = min(request.deadline if request.deadline is not None else math.inf, now + self._max_seconds)
+            if deadline <= now:
+                raise BadRequest(None, "the deadline had passed when the request came; nothing was computed", 504)
+            pending = self._queue.add(call, request.params, deadline)
+            if pending is None:
+                self._reject_busy(call)
+                return
+            pending.timer = asyncio.get_running_loop().call_later(deadline - now, self._expire, pending)
+            self._feed()
+        except BadRequest as error:
+            self._reply_error(call, error)
+        except Exception:  # an exception that left here would fail every request in flight
+            log.exception("a request could not be taken")
+            self._reply_error(
+                call, BadRequest(None, "the request could not be read; the server's log has the reason", 500)
             )
-            del work[i]
-        media = self._generate(list(work.values()))
-        for (i, params), result in zip(work.items(), media, strict=True):
-            try:
-                answers[i] = self._finish(params, result)
-            except Exception:
-                log.exception("finishing an item failed")
-                answers[i] = failure()
-        return [answers[i] for i in range(len(batch))]
 
-    def _control(self, command: str) -> Answer:
+    def _control(self, call: Call, command: str) -> Answer:
+        engine = self.engine
         if command == "ping":
             return Answer(b'{"status":"ok"}')
+        if command == "health":
+            figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
+            body = json.dumps({**figures, **self._queue.figures()}).encode()
+            return Answer(body, status=200 if engine.state == "ready" else 503)
         if command == "describe":
+            if not self._describe:
+                return refusal(BadRequest(None, f"the engine is not open yet: {engine.reason}", 503), 1)
             return Answer(self._describe)
-        raise BadRequest("X-Atelier", "unknown value of the header X-Atelier; known: ping, describe")
+        if command == "drain":
+            self._draining = True
+            return Answer(json.dumps(self._queue.figures()).encode())
+        if command == "release":
+            return Answer(json.dumps({"released": self._release()}).encode())
+        if command == "cancel":
+            identifier = call.headers.get("x-atelier-id", "")
+            pending = self._queue.named(identifier) if identifier else None
+            if pending is None:
+                raise BadRequest("X-Atelier-Id", "no request of that X-Atelier-Id is waiting or being computed", 404)
+            self._drop(pending, BadRequest(None, "cancelled by the caller", 499))
+            return Answer(b'{"status":"cancelled"}')
+        raise unknown_control("ping, describe, health, cancel")
 
-    def _request(self, item: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
-        manifest = self._bundle.manifest
-        example = f"curl -H 'Content-Type: application/json' -d '{json.dumps(manifest.example)}' ADDRESS/predictions/{manifest.name}"
-        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != "application/json":
-            raise BadRequest(
-                "Content-Type",
-                "parameters are a JSON object sent as application/json (a form or a query string would lose them); "
-                f"use: {example}",
-                415,
-            )
-        body = item.get("body", item.get("data", b""))
-        if isinstance(body, (bytes, bytearray)):  # else TorchServe has parsed it (decode_input_request=true)
-            limit = manifest.limits["max_request_bytes"]
-            if len(body) > limit:
-                raise BadRequest(None, f"the body has {len(body)} bytes, {manifest.name} takes at most {limit}", 413)
-            if not body.strip():
-                raise BadRequest(None, f"the body is empty; send at least {{}}: {example}")
-            body = _parse_json(bytes(body))
-        return Request(params=body, deadline=self._deadline(headers))
+    def _hold(self, call: Call) -> None:
+        """Keep a call until all are released: the launcher makes the front end's table of requests wide with this.
 
-    def _deadline(self, headers: Mapping[str, str]) -> float | None:
-        value = headers.get("x-atelier-deadline")
-        if value is None:
-            return None
+        The front end enters requests into a hash table from one thread and removes them from another, without a lock; now and
+        then an entry is lost, which ends the worker for good. Entries in different bins do not meet, and a table never shrinks.
+        """
+        if not self._held:
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
+        self._held.append(call)
+
+    def _release(self) -> int:
+        held, self._held = self._held, []
+        for call in held:
+            self._reply(call, Answer(b"{}"))
+        return len(held)
+
+    def _feed(self) -> None:
+        """Hand waiting requests to the engine, as many as it should have."""
+        if self.engine.state != "ready":
+            return
+        for pending in self._queue.next():
+            order = {"params": pending.params, "deadline": pending.deadline}
+            self.engine.send(pack(Kind.SUBMIT, pending.number, order))
+
+    def _on_frames(self, frames: list[Frame]) -> None:
+        out: list[bytes] = []
+        for frame in frames:
+            if frame.kind is Kind.READY:
+                self._describe = json.dumps(frame.json()["describe"]).encode()
+            pending = self._queue.get(frame.number)
+            if pending is None:  # cancelled or answered already
+                continue
+            if frame.kind is Kind.STARTED:
+                pending.start(frame.json())
+            elif frame.kind is Kind.HEAD:
+                pending.head.update(frame.json())
+            elif frame.kind is Kind.DATA:
+                out.append(pending.piece(frame.payload))
+            elif frame.kind is Kind.END:
+                out.append(pending.last())
+                self._queue.remove(pending, 200)
+            elif frame.kind is Kind.REFUSED:
+                error = frame.json()
+                out.append(pending.broken(BadRequest(error["field"], error["message"], error["status"])))
+                self._queue.remove(pending, error["status"])
+        if out:
+            self.write(b"".join(out))
+        self._feed()
+
+    def _on_lost(self, why: str) -> None:
+        """The engine died: what it had begun fails, what it had not begun goes back to the head of the queue."""
+        metrics.RESTARTS.labels(self._name).inc()
+        for pending in self._queue.take_back():
+            message = f"the engine was restarted while it computed this ({why}); nothing is kept, send it again"
+            self._drop(pending, BadRequest(None, message, 503))
+
+    def _expire(self, pending: Pending) -> None:
+        self._drop(pending, BadRequest(None, "the deadline passed before the answer was whole", 504))
+
+    def _drop(self, pending: Pending, error: BadRequest) -> None:
+        """End a request from this side."""
+        if self._queue.get(pending.number) is not pending:
+            return
+        if pending.in_engine:
+            self.engine.send(pack(Kind.CANCEL, pending.number))
+        self.write(pending.broken(error))
+        self._queue.remove(pending, error.status)
+        self._feed()
+
+    def _reject_busy(self, call: Call) -> None:
+        seconds = max(1, math.ceil(self._queue.wait_seconds()))
+        message = f"{self._queue.size} requests are waiting or being computed, which is all {self._name} takes"
+        self._reply_error(call, BadRequest(None, f"{message}; try again in {seconds} s", 503), seconds)
+
+    def _reply_error(self, call: Call, error: BadRequest, retry_after_s: int | None = None) -> None:
+        self._queue.count(error.status)
+        self._reply(call, refusal(error, retry_after_s))
+
+    def _reply(self, call: Call, answer: Answer) -> None:
+        self.write(whole_answer(call, answer))
+
+
+def whole_answer(call: Call, answer: Answer) -> bytes:
+    """All frames of an answer that is known at once.
+
+    The front end frees a request of its async mode only at a frame marked "false". Over HTTP an answer is a stream of one piece and
+    an empty end; an error is a plain frame and that end, because the body of a stream that begins with a status over 399 is lost.
+    Both go out in one write, so that the front end has forgotten the request before its client can send another.
+    """
+    phrase = PHRASES.get(answer.status, "")
+    parts = (call.id, answer.body, answer.status, phrase, answer.content_type, answer.headers)
+    if not call.is_http or call.headers.get("describe") == "True":  # one frame: a second would be a second answer
+        return encode(*parts, stream="false")
+    stream = None if answer.status >= 400 else "true"
+    return encode(*parts, stream=stream) + encode(call.id, b"", stream="false")  # type: ignore[arg-type]
+
+
+class _FrontEnd(asyncio.Protocol):
+    """The connection to the front end."""
+
+    def __init__(self, service: Service, gone: asyncio.Event) -> None:
+        self._service, self._gone, self._data = service, gone, bytearray()
+
+    def connection_made(self, transport: Any) -> None:
+        self._service.write = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        at = 0
         try:
-            deadline = float(value)
-            if math.isnan(deadline):
-                raise ValueError
-            return deadline
-        except ValueError:
-            raise BadRequest(
-                "X-Atelier-Deadline", "X-Atelier-Deadline wants seconds since the epoch, such as 1700000000.5"
-            ) from None
+            while at < len(self._data) and (message := parse(self._data, at)) is not None:
+                calls, at = message
+                for call in calls:
+                    self._service.take(call)
+        except (WireError, UnicodeDecodeError):
+            log.exception("the front end's bytes make no sense")
+            self._gone.set()
+        del self._data[:at]
 
-    def _generate(self, batch: list[Params]) -> list[Media | BadRequest | None]:
-        """The media of a batch; when it fails, each item alone, so that only the culprit has none."""
-        if not batch:
-            return []
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone.set()
+
+
+class AsyncWorker:
+    """Takes the place of TorchServe's AsyncService, whose three threads, shared socket and copied context lose requests."""
+
+    service: Service
+
+    def __init__(self, loaded: Any) -> None:
+        self._socket = loaded.cl_socket
+
+    def run(self) -> str | None:
+        """Serve until the front end is gone."""
+        asyncio.run(self._main())
+        return None
+
+    async def _main(self) -> None:
+        loop, gone, service = asyncio.get_running_loop(), asyncio.Event(), self.service
+        self._socket.setblocking(False)
+        if os.fspath(self._socket.family.name) == "AF_UNIX":
+            await loop.create_unix_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+        else:
+            await loop.create_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+        engine = asyncio.create_task(service.engine.run())
+        parent = asyncio.create_task(_parent_gone())
         try:
-            return self._whole(batch)
-        except Exception:
-            log.exception("a batch of %d failed; its items are tried one by one", len(batch))
-        results: list[Media | BadRequest | None] = []
-        for params in batch:
-            try:
-                results.extend(self._whole([params]))
-            except BadRequest as error:
-                results.append(error)
-            except Exception:
-                log.exception("an item failed: %s", params.public())
-                results.append(None)
-        return results
-
-    def _whole(self, batch: list[Params]) -> list[Media | BadRequest | None]:
-        media = self._engine.generator.generate(batch)
-        if len(media) != len(batch):
-            raise ValueError(f"the generator gave {len(media)} answers to {len(batch)} items")
-        return list(media)
-
-    def _finish(self, params: Params, result: Media | BadRequest | None) -> Answer:
-        if result is None:
-            return failure()
-        if isinstance(result, BadRequest):
-            return refusal(result)
-        limit = self._bundle.manifest.limits["max_response_bytes"]
-        if len(result.body) > limit:
-            return refusal(
-                BadRequest(
-                    None,
-                    f"the answer has {len(result.body)} bytes, the limit is {limit}: lower n, or use format jpeg",
-                    413,
-                )
-            )
-        return Answer(result.body, result.content_type, receipt=self._receipt(params))
-
-    def _receipt(self, params: Params) -> str:
-        receipt = {
-            "model": self._bundle.manifest.name,
-            "version": self._bundle.version,
-            "bundle": self._bundle.digest,
-            "candidate": self._engine.candidate,
-            "fingerprint": self._engine.fingerprint,
-            "why": self._engine.reason[:MAX_WHY],
-            "params": params.public(),
-        }
-        encoded = base64.urlsafe_b64encode(json.dumps(receipt, separators=(",", ":")).encode()).decode().rstrip("=")
-        if len(encoded) > MAX_RECEIPT:
-            raise ValueError(f"a receipt of {len(encoded)} bytes is over {MAX_RECEIPT}: hash large parameters")
-        return encoded
+            waiting = {asyncio.create_task(gone.wait()), engine, parent}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            service.engine.stop()
+        if engine.done() and not engine.cancelled() and engine.exception() is not None:
+            log.error("the engine's supervisor failed", exc_info=engine.exception())
+        sys.stdout.flush()
+        os._exit(0)  # whatever still runs has nobody to answer
 
 
-def headers_of(context: Any, index: int) -> dict[str, str]:
-    """The request headers of one item by lower-case name; nested per-part headers of TorchServe are left out."""
-    headers = context.get_all_request_header(index)
-    return {str(name).lower(): value for name, value in headers.items() if isinstance(value, str)}
+async def _parent_gone() -> None:
+    """Return when the front end's process is no longer our parent: it was killed, and the socket may not tell."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_SECONDS)
 
 
-def describe(bundle: Bundle, engine: Engine) -> dict[str, Any]:
-    """The describe document: everything a gateway needs to offer this model to people."""
-    manifest = bundle.manifest
-    return {
-        "format": DESCRIBE_FORMAT,
-        "name": manifest.name,
-        "version": bundle.version,
-        "bundle": bundle.digest,
-        "recipe": manifest.recipe,
-        "kind": manifest.kind,
-        "params": [dataclasses.asdict(spec) for spec in manifest.params],
-        "content_types": list(manifest.content_types),
-        "limits": manifest.limits,
-        "scope": manifest.scope,
-        "source": manifest.source,
-        "serving": {"candidate": engine.candidate, "fingerprint": engine.fingerprint, "reason": engine.reason},
-        "certificate": bundle.certificate,
-    }
+def archived_bundle(context: Any) -> Bundle:
+    """The bundle beside the handler, checked. Raises `BundleError`."""
+    bundle = read(Path(context.system_properties["model_dir"]) / "bundle")
+    archived = context.manifest["model"]["modelVersion"]
+    if archived != bundle.version:
+        raise BundleError(f"the archive is version {archived}, its bundle is {bundle.version}: archive it again")
+    return bundle
 
 
-def refusal(error: BadRequest) -> Answer:
-    """The JSON answer of a refused item, in the shape of TorchServe's own errors."""
-    body = {"code": error.status, "type": "BadRequest", "message": error.message, "field": error.field}
-    return Answer(json.dumps(body).encode(), status=error.status)
-
-
-def failure() -> Answer:
-    """The answer of an item whose computation failed; the log has the reason."""
-    body = {"code": 500, "type": "InternalError", "message": "this item could not be computed; the server's log has the reason", "field": None}  # fmt: skip
-    return Answer(json.dumps(body).encode(), status=500)
-
-
-def _parse_json(body: bytes) -> Any:
-    def refuse_constant(name: str) -> None:
-        raise BadRequest(None, f"the body holds {name}, which is not JSON; use a finite number")
-
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            raise BadRequest(None, "the body names a field twice; name each once")
-        return dict(pairs)
-
-    try:
-        return json.loads(body, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
-    except (ValueError, RecursionError) as error:
-        detail = getattr(error, "msg", type(error).__name__)
-        raise BadRequest(
-            None, f'the body is not valid JSON ({detail}); wanted an object such as {{"seed": 7}}'
-        ) from None
+def load(context: Any) -> None:
+    """What a leaf handler does when TorchServe loads it: check the bundle, start the engine, replace the worker's loop."""
+    began = time.monotonic()
+    logging.getLogger().setLevel(logging.WARNING)
+    bundle = archived_bundle(context)
+    service = Service(bundle)
+    service.engine.start()
+    AsyncWorker.service = service
+    sys.modules["__main__"].AsyncService = AsyncWorker  # type: ignore[attr-defined]
+    time.sleep(max(0.0, LOAD_SECONDS - (time.monotonic() - began)))

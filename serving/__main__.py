@@ -20,7 +20,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "up":
             dev = options.dev or options.port != 0
-            return up(options.model_store, options.run_dir, dev, options.port, options.status_port, _say)
+            return up(
+                options.model_store,
+                options.run_dir,
+                dev,
+                options.port,
+                options.status_port,
+                _say,
+                options.drain_seconds,
+            )
         if options.command == "down":
             stopped = down(options.run_dir)
             print("stopped" if stopped else f"nothing is running in {options.run_dir}")
@@ -55,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("--dev", action="store_true", help="inference on loopback HTTP instead of a unix socket")
     start.add_argument("--port", type=int, default=0, help="port of --dev (default: a free one)")
-    start.add_argument("--status-port", type=int, default=0, help="port of /ready (default: a free one)")
+    start.add_argument("--status-port", type=int, default=0, help="port of /ready and /metrics (default: a free one)")
+    start.add_argument(
+        "--drain-seconds", type=float, default=10, help="how long a stop waits for requests in flight (default: 10)"
+    )
     wait = commands.add_parser("wait", help="return when it is ready", description=wait_ready.__doc__)
     wait.add_argument("--seconds", type=float, default=90, help="how long to wait (default: 90)")
     wait.add_argument("--pid", type=int, help="give up when this process is gone")

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FIXED = ROOT / "config.properties"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+METRICS_CONFIG = Path(__file__).parent / "torchserve_metrics.yaml"
 MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
@@ -82,6 +83,7 @@ def render(where: Addresses, store: Path, archives: Sequence[Path], workflow_sto
         "metrics_address": where.metrics,
         "grpc_inference_port": where.grpc_inference_port,
         "grpc_management_port": where.grpc_management_port,
+        "metrics_config": METRICS_CONFIG,
         "model_store": store.resolve(),
         # By name: "all" would also load directories and files that nobody has checked.
         "load_models": ",".join(path.name for path in archives),

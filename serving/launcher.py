@@ -19,16 +19,20 @@ import psutil
 
 from serving import config, store
 from serving.client import request
+from serving.metrics import Merged
 from serving.status import Status, StatusServer
-from serving.store import Model
+from serving.store import Model, StoreError
 from serving.torchserve import FOLDER_PREFIX, StartError, TorchServe
-from serving.warm import warm
+from serving.warm import warm, widen
+from serving.watch import Watch, drain, probe
 
 STATE = "state.json"
 LOCK = "lock"
 LOAD_SECONDS = 75.0
-PROBE_SECONDS = 30.0
 WATCH_SECONDS = 0.5
+MAX_RESTARTS = 5  # within the window; after that whatever supervises the launcher should look
+RESTART_WINDOW_SECONDS = 300.0
+RESTART_PAUSES = (0.0, 1.0, 3.0, 10.0)
 
 Say = Callable[[str], None]
 
@@ -47,8 +51,16 @@ def read_state(run_dir: Path) -> dict[str, object] | None:
         return None
 
 
-def up(model_store: Path, run_dir: Path, dev: bool, port: int, status_port: int, say: Say = print) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP; returns 0 after a clean stop, 1 if TorchServe went away by itself.
+def up(
+    model_store: Path,
+    run_dir: Path,
+    dev: bool,
+    port: int,
+    status_port: int,
+    say: Say = print,
+    drain_seconds: float = 10.0,
+) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP; returns 0 after a clean stop, 1 if TorchServe cannot be kept running.
 
     Raises `StoreError`, `PortTaken`, `AlreadyRunning` or `StartError` when it cannot serve.
     """
@@ -56,38 +68,131 @@ def up(model_store: Path, run_dir: Path, dev: bool, port: int, status_port: int,
         config.check_port(number, option)
     with _only_one(run_dir), _Signals() as signals:
         try:
-            return _up(model_store, run_dir, port if dev else None, status_port, signals, say)
-        except StopRequested:  # while the archives were read
-            say("stopped before anything was started")
+            launch = Launch(model_store, run_dir, port if dev else None, status_port, say)
+        except StopRequested:
             return 0
+        return launch.run(signals, drain_seconds)
 
 
-def _up(model_store: Path, run_dir: Path, dev_port: int | None, status_port: int, signals: _Signals, say: Say) -> int:
-    began = time.monotonic()
-    models = store.read(model_store, int(config.properties()["max_response_size"]))
-    store.check_memory(models)
-    status = Status()
-    server: StatusServer | None = None
-    torchserve: TorchServe | None = None
-    code = 0
-    try:
-        torchserve = TorchServe(model_store, [model.archive for model in models], run_dir / "torchserve.log", dev_port)
-        torchserve.start()
-        server = StatusServer(status, status_port)
-        _write_state(run_dir, torchserve, server, models)
-        code = _serve(torchserve, models, status, server, began, say)
-    except StopRequested:
-        say("stopping")
-    finally:
-        signals.ignore()  # from here on everything goes away in any case
-        status.set(False, "stopping")
-        if torchserve is not None:
-            torchserve.stop()
-        (run_dir / STATE).unlink(missing_ok=True)
-        if server is not None:
-            server.close()
-    say("stopped; nothing is left running")
-    return code
+class Launch:
+    """One run: TorchServe is started, watched and, when it is lost, started again at the same addresses."""
+
+    def __init__(self, model_store: Path, run_dir: Path, dev_port: int | None, status_port: int, say: Say) -> None:
+        self._model_store, self._run_dir, self._say = model_store, run_dir, say
+        self._dev_port, self._status_port = dev_port, status_port
+        self._status = Status()
+        self._torchserve: TorchServe | None = None
+        self._server: StatusServer | None = None
+        self._models: list[Model] = []
+        self._watched = False
+
+    def run(self, signals: _Signals, drain_seconds: float) -> int:
+        """Serve until a signal comes; everything that was started is stopped on the way out."""
+        code = 0
+        try:
+            code = self._keep_serving()
+        except StopRequested:
+            self._say("stopping")
+        finally:
+            signals.ignore()  # from here on everything goes away in any case
+            self._status.set(False, "stopping")
+            if self._torchserve is not None:
+                if self._watched and (left := drain(self._torchserve, self._models, drain_seconds)):
+                    self._say(f"{left:.0f} requests were not finished after {drain_seconds:.0f} s")
+                self._torchserve.stop()
+            (self._run_dir / STATE).unlink(missing_ok=True)
+            if self._server is not None:
+                self._server.close()
+        self._say("stopped; nothing is left running")
+        return code
+
+    def _keep_serving(self) -> int:
+        lost_at: list[float] = []
+        while True:
+            try:
+                why = self._serve_once(first=not lost_at)
+            except (StartError, StoreError) as error:
+                if not lost_at:
+                    raise
+                why = str(error)
+            lost_at = [at for at in lost_at if time.monotonic() - at < RESTART_WINDOW_SECONDS] + [time.monotonic()]
+            self._watched = False
+            self._status.set(False, f"TorchServe is started again: {why}")
+            self._say(f"{why}; it is started again\n{self._torchserve.log_tail() if self._torchserve else ''}")
+            if len(lost_at) > MAX_RESTARTS:
+                self._say(f"it was lost {len(lost_at)} times in {RESTART_WINDOW_SECONDS / 60:.0f} minutes: giving up")
+                return 1
+            if self._torchserve is not None:
+                self._torchserve.kill()
+                self._status.torchserve_restarts += 1
+            time.sleep(RESTART_PAUSES[min(len(lost_at), len(RESTART_PAUSES)) - 1])
+
+    def _serve_once(self, first: bool) -> str:
+        """From archives to a server that answers, then watch it; returns why it was lost."""
+        began = time.monotonic()
+        found = store.read(self._model_store, int(config.properties()["max_response_size"]))
+        self._models = found.models
+        if first:
+            store.check_memory(self._models)
+            self._torchserve = TorchServe(self._model_store, self._run_dir / "torchserve.log", self._dev_port)
+        assert self._torchserve is not None
+        torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
+        torchserve.start([model.archive for model in self._models])
+        if self._server is None:
+            self._server = StatusServer(self._status, Merged(torchserve, self._status, names), self._status_port)
+        self._server.merged = Merged(torchserve, self._status, names)
+        _write_state(self._run_dir, torchserve, self._server, self._models)
+        self._say(f"starting TorchServe with {', '.join(names)}")
+        if found.problem:
+            self._say(found.problem)
+        self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
+        torchserve.wait_loaded(set(names), LOAD_SECONDS)
+        loaded = time.monotonic()
+        self._status.set(False, "warming")
+        pings = self._warm(names)
+        if (problem := self._probe()) is not None:
+            raise StartError(f"{problem}\n{torchserve.log_tail()}")
+        self._say(
+            f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
+            f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
+        )
+        if first:
+            self._say(usage(torchserve.addresses.inference, self._server.address, self._models))
+        return self._watch()
+
+    def _warm(self, names: list[str]) -> int:
+        assert self._torchserve is not None
+        try:
+            for name in names:
+                widen(self._torchserve.addresses.inference, name)
+            pings = warm(self._torchserve.addresses.inference, names)
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            tail = self._torchserve.log_tail()
+            raise StartError(f"the front end died while it was warmed: {error!r}\n{tail}") from error
+        if pings == 0:
+            raise StartError(f"no ping was answered during the warm-up\n{self._torchserve.log_tail()}")
+        return pings
+
+    def _probe(self) -> str | None:
+        """One real request to every model; sets the status and returns the first problem."""
+        assert self._torchserve is not None
+        problem, words = probe(self._torchserve, self._models)
+        self._status.set(problem is None, problem or "every model answered a real request", words)
+        return problem
+
+    def _watch(self) -> str:
+        assert self._torchserve is not None
+        watch = Watch(self._torchserve, self._models)
+        self._watched = True
+        while True:
+            time.sleep(WATCH_SECONDS)
+            look = watch.look()
+            if look.lost is not None:
+                return look.lost
+            if look.problem is not None:
+                self._status.set(False, look.problem)
+            elif not self._status.get()[0]:
+                self._probe()  # ready again only after a real answer of every model
 
 
 def down(run_dir: Path, seconds: float = 15.0) -> bool:
@@ -132,88 +237,11 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _serve(
-    torchserve: TorchServe,
-    models: list[Model],
-    status: Status,
-    server: StatusServer,
-    began: float,
-    say: Say,
-) -> int:
-    names = [model.manifest.name for model in models]
-    say(f"starting TorchServe with {', '.join(names)}")
-    status.set(False, "loading", dict.fromkeys(names, "loading"))
-    torchserve.wait_loaded(set(names), LOAD_SECONDS)
-    loaded = time.monotonic()
-    status.set(False, "warming")
-    try:
-        pings = warm(torchserve.addresses.inference, names)
-    except (OSError, EOFError, ValueError, TimeoutError) as error:
-        raise StartError(f"the front end died while it was warmed: {error!r}\n{torchserve.log_tail()}") from error
-    if pings == 0:
-        raise StartError(f"no ping was answered during the warm-up\n{torchserve.log_tail()}")
-    problem = _probe(torchserve, models, status)
-    if problem is not None:
-        raise StartError(f"{problem}\n{torchserve.log_tail()}")
-    say(
-        f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
-        f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
-    )
-    say(usage(torchserve.addresses.inference, server.address, models))
-    workers = _ready_workers(torchserve, names)
-    while True:
-        time.sleep(WATCH_SECONDS)
-        if torchserve.pid is None:
-            say(f"TorchServe went away by itself:\n{torchserve.log_tail()}")
-            return 1
-        now = _ready_workers(torchserve, names)
-        if now is None or now != workers:  # a worker is down, or was replaced since the last look
-            status.set(False, "a worker restarts")
-            workers = now
-        elif not status.get()[0]:
-            _probe(torchserve, models, status)  # ready again only after a real answer of every model
-
-
-def _ready_workers(torchserve: TorchServe, names: list[str]) -> set[int] | None:
-    """Process ids of all workers, or None unless every model has workers and all of them are READY."""
-    try:
-        workers = torchserve.workers()
-    except OSError:
-        return None
-    if not all(workers.get(name) and all(w.status == "READY" for w in workers[name]) for name in names):
-        return None
-    return {worker.pid for name in names for worker in workers[name]}
-
-
-def _probe(torchserve: TorchServe, models: list[Model], status: Status) -> str | None:
-    """One real request to every model; sets the status and returns the first problem."""
-    words = {}
-    problem = None
-    for model in models:
-        name = model.manifest.name
-        try:
-            answer = request(
-                torchserve.addresses.inference,
-                "POST",
-                f"/predictions/{name}",
-                json.dumps(model.manifest.example).encode(),
-                {"Content-Type": "application/json"},
-                PROBE_SECONDS,
-            )
-            words[name] = "ready" if answer.status == 200 else f"answered {answer.status}: {answer.body[:200]!r}"
-        except OSError as error:
-            words[name] = f"did not answer: {error}"
-        if words[name] != "ready":
-            problem = problem or f"model {name} {words[name]}"
-    status.set(problem is None, problem or "every model answered a real request", words)
-    return problem
-
-
 def usage(inference: str, ready: str, models: list[Model]) -> str:
     """How to call what is served, as commands to copy."""
     where = f"--unix-socket {shlex.quote(inference.removeprefix('unix:'))} http://localhost"
     base = inference if inference.startswith("http") else where
-    lines = [f"is it ready?   curl {ready}/ready"]
+    lines = [f"is it ready?   curl {ready}/ready", f"what it counts: curl {ready}/metrics"]
     for model in models:
         body = shlex.quote(json.dumps(model.manifest.example))
         path = f"{base}/predictions/{model.manifest.name}"
@@ -233,6 +261,7 @@ def _write_state(run_dir: Path, torchserve: TorchServe, server: StatusServer, mo
         "status": server.address,
         "torchserve_pid": torchserve.pid,
         "folder": str(torchserve.folder),
+        "metrics": f"{server.address}/metrics",
         "models": {model.manifest.name: model.version for model in models},
     }
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,14 @@
-"""`/ready` on a loopback port of the launcher: 200 only while every model really answers, else 503 with the reason."""
+"""`/ready` and `/metrics` on a loopback port of the launcher. Ready is 200 only while everything of the store really answers."""
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Status:
@@ -15,32 +19,66 @@ class Status:
         self._ready = False
         self._reason = "starting"
         self._models: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self.torchserve_restarts = 0
 
-    def set(self, ready: bool, reason: str, models: dict[str, str] | None = None) -> None:
-        """Replace the state; `models` maps a name to its own word (kept if not given)."""
+    def set(
+        self,
+        ready: bool,
+        reason: str,
+        models: dict[str, str] | None = None,
+        refused: Mapping[str, str] | None = None,
+    ) -> None:
+        """Replace the state; `models` maps a name to its own word, `refused` an archive to a reason (kept if not given).
+
+        While an archive is refused nothing is ready: what was put into the store is not what is served.
+        """
         with self._lock:
-            self._ready, self._reason = ready, reason
             self._models = self._models if models is None else models
+            self._refused = self._refused if refused is None else dict(refused)
+            self._ready, self._reason = ready and not self._refused, reason
+            if self._refused:
+                names = "; ".join(f"{name} is refused: {why}" for name, why in self._refused.items())
+                self._reason = f"{names} (the others are served: {reason})"
 
     def get(self) -> tuple[bool, dict[str, object]]:
         """(ready, the JSON document)."""
         with self._lock:
-            return self._ready, {"ready": self._ready, "reason": self._reason, "models": self._models}
+            document: dict[str, object] = {"ready": self._ready, "reason": self._reason, "models": self._models}
+            return self._ready, {**document, "refused": self._refused} if self._refused else document
+
+
+class Source(Protocol):
+    """Where `/metrics` comes from."""
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        ...
 
 
 class StatusServer:
-    """Serves a `Status` until closed."""
+    """Serves a `Status` and a `Source` until closed."""
 
-    def __init__(self, status: Status, port: int) -> None:
+    def __init__(self, status: Status, merged: Source, port: int) -> None:
+        self.merged = merged
+        outer = self
+
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # a half-sent request does not hold a thread
 
             def do_GET(self) -> None:
-                ready, document = status.get()
-                code = 404 if self.path != "/ready" else 200 if ready else 503
-                body = json.dumps(document if code != 404 else {"code": 404, "message": "known paths: /ready"}).encode()
+                if self.path == "/ready":
+                    ready, document = status.get()
+                    self._send(200 if ready else 503, json.dumps(document).encode())
+                elif self.path == "/metrics":
+                    self._send(200, outer.merged.text(), TEXT)
+                else:
+                    message = "known paths: /ready, /metrics"
+                    self._send(404, json.dumps({"code": 404, "message": message}).encode())
+
+            def _send(self, code: int, body: bytes, content_type: str = "application/json") -> None:
                 self.send_response(code)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

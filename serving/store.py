@@ -14,7 +14,7 @@ HEADROOM = 65536  # bytes that headers add to an answer
 
 
 class StoreError(RuntimeError):
-    """A store that cannot be served as it is; the message says which archive, and what to do."""
+    """A store of which nothing can be served; the message says which archive, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,31 +26,53 @@ class Model:
     version: str
 
 
-def read(store: Path, max_response_bytes: int) -> list[Model]:
-    """Every archive of the store, checked byte by byte. Raises `StoreError`."""
-    archives = sorted(store.glob("*.mar")) if store.is_dir() else []
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """What a store holds: models to serve, and archives that are refused, each with the reason."""
+
+    models: list[Model]
+    refused: dict[str, str]  # file name -> reason
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence that names what is refused, or None."""
+        return "; ".join(f"{name} is refused: {reason}" for name, reason in self.refused.items()) or None
+
+
+def read(folder: Path, max_response_bytes: int) -> Store:
+    """Every archive of the store, checked byte by byte. Raises `StoreError` if there is nothing to serve."""
+    archives = sorted(folder.glob("*.mar")) if folder.is_dir() else []
     if not archives:
         raise StoreError(
-            f"{store} holds no archives; make one with `python -m export archive NAME`, or run `make demo`"
+            f"{folder} holds no archives; make one with `python -m export archive NAME`, or run `make demo`"
         )
-    models: dict[str, Model] = {}
+    found: dict[str, list[Model]] = {}
+    refused: dict[str, str] = {}
     for archive in archives:
         try:
             bundle = read_archive(archive)
-        except BundleError as error:
-            raise StoreError(f"{error} (or remove the file to serve the other models)") from None
-        name = bundle.manifest.name
-        if name in models:
-            raise StoreError(
-                f"{models[name].archive} and {archive} both serve {name!r}: remove the one you do not want"
-            )
+        except (BundleError, OSError) as error:
+            refused[archive.name] = str(error)
+            continue
         limit = bundle.manifest.limits["max_response_bytes"]
         if limit + HEADROOM > max_response_bytes:
-            raise StoreError(
-                f"{archive} may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"
+            refused[archive.name] = (
+                f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"
             )
-        models[name] = Model(archive, bundle.manifest, bundle.version)
-    return list(models.values())
+            continue
+        found.setdefault(bundle.manifest.name, []).append(Model(archive, bundle.manifest, bundle.version))
+    models = []
+    for name, same in found.items():
+        if len(same) > 1:
+            for model in same:
+                others = ", ".join(other.archive.name for other in same if other is not model)
+                refused[model.archive.name] = f"{others} serves {name!r} too: remove the one you do not want"
+        else:
+            models += same
+    store = Store(models, refused)
+    if not models:
+        raise StoreError(f"{folder}: {store.problem}")
+    return store
 
 
 def check_memory(models: list[Model], available_mb: int | None = None) -> None:

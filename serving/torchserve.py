@@ -52,12 +52,16 @@ class Worker:
 
 
 class TorchServe:
-    """One running TorchServe. `start`, then `models`; `stop` leaves no process and no file behind but the log."""
+    """One TorchServe, which can be started again at the same addresses.
 
-    def __init__(self, store: Path, archives: Sequence[Path], log: Path, dev_port: int | None) -> None:
+    `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
+    """
+
+    def __init__(self, store: Path, log: Path, dev_port: int | None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self.log = log
-        self._store, self._archives = store, archives
+        self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
+        self._store = store
         try:
             self.addresses = config.addresses(self.folder, dev_port)
         except ValueError:
@@ -65,14 +69,15 @@ class TorchServe:
             raise
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, archives: Sequence[Path]) -> None:
         """Start the JVM; it dies with this process, even if that is killed."""
-        for name in ("cwd", "tmp", "workflows"):
-            (self.folder / name).mkdir()
+        for name in ("cwd", "tmp", "workflows", "metrics"):
+            (self.folder / name).mkdir(exist_ok=True)
         settings = self.folder / "config.properties"
-        settings.write_text(config.render(self.addresses, self._store, self._archives, self.folder / "workflows"))
+        settings.write_text(config.render(self.addresses, self._store, archives, self.folder / "workflows"))
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as output:
+        again = self._process is not None
+        with self.log.open("ab" if again else "wb") as output:
             self._process = subprocess.Popen(
                 self._command(settings),
                 cwd=self.folder / "cwd",  # empty: log4j2 files and snapshots in a working directory would be used
@@ -119,6 +124,17 @@ class TorchServe:
                 raise StartError(f"a model refuses to load:\n{self.log_tail(40)}")
             time.sleep(0.1)
         raise StartError(f"not every model was ready after {seconds:.0f} s ({seen}):\n{self.log_tail()}")
+
+    def kill(self) -> None:
+        """End everything now and clear the way for another start."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._end_group(self._process.pid)
+        for name in ("cwd", "tmp"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for left in (*self.folder.glob("*.sock"), *self.metrics_folder.glob("gauge_live*.db")):
+            left.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """SIGTERM to the JVM, SIGKILL to whatever of its session is left after a bounded wait; then the files go."""
@@ -190,6 +206,7 @@ class TorchServe:
             "TEMP": temporary,
             "LOG_LOCATION": temporary,
             "METRICS_LOCATION": temporary,
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_folder),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 

@@ -7,12 +7,14 @@ without the engine.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 
 REQUESTS = 20_000
 CONNECTIONS = 32
 MAX_SECONDS = 8.0
+_BURST = 500
 
 
 def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds: float = MAX_SECONDS) -> int:
@@ -27,10 +29,46 @@ async def _warm(address: str, models: Sequence[str], requests: int, seconds: flo
     return sum(counts)
 
 
+def widen(address: str, model: str, entries: int = 6500, seconds: float = 10.0) -> int:
+    """Let the front end hold `entries` requests to a model at once; returns how many it did.
+
+    Its table of those requests is read and written by two threads without a lock, and loses an entry now and then, which ends
+    the worker. It grows with what it holds and never shrinks; in a wide one the two threads hardly ever meet (handlers/service.py).
+    """
+    return asyncio.run(_widen(address, model, entries, seconds))
+
+
+async def _widen(address: str, model: str, entries: int, seconds: float) -> int:
+    _, writer = await _connect(address)
+    try:
+        async with asyncio.timeout(seconds):
+            for at in range(0, entries, _BURST):
+                writer.write(_control(model, "hold") * min(_BURST, entries - at))
+                await writer.drain()
+                await _settled(address, model)
+            released = json.loads((await _ask(address, model, "release")).partition(b"\r\n\r\n")[2].split(b"\r\n")[1])
+            return int(released["released"])
+    finally:
+        writer.close()
+
+
+async def _settled(address: str, model: str) -> None:
+    """A health answer has gone through the queue behind everything that was sent before."""
+    await _ask(address, model, "ping")
+
+
+async def _ask(address: str, model: str, command: str) -> bytes:
+    reader, writer = await _connect(address)
+    writer.write(_control(model, command))
+    answer = await reader.readuntil(b"0\r\n\r\n")
+    writer.close()
+    return answer
+
+
 async def _client(address: str, models: Sequence[str], share: int, deadline: float, offset: int) -> int:
     answered = 0
     reader, writer = await _connect(address)
-    pings = [_ping(model) for model in models]
+    pings = [_control(model, "ping") for model in models]
     try:
         for i in range(share):
             if time.monotonic() > deadline:
@@ -39,7 +77,10 @@ async def _client(address: str, models: Sequence[str], share: int, deadline: flo
             async with asyncio.timeout(10):
                 head = await reader.readuntil(b"\r\n\r\n")
                 lower = head.lower()
-                await reader.readexactly(int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+                if b"transfer-encoding: chunked" in lower:
+                    await reader.readuntil(b"0\r\n\r\n")
+                else:
+                    await reader.readexactly(int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]))
             answered += head.startswith(b"HTTP/1.1 200")
             if b"connection: close" in lower:  # the front end closes after an error
                 writer.close()
@@ -49,9 +90,9 @@ async def _client(address: str, models: Sequence[str], share: int, deadline: flo
     return answered
 
 
-def _ping(model: str) -> bytes:
+def _control(model: str, command: str) -> bytes:
     return (
-        f"POST /predictions/{model} HTTP/1.1\r\nHost: localhost\r\nX-Atelier: ping\r\n"
+        f"POST /predictions/{model} HTTP/1.1\r\nHost: localhost\r\nX-Atelier: {command}\r\n"
         "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     ).encode()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,25 +18,21 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
 from training import checkpoint, ema
 from training.data import ImageSet, open_images
+from training.loop import Figures, Work, check_data, go_on
 from training.models.dcgan import Critic, Generator, ModelConfig, build
 from training.precision import Precision, PrecisionName, pick, pick_device
-from training.run import (
-    Interrupted,
-    Interruption,
-    Log,
-    Run,
-    Schedule,
-    TrainingStopped,
-    begin_anew,
-    git_commit,
-    plot_losses,
-    resume_point,
-    save_grid,
+from training.run import Run, Schedule, begin_anew, resume_point, save_grid
+from training.state import (
+    below,
+    load_network,
+    load_optimizer,
+    load_scaler,
+    optimizer_tensors,
+    scaler_tensors,
 )
 from training.swd import sliced_wasserstein
 
@@ -119,31 +114,19 @@ class Networks:
         tensors = {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
         tensors |= {f"critic.{k}": v for k, v in self.critic.state_dict().items()}
         for name, optimizer in self.optimizers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{name}.{index}.{k}": v for k, v in moments.items()}
-        if self.scaler.is_enabled():
-            scale = self.scaler.state_dict()
-            tensors["scaler"] = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
+            tensors |= optimizer_tensors(name, optimizer)
+        tensors |= scaler_tensors(self.scaler)
         tensors["random"] = self.random.get_state()
         return tensors
 
     def load(self, average: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Restore what `state` and the averaged generator's weights hold; strict."""
         self.average.load_state_dict(average)
-        self.generator.load_state_dict(_below(state, "generator."))
-        self.critic.load_state_dict(_below(state, "critic."))
+        self.generator.load_state_dict(below(state, "generator."))
+        self.critic.load_state_dict(below(state, "critic."))
         for name, optimizer in self.optimizers.items():
-            moments: dict[int, dict[str, Tensor]] = {}
-            parameters = optimizer.param_groups[0]["params"]
-            for key, tensor in _below(state, f"optimizer.{name}.").items():
-                index, _, moment = key.partition(".")
-                # The fused kernel walks raw memory: a moment must be laid out like its parameter (a step has no layout).
-                laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
-                moments.setdefault(int(index), {})[moment] = laid_out
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        if self.scaler.is_enabled() and "scaler" in state:
-            scale, tracker = state["scaler"].tolist()
-            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(tracker)})
+            load_optimizer(name, optimizer, state)
+        load_scaler(self.scaler, state)
         self.random.set_state(state["random"])
 
     def step(self, real: Tensor, latent: int) -> dict[str, float]:
@@ -189,91 +172,39 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
     networks = Networks.new(config, device)
     if run.restart:
         begin_anew(run)
-    step = 0
     if meta is not None:
-        if meta.data["sha256"] != data.sha256:
-            raise checkpoint.CheckpointError(
-                f"{run.checkpoint} was trained on {meta.data['name']} ({meta.data['sha256'][:12]}...), the data is now "
-                f"{data.name} ({data.sha256[:12]}...); restore the data, or --restart to begin anew"
-            )
-        step = meta.step
+        check_data(run, meta, data)
         networks.load(checkpoint.load_model(run.checkpoint)[1], checkpoint.load_state(run.checkpoint)[1])
+    step = meta.step if meta else 0
     print(
         f"{run.recipe} '{run.name}': {len(data.images)} images of {data.name}, {device} {networks.precision}, "
         f"step {step} of {run.schedule.steps}{' (resumed)' if step else ''}"
     )
-    return _loop(run, config, data, networks, step, stop_at, meta)
+    return go_on(run, config, data, _work(run, config, data, networks, step), meta, stop_at)
 
 
-def _loop(
-    run: Run,
-    config: Config,
-    data: ImageSet,
-    networks: Networks,
-    step: int,
-    stop_at: float,
-    meta: checkpoint.Meta | None,
-) -> checkpoint.Meta:
-    log = Log(run.folder, step)
+def _work(run: Run, config: Config, data: ImageSet, networks: Networks, step: int) -> Work:
     fixed = torch.randn(SWD_IMAGES, config.model.latent, generator=torch.Generator().manual_seed(config.seed + 1))
-    metrics: dict[str, float] = dict(meta.metrics) if meta else {}
     pixels = torch.from_numpy(data.images)
     batches = _batches(len(pixels), config, step)
-    started, first = time.monotonic(), step
-    bar = tqdm(total=run.schedule.steps, initial=step, unit="step", dynamic_ncols=True, disable=None)
 
-    def save() -> checkpoint.Meta:
-        return checkpoint.save(
-            run.checkpoint,
-            checkpoint.Meta(
-                recipe=run.recipe,
-                config=dataclasses.asdict(config),
-                model=dataclasses.asdict(config.model),
-                step=step,
-                seed=config.seed,
-                metrics=metrics,
-                data={"name": data.name, "sha256": data.sha256, "licence": data.licence, "source": data.source},
-                git_commit=git_commit(),
-            ),
-            networks.average.state_dict(),
-            networks.state(),
-        )
+    def update(step: int) -> Figures:
+        losses = networks.step(_to_float(pixels, next(batches), networks, config), config.model.latent)
+        decay = ema.half_life_decay(step * config.batch_size, config.batch_size, config.ema_half_life_kimg)
+        ema.update(networks.average, networks.generator, decay)
+        return losses
 
-    saved = meta
-    try:
-        with Interruption() as interruption:
-            while step < run.schedule.steps and time.monotonic() < stop_at and not interruption.asked:
-                losses = networks.step(_to_float(pixels, next(batches), networks, config), config.model.latent)
-                _check_finite(losses, step + 1, run)
-                if step == first:
-                    metrics = {}  # those of the checkpoint are not of the steps to come
-                step += 1
-                decay = ema.half_life_decay(step * config.batch_size, config.batch_size, config.ema_half_life_kimg)
-                ema.update(networks.average, networks.generator, decay)
-                bar.update()
-                if step % run.schedule.log_every == 0:
-                    speed = (step - first) * config.batch_size / (time.monotonic() - started)
-                    log.write(step, {**losses, "images_per_s": round(speed, 1)})
-                    bar.set_postfix_str(f"G {losses['generator']:.2f} D {losses['critic']:.2f} {speed:.0f} img/s")
-                if step % run.schedule.sample_every == 0:
-                    metrics = {**losses, "swd": _picture(run, networks, data, fixed, step)}
-                    log.write(step, {"swd": metrics["swd"]})
-                    tqdm.write(f"step {step}: swd {metrics['swd']:.1f}, {time.monotonic() - started:.0f} s")
-                if step % run.schedule.save_every == 0:
-                    saved = save()
-            if interruption.asked:
-                if saved is None or saved.step != step:
-                    save()
-                raise Interrupted
-            if saved is None or saved.step != step or "swd_floor" not in saved.metrics:
-                metrics = {**metrics, **_final_metrics(run, networks, data, fixed, step, config)}
-                log.write(step, metrics)
-                saved = save()
-    finally:
-        bar.close()
-        log.close()
-        plot_losses(log, run.folder / "losses.png", ("generator", "critic"))
-    return saved
+    return Work(
+        update=update,
+        look=lambda step: {"swd": _picture(run, networks, data, fixed, step)},
+        finish=lambda step: _final_metrics(run, networks, data, fixed, step, config),
+        final="swd_floor",
+        served=networks.average.state_dict,
+        state=networks.state,
+        unit="images",
+        units_per_step=config.batch_size,
+        curves=("generator", "critic"),
+    )
 
 
 def _batches(count: int, config: Config, step: int) -> Iterator[Tensor]:
@@ -295,15 +226,6 @@ def _to_float(pixels: Tensor, indices: Tensor, networks: Networks, config: Confi
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
     device = next(networks.critic.parameters()).device
     return images.to(device, memory_format=torch.channels_last)
-
-
-def _check_finite(losses: dict[str, float], step: int, run: Run) -> None:
-    for name, value in losses.items():
-        if not math.isfinite(value):
-            raise TrainingStopped(
-                f"the {name} loss is {value} at step {step}; training stopped. The checkpoint before it is whole: "
-                f"try a lower --learning-rate or --precision fp32 with --restart (log: {run.folder / 'log.jsonl'})"
-            )
 
 
 def _picture(run: Run, networks: Networks, data: ImageSet, fixed: Tensor, step: int) -> float:
@@ -331,16 +253,6 @@ def _mean_distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return round(sum(levels.values()) / len(levels), 3)
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
 def load_generator(path: Path) -> tuple[checkpoint.Meta, Generator]:
     """The averaged generator of a checkpoint directory, in evaluation mode. Raises `CheckpointError`."""
-    meta, weights = checkpoint.load_model(path)
-    generator = Generator(ModelConfig(**meta.model))
-    try:
-        generator.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise checkpoint.CheckpointError(f"{path}: the weights do not fit the model config: {error}") from None
-    return meta, generator.eval()
+    return load_network(path, lambda model: Generator(ModelConfig(**model)))

@@ -72,6 +72,12 @@ RECIPES: dict[str, Recipe] = {
                 "paper": {"widths": "constant", "channels": 512, "image_size": 64},
             },
         ),
+        Recipe(
+            "charlm",
+            module="training.charlm",
+            kind="step_text",
+            about="text byte by byte with an LSTM (Graves 2013), on a written world of short English texts",
+        ),
     )
 }
 

@@ -7,7 +7,6 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,19 +20,25 @@ class Graph:
     """One role of a generator, ready for the exporter.
 
     `module` takes the inputs of `spec` in order and returns the tensor called `tap` followed by the outputs of `spec`.
-    The tap is the result before it is rounded to integers: parity reads it in memory, the file does not offer it.
+    The tap is the result before it is rounded to integers: parity reads it in memory, the file does not offer it. A
+    graph whose outputs are not rounded has none.
     """
 
     module: nn.Module
     spec: GraphSpec
-    tap: str
+    tap: str | None
     tap_tolerance: float  # largest absolute difference to PyTorch at the tap
-    output_tolerance: float  # and at the integer outputs, in levels
+    output_tolerance: float  # and at the outputs, in levels where they are integers
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
 
-    def example(self, count: int, seed: int) -> dict[str, NDArray[np.float32]]:
+    @property
+    def names(self) -> list[str]:
+        """What `module` returns, in order."""
+        return [*([] if self.tap is None else [self.tap]), *(output.name for output in self.spec.outputs)]
+
+    def example(self, count: int, seed: int) -> dict[str, NDArray[Any]]:
         """`count` rows of realistic inputs, the same for the same seed."""
-        rows: dict[str, NDArray[np.float32]] = self.inputs(count, seed)
+        rows: dict[str, NDArray[Any]] = self.inputs(count, seed)
         return rows
 
 
@@ -48,12 +53,8 @@ class Kind:
     scope: str
     resources: Resources
     example: dict[str, Any]  # a request that works
-    render: Callable[
-        [Mapping[str, Session], int, int], NDArray[np.uint8]
-    ]  # (sessions, count, seed) -> media to compare
-    quality: Callable[
-        [NDArray[np.uint8], NDArray[np.uint8]], dict[str, float]
-    ]  # (FP32's media, a variant's) -> figures
+    render: Callable[[Mapping[str, Session], int, int], NDArray[Any]]  # (sessions, count, seed) -> what is compared
+    quality: Callable[[NDArray[Any], NDArray[Any]], dict[str, float]]  # (FP32's, a variant's) -> figures
     budget: dict[str, float]  # the least a variant must reach, by figure
     golden_items: tuple[dict[str, Any], ...]
 
@@ -62,9 +63,3 @@ def load(kind: str, module: nn.Module) -> Kind:
     """The `Kind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
     described: Kind = importlib.import_module(f"export.graphs.{kind}").describe(module)
     return described
-
-
-def handler_of(kind: str) -> str:
-    """The leaf handler (a module of handlers/) that serves a kind."""
-    handler: str = importlib.import_module(f"export.graphs.{kind}").HANDLER
-    return handler

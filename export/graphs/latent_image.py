@@ -20,8 +20,9 @@ from handlers.params import MAX_SEED, ParamSpec
 from handlers.sampling import normals
 from handlers.sessions import Session
 
-HANDLER = "image_handler"
 MAX_N = 16
+BATCH = 32  # requests computed together
+QUEUE = 96  # requests that may wait beside those: a third of a second of work on two cores
 TILE = 32  # images per engine call: bounds the memory of a batch
 PARAMS = (
     ParamSpec("seed", "integer", "what the image is drawn from; absent: drawn for you and returned", None, 0, MAX_SEED),
@@ -69,11 +70,19 @@ def describe(generator: nn.Module) -> Kind:
     return Kind(
         graphs={"generator": graph},
         params=PARAMS,
-        limits={"max_tile": TILE, "max_request_bytes": 64 * 1024, "max_response_bytes": 16 * 1024 * 1024},
+        limits={
+            "max_tile": TILE,
+            "max_slots": BATCH,
+            "max_queue": QUEUE,
+            "max_seconds": 60,
+            "max_compute_seconds": 30,
+            "max_request_bytes": 64 * 1024,
+            "max_response_bytes": 16 * 1024 * 1024,
+        },
         content_types=(*CONTENT_TYPES.values(), "application/json"),
         scope="image:generate",
         resources=Resources(
-            threads=0, memory_mb=_memory_mb(generator, side), workers=1, batch_size=32, max_batch_delay_ms=1
+            lane="batch", threads=0, memory_mb=_memory_mb(generator, side), workers=1, batch_size=BATCH
         ),
         example={"seed": 7},
         render=render,

@@ -110,7 +110,7 @@ class LatentImage:
             return media.encode_image(pixels, item.format, item.quality, self._tool)
 
         if item.grid:
-            return Media(file(media.contact_sheet(images)), media.CONTENT_TYPES[item.format])
+            return Media(file(media.contact_sheet(images)), media.CONTENT_TYPES[item.format], item.n)
         if item.n == 1:
             return Media(file(images[0]), media.CONTENT_TYPES[item.format])
         data = [
@@ -118,4 +118,4 @@ class LatentImage:
             for image, seed in zip(images, item.seeds, strict=True)
         ]
         body = {"data": data, "content_type": media.CONTENT_TYPES[item.format]}
-        return Media(json.dumps(body, separators=(",", ":")).encode(), "application/json")
+        return Media(json.dumps(body, separators=(",", ":")).encode(), "application/json", item.n)

@@ -27,7 +27,7 @@ def assessment(speedup: float = 3.0, psnr: float = 45.0, invariant: bool = True,
 @pytest.mark.parametrize(
     ("found", "word", "reason"),
     [
-        (assessment(), "passed", "3.00 times the reference's speed at batch 8; psnr_db 45.00, psnr_db_worst 44.00"),
+        (assessment(), "passed", "3.00 times the reference's speed at batch 8; psnr_db 45, psnr_db_worst 44"),
         (assessment(speedup=1.15), "passed", "1.15 times"),
         (assessment(speedup=1.14), "rejected", f"not {MIN_SPEEDUP} times as fast"),
         (assessment(psnr=41.9), "rejected", "outside the budget (psnr_db at least 42, psnr_db_worst at least 40)"),

@@ -1,0 +1,138 @@
+"""Text byte by byte: one graph `step`, token (B,) and the state h, c (B, L, H) -> logits (B, V) and the state after it.
+
+What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same byte, along
+texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.graphs import Graph, Kind
+from export.quality import score_quality
+from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.params import MAX_SEED, ParamSpec
+from handlers.sampling import uniforms
+from handlers.sessions import Session
+
+SLOTS = 32
+QUEUE = 64
+MAX_TOKENS = 1024
+MAX_PROMPT_BYTES = 1024
+RENDER_STEPS = 48  # of each text that variants are compared along
+EXAMPLE_STEPS = 24  # after which a state is one that occurs in service
+PARAMS = (
+    ParamSpec("prompt", "string", "how the text begins; it is not repeated in the answer", ""),
+    ParamSpec("max_tokens", "integer", "the most bytes to write", 256, 1, MAX_TOKENS, unit="bytes"),
+    ParamSpec("temperature", "number", "0 always takes the likeliest byte, 1 draws as the model believes", 0.7, 0, 2),
+    ParamSpec("top_k", "integer", "draw among the k likeliest bytes alone; 0 for all", 0, 0, 256),
+    ParamSpec("seed", "integer", "what the text is drawn with; absent: drawn for you and returned", None, 0, MAX_SEED),
+    ParamSpec("stream", "boolean", "send the text as it is written, as server-sent events", False),
+)
+
+
+class StepGraph(nn.Module):
+    """One step of a language model, batch first in everything."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, token: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """token (B,), h and c (B, L, H) -> logits (B, V), next_h and next_c (B, L, H)."""
+        logits, next_h, next_c = self.model.step(token, h, c)  # type: ignore[operator]
+        return logits, next_h, next_c
+
+
+def describe(model: nn.Module) -> Kind:
+    """The kind of a trained model with `step` and `config.{layers, hidden}`."""
+    layers, hidden = int(model.config.layers), int(model.config.hidden)  # type: ignore[union-attr,arg-type]
+    graph = StepGraph(model).eval()
+
+    @functools.cache
+    def written(count: int, steps: int, seed: int) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        """Bytes (count, steps) that FP32 draws, and its state after them; a text that ends is followed by another."""
+        draws = uniforms(range(seed, seed + count), steps)
+        h = torch.zeros(count, layers, hidden)
+        c, token, tokens = h, torch.zeros(count, dtype=torch.int64), []
+        with torch.inference_mode():
+            for step in range(steps):
+                tokens.append(token)
+                logits, h, c = graph(token, *(state * (token != 0)[:, None, None] for state in (h, c)))
+                upto = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
+                token = (upto < torch.from_numpy(draws[:, step : step + 1])).sum(dim=1).clamp(max=upto.shape[1] - 1)
+        return torch.stack(tokens, dim=1).numpy(), h, c
+
+    def inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
+        tokens, h, c = written(count, EXAMPLE_STEPS, seed)
+        return {"token": tokens[:, -1].copy(), "h": h.numpy(), "c": c.numpy()}
+
+    def render(sessions: Mapping[str, Session], count: int, seed: int) -> NDArray[np.float32]:
+        """Scores (count, RENDER_STEPS, V) along what FP32 wrote."""
+        tokens, _, _ = written(count, RENDER_STEPS, seed)
+        parts = []
+        for at in range(0, count, SLOTS):
+            rows = tokens[at : at + SLOTS]  # (B, T)
+            state = {"h": np.zeros((len(rows), layers, hidden), np.float32)}
+            state["c"], scores = state["h"], []
+            for token in rows.T:
+                begun = (token != 0)[:, None, None]
+                found = sessions["step"].run({"token": token.copy(), **{k: v * begun for k, v in state.items()}})
+                state = {"h": found["next_h"], "c": found["next_c"]}
+                scores.append(found["logits"])
+            parts.append(np.stack(scores, axis=1))
+        return np.concatenate(parts)
+
+    state_shape = ("batch", layers, hidden)
+    spec = GraphSpec(
+        inputs=(
+            TensorSpec("token", "int64", ("batch",)),
+            TensorSpec("h", "float32", state_shape),
+            TensorSpec("c", "float32", state_shape),
+        ),
+        outputs=(
+            TensorSpec("logits", "float32", ("batch", 256)),
+            TensorSpec("next_h", "float32", state_shape),
+            TensorSpec("next_c", "float32", state_shape),
+        ),
+    )
+    return Kind(
+        graphs={"step": Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs)},
+        params=PARAMS,
+        limits={
+            "max_tile": SLOTS,
+            "max_slots": SLOTS,
+            "max_queue": QUEUE,
+            "max_seconds": 60,
+            "max_compute_seconds": 10,
+            "max_prompt_bytes": MAX_PROMPT_BYTES,
+            "max_request_bytes": 64 * 1024,
+            "max_response_bytes": 1024 * 1024,
+        },
+        content_types=("application/json", "text/event-stream"),
+        scope="text:generate",
+        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
+        resources=Resources("step", 1, _memory_mb(model), workers=1, batch_size=SLOTS),
+        example={"seed": 7, "max_tokens": 64},
+        render=render,
+        quality=score_quality,
+        budget={"greedy_agreement": 0.99, "perplexity_kept": 0.99},
+        golden_items=(
+            {"seed": 0, "max_tokens": 48, "temperature": 1.0},
+            {"seed": 2**40, "max_tokens": 48, "temperature": 0.7, "top_k": 8},
+            {"seed": 7, "max_tokens": 48, "temperature": 0.0, "prompt": "The "},
+        ),
+    )
+
+
+def _memory_mb(model: nn.Module) -> int:
+    """What proxy and engine need at most: two interpreters, the runtime, the weights twice."""
+    weights = sum(parameter.numel() for parameter in model.parameters()) * 4
+    return 250 + 2 * weights // 2**20

@@ -1,0 +1,120 @@
+"""The engine process: opens the bundle, then serves the proxy over a socket pair until that is closed.
+
+Started by handlers/engine_process.py. It dies with the proxy, and the proxy outlives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from handlers import metrics
+from handlers.answers import describe, receipt
+from handlers.batch_scheduler import BatchScheduler
+from handlers.bundle import Bundle, read
+from handlers.desk import Desk
+from handlers.engine import Engine, open_engine
+from handlers.frames import Frame, Kind, Unpacker, pack
+from handlers.sessions import first_line
+from handlers.step_scheduler import StepScheduler
+
+BEAT_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+log = logging.getLogger(__name__)
+
+
+def main(file_descriptor: int, folder: str) -> int:
+    """Serve the bundle in `folder` over the inherited socket; returns 0 when the proxy has gone, 1 if nothing opens."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy's to handle; it closes the socket
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="engine: %(message)s")
+    connection = socket.socket(fileno=file_descriptor)
+    if os.getppid() == 1:  # the proxy died before the kernel knew that we want to go with it
+        return 0
+    try:
+        bundle = read(Path(folder))
+        engine = open_engine(bundle)
+    except Exception as error:
+        log.exception("the engine does not open")
+        connection.sendall(pack(Kind.FAILED, 0, {"reason": f"{type(error).__name__}: {first_line(error)}"}))
+        return 1
+    log.warning("serving %s %s: %s", bundle.manifest.name, bundle.version, engine.reason)
+    metrics.tell_variant(bundle.manifest.name, bundle.version, engine.candidate)
+    document = describe(bundle, engine.candidate, engine.fingerprint, engine.reason)
+    connection.sendall(pack(Kind.READY, 0, {"describe": document}))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the proxy is gone
+        outbox = Outbox(connection)
+        _serve(connection, outbox, scheduler_of(bundle, engine, outbox.put, outbox.flush))
+    return 0
+
+
+class Outbox:
+    """Frames on their way to the proxy, many in one write."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames: list[bytes] = []
+
+    def put(self, frame: bytes) -> None:
+        """Send a frame with the next flush."""
+        self._frames.append(frame)
+
+    def flush(self) -> None:
+        """Send what was put. Raises `OSError` when the proxy is gone."""
+        if self._frames:
+            self._connection.sendall(b"".join(self._frames))
+            self._frames.clear()
+
+
+def scheduler_of(
+    bundle: Bundle, engine: Engine, emit: Callable[[bytes], None], flush: Callable[[], None]
+) -> BatchScheduler | StepScheduler:
+    """The scheduler that the bundle's lane wants."""
+    manifest = bundle.manifest
+    desk = Desk(
+        manifest.name,
+        emit,
+        flush,
+        lambda params: receipt(bundle, engine.candidate, engine.fingerprint, engine.reason, params),
+        manifest.limits["max_response_bytes"],
+        lambda: engine.seconds,
+    )
+    if manifest.resources.lane == "step":
+        return StepScheduler(engine.generator, desk)
+    return BatchScheduler(engine.generator, desk, manifest.resources.batch_size)
+
+
+def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler | StepScheduler) -> None:
+    unpacker, beat = Unpacker(), 0.0
+    while True:
+        wait = 0.0 if scheduler.busy else BEAT_SECONDS
+        if select.select([connection], [], [], wait)[0]:
+            data = connection.recv(1 << 20)
+            if not data:
+                return
+            for frame in unpacker.feed(data):
+                _obey(frame, scheduler)
+        if scheduler.busy:
+            scheduler.tick()
+        if (now := time.monotonic()) - beat >= BEAT_SECONDS:
+            beat = now
+            outbox.put(pack(Kind.BEAT, 0))
+        outbox.flush()
+
+
+def _obey(frame: Frame, scheduler: BatchScheduler | StepScheduler) -> None:
+    if frame.kind is Kind.SUBMIT:
+        order: dict[str, Any] = frame.json()
+        scheduler.submit(frame.number, order["params"], order["deadline"])
+    elif frame.kind is Kind.CANCEL:
+        scheduler.cancel(frame.number)

@@ -1,0 +1,178 @@
+"""The requests that a proxy holds: waiting, handed to the engine, or begun by it; bounded and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from handlers import metrics
+from handlers.answers import PHRASES, REASONS, Answer, refusal
+from handlers.generator import BadRequest
+from handlers.wire import Call, encode
+
+_SMOOTHING = 0.1  # of the mean time that a request takes
+
+
+@dataclasses.dataclass(eq=False)
+class Pending:
+    """One request from its arrival to its last frame."""
+
+    number: int
+    call: Call
+    params: Any
+    deadline: float  # seconds since the epoch
+    arrived: float  # on the clock of time.monotonic
+    in_engine: bool = False
+    started: float | None = None
+    first_byte: float | None = None
+    head: dict[str, Any] = dataclasses.field(default_factory=dict)
+    collected: list[bytes] = dataclasses.field(default_factory=list)  # of a call over gRPC, which takes one frame
+    timer: asyncio.TimerHandle | None = None
+
+    def start(self, head: dict[str, Any]) -> None:
+        """The engine has begun."""
+        self.started, self.head = time.monotonic(), head
+
+    def piece(self, data: bytes) -> bytes:
+        """The frame of a piece of the answer; the first one carries the headers."""
+        if not self.call.is_http:
+            self.collected.append(data)
+            return b""
+        if self.first_byte is not None:
+            return encode(self.call.id, data, stream="true")
+        self.first_byte = time.monotonic()
+        return encode(self.call.id, data, 200, "", self._content_type, self._headers, "true")
+
+    def last(self) -> bytes:
+        """The frame that ends a whole answer."""
+        if not self.call.is_http:
+            body = b"".join(self.collected)
+            return encode(self.call.id, body, 200, "", self._content_type, self._headers, "false")
+        if self.first_byte is None:  # an empty answer still has headers
+            return self.piece(b"") + encode(self.call.id, b"", stream="false")
+        return encode(self.call.id, b"", stream="false")
+
+    def broken(self, error: BadRequest) -> bytes:
+        """The frames that end a request without a whole answer."""
+        answer = refusal(error, 1 if error.status == 503 else None)
+        if not self.call.is_http:
+            return encode(self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""), stream="false")
+        if self.first_byte is None:
+            whole = (self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""))
+            return encode(*whole, answer.content_type, answer.headers) + encode(self.call.id, b"", stream="false")
+        event = b""  # the status has gone out: a stream of events can say so, others only end early
+        if self._content_type.startswith("text/event-stream"):
+            event = b"data: " + json.dumps({"error": json.loads(answer.body)}).encode() + b"\n\n"
+        return encode(self.call.id, event, stream="true") + encode(self.call.id, b"", stream="false")
+
+    @property
+    def _content_type(self) -> str:
+        return str(self.head.get("content_type", "application/octet-stream"))
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return Answer(b"", receipt=self.head.get("receipt")).headers
+
+
+class Queue:
+    """All pending requests of one model, in order of arrival."""
+
+    def __init__(self, name: str, slots: int, queue: int) -> None:
+        self._name, self._slots, self._limit = name, slots, slots + queue
+        self._pending: dict[int, Pending] = {}
+        self._waiting: OrderedDict[int, Pending] = OrderedDict()
+        self._numbers = 0
+        self._mean_seconds = 0.0
+
+    @property
+    def size(self) -> int:
+        """Requests that have no whole answer yet."""
+        return len(self._pending)
+
+    @property
+    def in_engine(self) -> int:
+        """Requests that the engine holds."""
+        return len(self._pending) - len(self._waiting)
+
+    def add(self, call: Call, params: Any, deadline: float) -> Pending | None:
+        """A new request at the end of the queue, or None if there is no room."""
+        if len(self._pending) >= self._limit:
+            return None
+        self._numbers += 1
+        pending = Pending(self._numbers, call, params, deadline, time.monotonic())
+        self._pending[pending.number] = self._waiting[pending.number] = pending
+        self._gauge()
+        return pending
+
+    def next(self) -> Iterator[Pending]:
+        """Requests to hand over now. The engine gets twice what it computes at once: the next ones are there when it is free."""
+        while self._waiting and self.in_engine < 2 * self._slots:
+            _, pending = self._waiting.popitem(last=False)
+            pending.in_engine = True
+            yield pending
+        self._gauge()
+
+    def get(self, number: int) -> Pending | None:
+        """The request of that number, if it has no whole answer yet."""
+        return self._pending.get(number)
+
+    def named(self, identifier: str) -> Pending | None:
+        """The request whose caller named it so (X-Atelier-Id)."""
+        found = (p for p in self._pending.values() if p.call.headers.get("x-atelier-id") == identifier)
+        return next(found, None)
+
+    def take_back(self) -> list[Pending]:
+        """After the engine's death: returns what it had begun; what it had not begun waits again, in order, first."""
+        begun = [p for p in self._pending.values() if p.started is not None]
+        again = [p for p in self._pending.values() if p.in_engine and p.started is None]
+        for pending in reversed(again):
+            pending.in_engine = False
+            self._waiting[pending.number] = pending
+            self._waiting.move_to_end(pending.number, last=False)
+        for pending in begun:
+            pending.in_engine = False  # there is nobody to send a cancellation to
+        return begun
+
+    def remove(self, pending: Pending, status: int) -> None:
+        """A request has got its last frame."""
+        self._pending.pop(pending.number, None)
+        self._waiting.pop(pending.number, None)
+        if pending.timer is not None:
+            pending.timer.cancel()
+        now = time.monotonic()
+        if pending.started is not None and status == 200:
+            took = now - pending.started
+            self._mean_seconds += (took - self._mean_seconds) * (_SMOOTHING if self._mean_seconds else 1.0)
+            first = pending.first_byte if pending.first_byte is not None else now
+            metrics.FIRST_BYTE_SECONDS.labels(self._name).observe(first - pending.arrived)
+            metrics.ANSWER_SECONDS.labels(self._name).observe(now - pending.arrived)
+        self.count(status)
+        self._gauge()
+
+    def count(self, status: int) -> None:
+        """Count an answer, and why it is none if it is none."""
+        metrics.ANSWERS.labels(self._name, str(status)).inc()
+        if status != 200:
+            metrics.REJECTIONS.labels(self._name, REASONS.get(status, "bad_request")).inc()
+
+    def wait_seconds(self) -> float:
+        """How long what waits now will take to be begun."""
+        return len(self._waiting) * self._mean_seconds / self._slots
+
+    def figures(self) -> dict[str, float]:
+        """For the health answer."""
+        return {
+            "in_flight": self.in_engine,
+            "queued": len(self._waiting),
+            "queued_seconds": round(self.wait_seconds(), 3),
+        }
+
+    def _gauge(self) -> None:
+        metrics.IN_FLIGHT.labels(self._name).set(self.in_engine)
+        metrics.QUEUE_DEPTH.labels(self._name).set(len(self._waiting))
+        metrics.QUEUED_SECONDS.labels(self._name).set(self.wait_seconds())
