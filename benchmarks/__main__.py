@@ -7,7 +7,12 @@ import importlib
 import json
 import sys
 
-NAMES = {"export": "how much faster and how faithful the certified variants are (benchmarks/export.py)"}
+NAMES = {
+    "export": "how much faster and how faithful the certified variants are (benchmarks/export.py)",
+    "serve": "how near the bare engine the server comes, and others beside it (benchmarks/serve.py)",
+    "steps": "requests that join and leave between steps, against windows (benchmarks/steps.py)",
+    "faults": "what breaking everything on purpose costs in requests (benchmarks/faults.py)",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,8 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--quick", action="store_true", help="shorter timing, noisier figures")
         command.add_argument("--json", action="store_true", help="end in one JSON line")
+        if name == "serve":
+            command.add_argument("--model", default="hdgan", help="recipe whose paper size is served (default: hdgan)")
     options = parser.parse_args(arguments)
-    figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick)
+    own = {key: value for key, value in vars(options).items() if key not in ("name", "quick", "json")}
+    figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick, **own)
     for key, value in figures.items():
         print(f"{key:>20}  {value}")
     if options.json:

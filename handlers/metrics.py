@@ -6,7 +6,11 @@ files: the launcher reads them without asking anybody, so a busy or a dead worke
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from handlers import metric_files
+
+metric_files.reserve()  # before the library opens its files
+
+from prometheus_client import Counter, Gauge, Histogram  # noqa: E402
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SHORT_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)

@@ -18,7 +18,7 @@ from typing import Any
 
 from handlers import metrics
 from handlers.answers import PHRASES, Answer, read_request, refusal, unknown_control
-from handlers.bundle import Bundle, BundleError, read
+from handlers.bundle import MANIFEST, Bundle, BundleError, read_manifest
 from handlers.engine_process import EngineProcess
 from handlers.frames import Frame, Kind, pack
 from handlers.generator import BadRequest
@@ -87,30 +87,48 @@ class Service:
             )
 
     def _control(self, call: Call, command: str) -> Answer:
+        words = {
+            "ping": self._ping,
+            "describe": self._tell,
+            "health": self._health,
+            "cancel": self._cancel,
+            "drain": self._drain,
+            "release": self._release,
+        }
+        if command not in words:
+            raise unknown_control("ping, describe, health, cancel")
+        return words[command](call)
+
+    def _ping(self, _: Call) -> Answer:
+        return Answer(b'{"status":"ok"}')
+
+    def _tell(self, _: Call) -> Answer:
+        if not self._describe:
+            return refusal(BadRequest(None, f"the engine is not open yet: {self.engine.reason}", 503), 1)
+        return Answer(self._describe)
+
+    def _health(self, _: Call) -> Answer:
         engine = self.engine
-        if command == "ping":
-            return Answer(b'{"status":"ok"}')
-        if command == "health":
-            figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
-            body = json.dumps({**figures, **self._queue.figures()}).encode()
-            return Answer(body, status=200 if engine.state == "ready" else 503)
-        if command == "describe":
-            if not self._describe:
-                return refusal(BadRequest(None, f"the engine is not open yet: {engine.reason}", 503), 1)
-            return Answer(self._describe)
-        if command == "drain":
-            self._draining = True
-            return Answer(json.dumps(self._queue.figures()).encode())
-        if command == "release":
-            return Answer(json.dumps({"released": self._release()}).encode())
-        if command == "cancel":
-            identifier = call.headers.get("x-atelier-id", "")
-            pending = self._queue.named(identifier) if identifier else None
-            if pending is None:
-                raise BadRequest("X-Atelier-Id", "no request of that X-Atelier-Id is waiting or being computed", 404)
-            self._drop(pending, BadRequest(None, "cancelled by the caller", 499))
-            return Answer(b'{"status":"cancelled"}')
-        raise unknown_control("ping, describe, health, cancel")
+        figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
+        body = json.dumps({**figures, **self._queue.figures()}).encode()
+        return Answer(body, status=200 if engine.state == "ready" else 503)
+
+    def _cancel(self, call: Call) -> Answer:
+        """End a request for a caller who knows that nobody reads its answer any more: TorchServe never tells."""
+        identifier = call.headers.get("x-atelier-id", "")
+        pending = self._queue.named(identifier) if identifier else None
+        if pending is None:
+            raise BadRequest("X-Atelier-Id", "no request of that X-Atelier-Id is waiting or being computed", 404)
+        self._drop(pending, BadRequest(None, "cancelled by the caller", 499))
+        return Answer(b'{"status":"cancelled"}')
+
+    def _drain(self, _: Call) -> Answer:
+        """Take no more requests; tells how many are left."""
+        self._draining = True
+        return Answer(json.dumps(self._queue.figures()).encode())
+
+    def _release(self, _: Call) -> Answer:
+        return Answer(json.dumps({"released": self._release_held()}).encode())
 
     def _hold(self, call: Call) -> None:
         """Keep a call until all are released: the launcher makes the front end's table of requests wide with this.
@@ -119,10 +137,10 @@ class Service:
         then an entry is lost, which ends the worker for good. Entries in different bins do not meet, and a table never shrinks.
         """
         if not self._held:
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_held)
         self._held.append(call)
 
-    def _release(self) -> int:
+    def _release_held(self) -> int:
         held, self._held = self._held, []
         for call in held:
             self._reply(call, Answer(b"{}"))
@@ -276,8 +294,10 @@ async def _parent_gone() -> None:
 
 
 def archived_bundle(context: Any) -> Bundle:
-    """The bundle beside the handler, checked. Raises `BundleError`."""
-    bundle = read(Path(context.system_properties["model_dir"]) / "bundle")
+    """The bundle beside the handler, its manifest alone: the engine reads and checks the files. Raises `BundleError`."""
+    folder = Path(context.system_properties["model_dir"]) / "bundle"
+    manifest, digest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    bundle = Bundle(folder, manifest, digest, {})
     archived = context.manifest["model"]["modelVersion"]
     if archived != bundle.version:
         raise BundleError(f"the archive is version {archived}, its bundle is {bundle.version}: archive it again")

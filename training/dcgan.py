@@ -22,10 +22,10 @@ from tyro.conf import OmitArgPrefixes
 
 from training import checkpoint, ema
 from training.data import ImageSet, open_images
-from training.loop import Figures, Work, check_data, go_on
+from training.loop import Figures, Work, go_on, take_up
 from training.models.dcgan import Critic, Generator, ModelConfig, build
 from training.precision import Precision, PrecisionName, pick, pick_device
-from training.run import Run, Schedule, begin_anew, resume_point, save_grid
+from training.run import Run, Schedule, resume_point, save_grid
 from training.state import (
     below,
     load_network,
@@ -170,16 +170,8 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
     for name in data.skipped:
         print(f"skipped {name}")
     networks = Networks.new(config, device)
-    if run.restart:
-        begin_anew(run)
-    if meta is not None:
-        check_data(run, meta, data)
-        networks.load(checkpoint.load_model(run.checkpoint)[1], checkpoint.load_state(run.checkpoint)[1])
-    step = meta.step if meta else 0
-    print(
-        f"{run.recipe} '{run.name}': {len(data.images)} images of {data.name}, {device} {networks.precision}, "
-        f"step {step} of {run.schedule.steps}{' (resumed)' if step else ''}"
-    )
+    about = f"{len(data.images)} images of {data.name}, {device} {networks.precision}"
+    step = take_up(run, meta, data, networks.load, about)
     return go_on(run, config, data, _work(run, config, data, networks, step), meta, stop_at)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training import checkpoint
-from training.run import Interrupted, Interruption, Log, Run, TrainingStopped, git_commit, plot_losses
+from training.run import Interrupted, Interruption, Log, Run, TrainingStopped, begin_anew, git_commit, plot_losses
 
 Figures = dict[str, float]
 
@@ -60,13 +60,30 @@ class Work:
     """the figures that are plotted"""
 
 
-def check_data(run: Run, meta: checkpoint.Meta, data: Provenance) -> None:
-    """Raises `CheckpointError` if the checkpoint `meta` of `run` was trained on other data."""
-    if meta.data["sha256"] != data.sha256:
-        raise checkpoint.CheckpointError(
-            f"{run.checkpoint} was trained on {meta.data['name']} ({meta.data['sha256'][:12]}...), the data is now "
-            f"{data.name} ({data.sha256[:12]}...); restore the data, or --restart to begin anew"
-        )
+def take_up(
+    run: Run,
+    meta: checkpoint.Meta | None,
+    data: Provenance,
+    load: Callable[[dict[str, Tensor], dict[str, Tensor]], None],
+    about: str,
+) -> int:
+    """Give `load` the served weights and the state of the checkpoint `meta` (None: a new run); returns the step reached.
+
+    Everything that a new run needs has been checked by then: with --restart what is there is forgotten here.
+    Raises `CheckpointError` if the checkpoint was trained on other data.
+    """
+    if run.restart:
+        begin_anew(run)
+    if meta is not None:
+        if meta.data["sha256"] != data.sha256:
+            raise checkpoint.CheckpointError(
+                f"{run.checkpoint} was trained on {meta.data['name']} ({meta.data['sha256'][:12]}...), the data is now "
+                f"{data.name} ({data.sha256[:12]}...); restore the data, or --restart to begin anew"
+            )
+        load(checkpoint.load_model(run.checkpoint)[1], checkpoint.load_state(run.checkpoint)[1])
+    step = meta.step if meta else 0
+    print(f"{run.recipe} '{run.name}': {about}, step {step} of {run.schedule.steps}{' (resumed)' if step else ''}")
+    return step
 
 
 def go_on(

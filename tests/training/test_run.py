@@ -16,25 +16,13 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.training.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
 from training.run import Log, Schedule
 
 NAME = ["--name", "m", "--preset", "tiny"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def tensors(name: str = "m") -> dict[str, torch.Tensor]:
-    path = checkpoint.directory(name)
-    average = {f"average.{k}": v for k, v in checkpoint.load_model(path)[1].items()}
-    return average | checkpoint.load_state(path)[1]
-
-
-def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert len(a) > 20
-    for name, tensor in a.items():
-        assert torch.equal(tensor, b[name]), name
 
 
 def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
@@ -191,7 +179,7 @@ def test_a_directory_without_images_is_refused(workspace: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: dcgan, hdgan"),
+        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: charlm, dcgan, hdgan"),
         (["dcgan", "--name", "m", "--preset", "huge"], "no preset 'huge'; choose one of tiny, demo, paper"),
         (["dcgan", "--name", "../m", "--preset", "tiny"], "--name is '../m', wanted letters, digits"),
         (["dcgan", *NAME, "--image-size", "48"], "image_size is 48, wanted a power of two"),

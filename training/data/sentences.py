@@ -17,6 +17,7 @@ import functools
 import hashlib
 import itertools
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ NAME = "sentences"
 VERSION = 1  # raise it when a scene changes: it is part of the recorded data name
 BOUNDARY = b"\0"  # stands around every text, and is what no text may hold
 HELD_OUT = 256  # written texts that are kept for measuring
-HELD_OUT_EVERY = 20  # one in so many texts of a file is kept for measuring
+HELD_OUT_EVERY = 20  # one in so many texts is kept for measuring
 MAX_FILE_BYTES = 250_000_000
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -170,14 +171,18 @@ def open_texts(data: str, count: int) -> TextSet:
     """
     if data != NAME:
         return _file_set(Path(data))
-    # The held-out texts are those of another seed: the same ones, and so figures to compare, for every count.
-    return _text_set(
-        f"{NAME}-v{VERSION}-{count}",
-        [text(0, index) for index in range(count)],
-        [text(1, index) for index in range(HELD_OUT)],
-        "Apache-2.0",
-        "written by training/data/sentences.py",
-    )
+    learned: list[str] = []
+    held_out: list[str] = []
+    for index in itertools.count():
+        if len(learned) == count and len(held_out) == HELD_OUT:
+            break
+        drawn = text(0, index)
+        # By its digest, so that no held-out text is learned from in a world of any size, and figures can be compared.
+        kept, most = (held_out, HELD_OUT) if zlib.crc32(drawn.encode()) % HELD_OUT_EVERY == 0 else (learned, count)
+        if len(kept) < most:
+            kept.append(drawn)
+    source = "written by training/data/sentences.py"
+    return _text_set(f"{NAME}-v{VERSION}-{count}", learned, held_out, "Apache-2.0", source)
 
 
 def stream(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -205,8 +210,8 @@ def _file_set(path: Path) -> TextSet:
     try:
         content = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} in line {line}; {wish}") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {line}; {wish}") from None
     texts = _split(content)
     if len(texts) < 2:
         raise DataError(f"{path} holds {len(texts)} texts, wanted at least 2 (one to learn, one to measure); {wish}")

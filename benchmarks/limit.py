@@ -1,0 +1,96 @@
+"""The limit: the engine with its encoder in one process, nothing around it. A child process, asked for blocks of work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+
+
+class Limit:
+    """Use as a context manager; blocks until the engine is open."""
+
+    def __init__(self, bundle: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, str(bundle.resolve())), daemon=True)
+        self._process.start()
+
+    def __enter__(self) -> Limit:
+        self._pipe.recv()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+    def block(self, batch: int, seconds: float) -> tuple[float, float]:
+        """(items a second, median milliseconds of a batch) over at least that long."""
+        self._pipe.send((batch, seconds))
+        items_per_s, p50_ms = self._pipe.recv()
+        return items_per_s, p50_ms
+
+    @property
+    def memory_mb(self) -> float:
+        """Resident memory of the process."""
+        return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
+
+
+def _serve(pipe: Connection, folder: str) -> None:
+    from handlers.bundle import read
+    from handlers.engine import open_engine
+
+    generator = open_engine(read(Path(folder))).generator
+    blocks = _batch_block if hasattr(generator, "generate") else _step_block
+    pipe.send(os.getpid())
+    while True:
+        try:
+            batch, seconds = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(blocks(generator, batch, seconds))
+
+
+def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, float]:
+    from handlers.generator import Request
+
+    times: list[float] = []
+    number, began = 0, time.perf_counter()
+    while (now := time.perf_counter()) - began < seconds or not times:
+        params = [generator.parse(Request({"seed": number + i})) for i in range(batch)]
+        generator.generate(params)
+        number += batch
+        times.append(time.perf_counter() - now)
+    return number / (time.perf_counter() - began), float(np.median(times)) * 1e3
+
+
+def _step_block(generator: Any, batch: int, seconds: float) -> tuple[float, float]:
+    """Tokens a second with `batch` slots that are always full."""
+    from handlers.generator import Request
+
+    times: list[float] = []
+    tokens, seed, began = 0, 0, time.perf_counter()
+    slots: list[Any] = []
+    while (now := time.perf_counter()) - began < seconds or not times:
+        while len(slots) < batch:
+            seed += 1
+            slots += generator.start([generator.parse(Request({"seed": seed, "max_tokens": 256}))])
+        generator.step(slots)
+        tokens += len(slots)
+        for slot in [slot for slot in slots if slot.finished is not None]:
+            generator.drain(slot)
+            slots.remove(slot)
+        times.append(time.perf_counter() - now)
+    for slot in slots:
+        generator.cancel(slot)
+    return tokens / (time.perf_counter() - began), float(np.median(times)) * 1e3

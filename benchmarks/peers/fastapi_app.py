@@ -1,0 +1,70 @@
+"""FastAPI on uvicorn with an asyncio batcher: what queued while the engine was busy is the next batch, up to 32.
+
+The strongest thing that one writes by hand: our engine and encoder, no front end process. `python -m benchmarks.peers.fastapi_app PORT BUNDLE`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from handlers.bundle import read
+from handlers.engine import open_engine
+from handlers.generator import Request as Parameters
+
+BATCH = 32
+
+
+def application(bundle: Path) -> Any:
+    """The application over one bundle."""
+    from fastapi import FastAPI, Request, Response
+
+    generator = open_engine(read(bundle)).generator
+    queue: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
+    pool = ThreadPoolExecutor(1)
+
+    async def batches() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            taken = [await queue.get()]
+            while len(taken) < BATCH and not queue.empty():
+                taken.append(queue.get_nowait())
+            media = await loop.run_in_executor(pool, generator.generate, [params for params, _ in taken])
+            for (_, future), item in zip(taken, media, strict=True):
+                future.set_result(item)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(batches())
+        yield
+        task.cancel()
+
+    app = FastAPI(lifespan=lifespan)
+
+    async def predict(request: Request) -> Response:
+        params = generator.parse(Parameters(await request.json()))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await queue.put((params, future))
+        media = await future
+        return Response(media.body, media_type=media.content_type)
+
+    predict.__annotations__ = {"request": Request, "return": Response}  # FastAPI reads them as objects
+    app.post("/predict", response_model=None)(predict)
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    import uvicorn
+
+    port, bundle = sys.argv[1:]
+    uvicorn.run(application(Path(bundle)), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The handler that TorchServe's documentation teaches: PyTorch runs the model eagerly, Pillow encodes. No engine, no certificate."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from ts.torch_handler.base_handler import BaseHandler
+
+from training.dcgan import load_generator
+
+
+class StockHandler(BaseHandler):  # type: ignore[misc]
+    """initialize, preprocess, inference, postprocess."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the checkpoint that lies in the archive."""
+        folder = Path(context.system_properties["model_dir"]) / "checkpoint"
+        self.model = load_generator(folder)[1].eval()
+        self.initialized = True
+
+    def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
+        """One latent per request, from its seed."""
+        rows = []
+        for item in data:
+            body: Any = item.get("body", item.get("data"))
+            params = json.loads(bytes(body)) if isinstance(body, (bytes, bytearray)) else body
+            rows.append(torch.randn(self.model.config.latent, generator=torch.Generator().manual_seed(params["seed"])))
+        return torch.stack(rows)
+
+    def inference(self, data: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """FP32, eager."""
+        with torch.inference_mode():
+            images: torch.Tensor = self.model(data)
+        return images
+
+    def postprocess(self, data: torch.Tensor) -> list[bytes]:
+        """PNG files as Pillow writes them."""
+        pixels = ((data + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        files = []
+        for image in pixels:
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+            files.append(buffer.getvalue())
+        return files

@@ -1,0 +1,81 @@
+"""Archives whose generators misbehave on demand: certain seeds make them raise, stand still, die or take their time.
+
+The sabotage is code added to a copy of the archive; the bundle inside stays whole, so the launcher accepts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+from export.archive import archive
+from handlers import bundle as bundles
+from handlers.bundle import Bundle
+
+RAISE, STAND_STILL, DIE, SLOW = 666_001, 666_002, 666_003, 666_004
+SLOW_SECONDS = 0.4
+_CODE = f'''
+
+_create = create
+
+
+def create(bundle, sessions):
+    """Sabotaged."""
+    import os, time
+
+    generator = _create(bundle, sessions)
+
+    def look(batch):
+        seeds = [getattr(item, "params", item).seed for item in batch]
+        if {DIE} in seeds:
+            os._exit(9)
+        if {STAND_STILL} in seeds:
+            time.sleep(3600)
+        if {SLOW} in seeds:
+            time.sleep({SLOW_SECONDS})
+        if {RAISE} in seeds:
+            raise RuntimeError("sabotage")
+
+    for name in ("generate", "step"):
+        original = getattr(generator, name, None)
+        if original is not None:
+            def wrapped(batch, original=original):
+                look(batch)
+                return original(batch)
+            setattr(generator, name, wrapped)
+    return generator
+'''
+
+
+def renamed(bundle: Bundle, name: str, store: Path, batch_size: int | None = None, **limits: int) -> Path:
+    """An archive of the same generator under another name, with other limits or another batch size."""
+    old = bundle.manifest
+    resources = dataclasses.replace(old.resources, batch_size=batch_size or old.resources.batch_size)
+    manifest = dataclasses.replace(old, name=name, limits={**old.limits, **limits}, resources=resources)
+    contents = {spec.path: bundle.read_file(key) for key, spec in old.files.items()}
+    contents[old.certificate.path] = (bundle.directory / old.certificate.path).read_bytes()
+    store = store.resolve()
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            bundles.write(bundles.directory(name), manifest, contents)
+            return archive(name, store)
+        finally:
+            os.chdir(before)
+
+
+def sabotage(path: Path) -> Path:
+    """Add the misbehaviour to an archive, in place."""
+    temporary = path.with_suffix(".tmp")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "handlers/generators/__init__.py":
+                data += _CODE.encode()
+            new.writestr(name, data)
+    os.replace(temporary, path)
+    return path

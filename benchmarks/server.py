@@ -1,0 +1,142 @@
+"""Our own server for benchmarks and tests: started on a store, waited for, stopped whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from serving.client import Response, request
+from serving.launcher import wait_ready
+
+ROOT = Path(__file__).parent.parent
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A running launcher."""
+
+    process: subprocess.Popen[str]
+    run_dir: Path
+    temporary: Path
+    inference: str
+    management: str
+    status: str
+
+    def post(
+        self,
+        params: Any,
+        model: str = "tiny",
+        headers: dict[str, str] | None = None,
+        query: str = "",
+        timeout: float = 60.0,
+    ) -> Response:
+        """POST parameters (bytes as they are, anything else as JSON)."""
+        body = params if isinstance(params, bytes) else json.dumps(params).encode()
+        path = f"/predictions/{model}{query}"
+        return request(self.inference, "POST", path, body, JSON if headers is None else headers, timeout)
+
+    def control(self, model: str, command: str) -> dict[str, Any]:
+        """What a model answers to a control word."""
+        document: dict[str, Any] = json.loads(self.post({}, model, {**JSON, "X-Atelier": command}).body)
+        return document
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """Status and document of /ready."""
+        answer = request(self.status, "GET", "/ready")
+        return answer.status, json.loads(answer.body)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics by name and labels, as they are written."""
+        lines = request(self.status, "GET", "/metrics").body.decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this server but the launcher, found by the folder that its command line or environment names."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            if process.info["status"] == psutil.STATUS_ZOMBIE:
+                continue
+            if any(str(self.temporary) in part for part in process.info["cmdline"] or []):
+                found.append(process)
+        return found
+
+    def workers(self) -> list[psutil.Process]:
+        """The proxies, TorchServe's workers."""
+        return [p for p in self.processes() if any("model_service_worker" in part for part in p.cmdline())]
+
+    def engines(self) -> list[psutil.Process]:
+        """The engine processes."""
+        return [p for p in self.processes() if any("engine_main" in part for part in p.cmdline())]
+
+    def jvm(self) -> psutil.Process:
+        """TorchServe's front end."""
+        return next(p for p in self.processes() if "java" in p.cmdline()[0])
+
+    def engine_of(self, model: str) -> psutil.Process:
+        """The engine process of one model."""
+        names = (p for p in self.engines() if self._serves(p, model))
+        return next(names)
+
+    def _serves(self, process: psutil.Process, model: str) -> bool:
+        manifest = json.loads((Path(process.cmdline()[-1]) / "manifest.json").read_text())
+        return bool(manifest["name"] == model)
+
+
+@contextmanager
+def running(store: Path, folder: Path, *options: str, temporary: Path | None = None) -> Iterator[Server]:
+    """Start a launcher on `store`, wait until it is ready, and stop it at the end.
+
+    `temporary` becomes its TMPDIR (the default is a short one of its own: unix sockets have short paths).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = temporary is None
+    place = Path(tempfile.mkdtemp(prefix="at-", dir="/tmp")) if temporary is None else temporary
+    log = (folder / "launcher.log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(folder), *options],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(place)},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        try:
+            state = wait_ready(folder, 90, process.pid)
+        except Exception as error:
+            log.seek(0)
+            raise AssertionError(f"{error}\n{log.read()}") from error
+        addresses = {key: str(state[key]) for key in ("inference", "management", "status")}
+        yield Server(process, folder, place, **addresses)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        log.close()
+        if own:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def eventually(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait for a condition with a bound; fails saying what did not happen. Returns the seconds it took."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        if condition():
+            return time.monotonic() - began
+        time.sleep(0.05)
+    raise AssertionError(f"after {seconds} s: {what}")

@@ -1,0 +1,157 @@
+"""The step lane: what joining and leaving between steps is worth, how soon a stream begins, how near the bare engine it comes.
+
+`charlm` at paper size (any weights: speed does not depend on them), texts of mixed lengths. Iteration-level batching is compared with
+window batching (a new batch begins only when the last text of the old one is whole) in one process, at the same arrival of
+requests; the rest is measured through the server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import page
+from benchmarks.export import ensure
+from benchmarks.limit import Limit
+from benchmarks.load import SEED, Load, run as send
+from benchmarks.peers import run as peers
+from export.archive import archive
+from export.assemble import environment
+from handlers.desk import Desk
+from handlers.engine import open_engine
+from handlers.frames import Kind, Unpacker
+from handlers.step_scheduler import StepScheduler
+
+MODEL = "bench-charlm"
+RECIPE = ["charlm", "--name", MODEL, "--preset", "paper", "--steps", "1"]
+STREAMS = 32
+LENGTHS = (16, 32, 64, 128, 256, 512)  # max_tokens of the texts: mixed, each as often as the others
+BODY = f'{{"seed": {SEED}, "stream": true, "temperature": 1.0, "max_tokens": '
+
+
+class WindowScheduler(StepScheduler):
+    """What is compared with: nobody joins before everybody has left."""
+
+    def _admits(self) -> bool:
+        return not self._live
+
+
+@dataclasses.dataclass
+class Served:
+    """What one scheduler made of one arrival of requests."""
+
+    tokens_per_s: float
+    p99_s: float
+
+
+def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) -> Served:
+    """Requests arrive at `rate` a second (Poisson), each with one of `LENGTHS`; latency counts from when one was due."""
+    unpacker, ended, due = Unpacker(), dict[int, float](), list[float]()
+    tokens = 0
+
+    def emit(frame: bytes) -> None:
+        for message in unpacker.feed(frame):
+            if message.kind is Kind.END:
+                ended[message.number] = time.perf_counter()
+            elif message.kind is Kind.REFUSED:
+                raise RuntimeError(f"a request was refused: {message.payload!r}")
+
+    desk = Desk("bench", emit, lambda: None, lambda _: "", 1 << 20)
+    scheduler = (WindowScheduler if window else StepScheduler)(generator, desk)
+    numbers = random.Random(seed)
+    began = time.perf_counter()
+    at = began
+    while at < began + seconds:
+        due.append(at)
+        at += numbers.expovariate(rate)
+    lengths = [numbers.choice(LENGTHS) for _ in due]
+    sent = 0
+    while len(ended) < len(due):
+        now = time.perf_counter()
+        while sent < len(due) and due[sent] <= now:
+            params = {"seed": seed + sent, "max_tokens": lengths[sent], "temperature": 1.0}
+            scheduler.submit(sent, params, None)
+            sent += 1
+        if scheduler.busy:
+            scheduler.tick()
+        elif sent < len(due):
+            time.sleep(max(0.0, due[sent] - time.perf_counter()))
+    tokens = sum(lengths)
+    took = [ended[number] - due[number] for number in ended]
+    return Served(tokens / (max(ended.values()) - began), float(np.percentile(took, 99)))
+
+
+def at_equal_p99(generator: Any, capacity: float, quick: bool) -> tuple[float, list[tuple[float, float, float]]]:
+    """Tokens a second of iteration-level over window batching, each at the highest rate at which its p99 is within the same bound.
+
+    Returns the ratio and (offered share of the capacity, p99 with, p99 without) for the curve.
+    """
+    mean = sum(LENGTHS) / len(LENGTHS)
+    seconds = 4.0 if quick else 12.0
+    shares = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    curve = []
+    best = {False: 0.0, True: 0.0}
+    alone = max(LENGTHS) * STREAMS / capacity  # seconds of the longest text in a full batch
+    bound = 2.0 * alone
+    for share in shares:
+        p99 = {}
+        for window in (False, True):
+            served = drive(generator, window, share * capacity / mean, seconds, seed=int(share * 1000))
+            p99[window] = served.p99_s
+            if served.p99_s <= bound:
+                best[window] = max(best[window], served.tokens_per_s)
+        curve.append((share, round(p99[False] * 1e3), round(p99[True] * 1e3)))
+        print(f"at {share:.0%} of the engine: p99 {p99[False] * 1e3:.0f} ms iteration-level, {p99[True] * 1e3:.0f} ms in windows", flush=True)
+    return best[False] / max(best[True], 1e-9), curve
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """All figures; builds the model if it is absent."""
+    bundle = ensure(MODEL, RECIPE, quick)
+    pairs, seconds = (3, 3.0) if quick else (5, 6.0)
+    fractions, first = [], []
+    with tempfile.TemporaryDirectory() as folder, peers.ours(archive(MODEL, Path(folder))) as ours, Limit(bundle.directory) as limit:
+        for number in range(pairs):
+            body = BODY + "256}"
+            load = Load(ours.address, ours.path, body, seconds, 1.0, STREAMS, first_seed=1 + number * 1_000_000)
+            engine, _ = limit.block(STREAMS, seconds)
+            result = send(load)
+            assert ours.server is not None
+            before = tokens_made(ours.server.metrics())
+            began = time.perf_counter()
+            send(dataclasses.replace(load, warm_seconds=0.001))
+            served = (tokens_made(ours.server.metrics()) - before) / (time.perf_counter() - began)
+            fractions.append(round(served / engine, 3))
+            first.append(result.first_byte_p99_ms)
+    generator = open_engine(bundle).generator
+    capacity = engine
+    ratio, curve = at_equal_p99(generator, capacity, quick)
+    figures = {
+        "iteration_over_window": round(ratio, 2),
+        "first_chunk_ms": round(statistics.median(first), 1),
+        "tokens_fraction_of_engine": statistics.median(fractions),
+        "engine_tokens_per_s": round(capacity),
+        "spreads": {"tokens_fraction_of_engine": fractions, "first_chunk_ms": first},
+        "environment": environment(),
+        "quick": quick,
+    }
+    lines = {
+        "iteration-level": [(100 * share, p99) for share, p99, _ in curve],
+        "windows": [(100 * share, p99) for share, _, p99 in curve],
+    }
+    text = f"Texts of {', '.join(map(str, LENGTHS))} bytes, each as often, arriving at random; {STREAMS} slots."
+    picture = page.curves(lines, "offered load, percent of the engine", "p99 of a whole text, milliseconds", log=True)
+    print(f"report: {page.write('steps', figures, [page.Section('Latency against load', text, picture)])}")
+    return figures
+
+
+def tokens_made(metrics: dict[str, float]) -> float:
+    """Tokens that a server has written so far."""
+    return sum(value for name, value in metrics.items() if name.startswith("atelier_items_total"))

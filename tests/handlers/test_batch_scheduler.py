@@ -1,0 +1,196 @@
+"""Batches form out of what waits; nobody suffers for a neighbour that is late, too large or broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from handlers.batch_scheduler import BatchScheduler
+from handlers.desk import DEADLINE
+from handlers.frames import Kind
+from handlers.generator import BadRequest, Media, Request
+from tests.handlers.helpers import Ear, run_out
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    name: str
+
+    def public(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+class Echo:
+    """Answers with the name; names with a meaning misbehave."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.during: Callable[[], None] = lambda: None
+
+    def parse(self, request: Request) -> Named:
+        if request.params == "bad":
+            raise BadRequest("name", "name is bad")
+        if request.params == "broken parser":
+            raise RuntimeError("the parser broke")
+        return Named(request.params)
+
+    def generate(self, batch: Sequence[Named]) -> list[Media]:
+        names = [item.name for item in batch]
+        self.batches.append(names)
+        self.during()
+        if "crash" in names:
+            raise RuntimeError("the engine broke")
+        answers = [Media(b"x" * 2000 if name == "huge" else name.encode(), "text/plain") for name in names]
+        return answers[:-1] if "short" in names else answers
+
+    def golden(self, params: Any) -> str:
+        raise NotImplementedError
+
+    def preview(self, seeds: Sequence[int]) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def scheduler(ear: Ear, echo: Echo) -> BatchScheduler:
+    return BatchScheduler(echo, ear.desk, 4)
+
+
+def submit(scheduler: BatchScheduler, *names: str, first: int = 1, deadline: float | None = None) -> None:
+    for number, name in enumerate(names, first):
+        scheduler.submit(number, name, deadline)
+
+
+def test_an_answer_is_started_headed_and_ended(scheduler: BatchScheduler, ear: Ear) -> None:
+    assert not scheduler.busy
+    submit(scheduler, "a")
+    assert scheduler.busy
+    scheduler.tick()
+    assert not scheduler.busy
+    assert ear.kinds(1) == [Kind.STARTED, Kind.HEAD, Kind.DATA, Kind.END]
+    assert ear.of(1)[0].json() == {"receipt": "receipt of a"}
+    assert ear.of(1)[1].json() == {"content_type": "text/plain"}
+    assert (ear.data(1), ear.ends(1)) == (b"a", "stop")
+
+
+def test_the_start_is_told_before_anything_is_computed(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    told: list[int] = []
+    echo.during = lambda: told.append(ear.flushed)
+    submit(scheduler, "a", "b")
+    scheduler.tick()
+    assert told == [2]
+
+
+def test_what_queues_during_a_batch_is_the_next_batch(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    def arrive() -> None:
+        echo.during = lambda: None
+        submit(scheduler, "b", "c", "d", first=2)
+
+    echo.during = arrive
+    submit(scheduler, "a")
+    run_out(scheduler)
+    assert echo.batches == [["a"], ["b", "c", "d"]]
+    assert ear.ended() == [1, 2, 3, 4]
+
+
+def test_a_batch_is_at_most_the_batch_size(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, *"abcdefghi")
+    assert run_out(scheduler) == 3
+    assert echo.batches == [list("abcd"), list("efgh"), ["i"]]
+    assert [ear.data(number) for number in range(1, 10)] == [name.encode() for name in "abcdefghi"]
+
+
+def test_bad_requests_are_refused_at_once(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, "bad", "broken parser")
+    assert not scheduler.busy
+    assert ear.ends(1) == {"status": 400, "field": "name", "message": "name is bad"}
+    assert ear.ends(2)["status"] == 500
+    assert ear.ends(2)["message"] == "this item could not be computed; the server's log has the reason"
+    assert echo.batches == []
+
+
+def test_late_items_are_not_computed_and_their_neighbours_are(
+    scheduler: BatchScheduler, ear: Ear, echo: Echo
+) -> None:
+    now = time.time()
+    for number, (name, deadline) in enumerate([("a", None), ("late", now - 1), ("b", now + 60)], 1):
+        scheduler.submit(number, name, deadline)
+    scheduler.tick()
+    assert echo.batches == [["a", "b"]]
+    assert ear.kinds(2) == [Kind.REFUSED]
+    assert ear.ends(2) == {"status": 504, "field": None, "message": DEADLINE}
+    assert (ear.ends(1), ear.ends(3)) == ("stop", "stop")
+
+
+def test_late_items_take_no_place_in_a_batch(scheduler: BatchScheduler, echo: Echo) -> None:
+    submit(scheduler, "x", "y", "z", deadline=time.time() - 1)
+    submit(scheduler, *"abcd", first=4)
+    scheduler.tick()
+    assert echo.batches == [list("abcd")]
+
+
+def test_a_batch_of_late_items_computes_nothing(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, "x", "y", deadline=time.time() - 1)
+    assert run_out(scheduler) == 1
+    assert echo.batches == []
+    assert ear.ended() == [1, 2]
+
+
+def test_a_crashed_batch_is_tried_one_by_one_and_only_the_culprit_fails(
+    scheduler: BatchScheduler, ear: Ear, echo: Echo
+) -> None:
+    submit(scheduler, "a", "crash", "b")
+    scheduler.tick()
+    assert echo.batches == [["a", "crash", "b"], ["a"], ["crash"], ["b"]]
+    assert (ear.data(1), ear.data(3)) == (b"a", b"b")
+    assert ear.kinds(2) == [Kind.STARTED, Kind.REFUSED]
+    assert ear.ends(2) == {
+        "status": 500,
+        "field": None,
+        "message": "this item could not be computed; the server's log has the reason",
+    }
+
+
+def test_a_generator_that_miscounts_fails_alone(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, "a", "short", "b")
+    scheduler.tick()
+    assert (ear.data(1), ear.data(3)) == (b"a", b"b")
+    assert ear.ends(2)["status"] == 500
+    assert echo.batches[0] == ["a", "short", "b"]
+
+
+def test_an_answer_that_is_too_large_is_refused_alone(scheduler: BatchScheduler, ear: Ear) -> None:
+    submit(scheduler, "a", "huge", "b")
+    scheduler.tick()
+    assert ear.kinds(2) == [Kind.STARTED, Kind.REFUSED]
+    message = "the answer has 2000 bytes, the limit is 1000: lower n, or use format jpeg"
+    assert ear.ends(2) == {"status": 413, "field": None, "message": message}
+    assert (ear.ends(1), ear.ends(3)) == ("stop", "stop")
+
+
+def test_a_cancelled_item_is_not_computed(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, "a", "b", "c")
+    scheduler.cancel(2)
+    scheduler.cancel(99)  # nobody: nothing happens
+    scheduler.tick()
+    assert echo.batches == [["a", "c"]]
+    assert ear.of(2) == []
+
+
+def test_the_last_waiting_item_can_be_cancelled(scheduler: BatchScheduler) -> None:
+    submit(scheduler, "a")
+    scheduler.cancel(1)
+    assert not scheduler.busy

@@ -1,0 +1,316 @@
+"""Requests join and leave between steps; slots always come back; streams are sent early and then seldom."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from handlers import step_scheduler
+from handlers.desk import DEADLINE
+from handlers.frames import Kind
+from handlers.generator import BadRequest, Request
+from handlers.step_scheduler import StepScheduler
+from tests.handlers.helpers import Ear, run_out
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """Wants `steps` letters."""
+
+    name: str
+    steps: int = 3
+    stream: bool = True
+    content_type: str = "text/plain"
+
+    def public(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@dataclasses.dataclass
+class FakeSlot:
+    params: Count
+    items: int = 0
+    sent: int = 0
+    finished: str | None = None
+
+
+class Counter:
+    """Writes its name's letter at every step. Names with a meaning misbehave."""
+
+    def __init__(self, capacity: int = 2) -> None:
+        self.capacity = capacity
+        self.free = capacity
+        self.steps: list[list[str]] = []
+        self.starts: list[list[str]] = []
+
+    def parse(self, request: Request) -> Count:
+        if request.params["name"] == "bad":
+            raise BadRequest("name", "name is bad")
+        return Count(**request.params)
+
+    def start(self, batch: Sequence[Count]) -> list[FakeSlot]:
+        names = [params.name for params in batch]
+        self.starts.append(names)
+        if "unstartable" in names:
+            raise RuntimeError("the slot broke")
+        assert len(batch) <= self.free, "more requests than slots"
+        self.free -= len(batch)
+        return [FakeSlot(params) for params in batch]
+
+    def step(self, slots: Sequence[FakeSlot]) -> None:
+        names = [slot.params.name for slot in slots]
+        self.steps.append(names)
+        if any(slot.params.name == "crash" and slot.items == 2 for slot in slots):
+            raise RuntimeError("the engine broke")
+        for slot in slots:
+            slot.items += 1
+            if slot.items == slot.params.steps:
+                slot.finished = "length"
+                self.free += 1
+
+    def drain(self, slot: FakeSlot) -> bytes:
+        if slot.params.name == "mute":
+            raise RuntimeError("the encoder broke")
+        if slot.finished is None and not slot.params.stream:
+            return b""
+        if slot.params.name == "huge" and slot.items == 2:
+            return b"x" * 2000
+        new = slot.params.name[:1] * (slot.items - slot.sent)
+        slot.sent = slot.items
+        return new.encode()
+
+    def cancel(self, slot: FakeSlot) -> None:
+        if slot.finished is None:
+            slot.finished = "cancelled"
+            self.free += 1
+
+    def golden(self, params: Any) -> str:
+        raise NotImplementedError
+
+    def preview(self, seeds: Sequence[int]) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+def scheduler(ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> StepScheduler:
+    """One that sends after every step."""
+    monkeypatch.setattr(step_scheduler, "FLUSH_SECONDS", 0.0)
+    return StepScheduler(counter, ear.desk)
+
+
+class Clock:
+    """time.monotonic under control."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+def test_an_answer_is_started_streamed_and_ended(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "a"}, None)
+    assert run_out(scheduler) == 3
+    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA, Kind.DATA, Kind.DATA, Kind.END]
+    assert ear.of(1)[0].json() == {"content_type": "text/plain", "receipt": "receipt of a"}
+    assert (ear.data(1), ear.ends(1)) == (b"aaa", "length")
+    assert counter.free == 2
+
+
+def test_an_answer_that_is_no_stream_comes_in_one_piece(scheduler: StepScheduler, ear: Ear) -> None:
+    scheduler.submit(1, {"name": "a", "stream": False}, None)
+    run_out(scheduler)
+    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA, Kind.END]
+    assert ear.data(1) == b"aaa"
+
+
+def test_the_start_is_told_before_the_first_step(scheduler: StepScheduler, ear: Ear) -> None:
+    scheduler.submit(1, {"name": "a"}, None)
+    scheduler.tick()
+    assert ear.flushed == 1
+    assert ear.frames[0].kind is Kind.STARTED
+
+
+def test_a_free_slot_is_taken_while_long_ones_go_on(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    for number, (name, steps) in enumerate([("long", 6), ("short", 2), ("next", 2), ("last", 1)], 1):
+        scheduler.submit(number, {"name": name, "steps": steps}, None)
+    run_out(scheduler)
+    assert counter.steps == [
+        ["long", "short"],
+        ["long", "short"],
+        ["long", "next"],
+        ["long", "next"],
+        ["long", "last"],
+        ["long"],
+    ]
+    assert ear.ended() == [2, 3, 4, 1]
+    assert counter.free == 2
+
+
+def test_a_request_joins_between_two_steps(scheduler: StepScheduler, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "a", "steps": 4}, None)
+    scheduler.tick()
+    scheduler.submit(2, {"name": "b", "steps": 1}, None)
+    run_out(scheduler)
+    assert counter.steps == [["a"], ["a", "b"], ["a"], ["a"]]
+
+
+def test_bad_requests_are_refused_at_once(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "bad"}, None)
+    scheduler.submit(2, {"nonsense": 1}, None)
+    assert not scheduler.busy
+    assert ear.ends(1) == {"status": 400, "field": "name", "message": "name is bad"}
+    assert ear.ends(2)["status"] == 500
+    assert counter.starts == []
+
+
+def test_a_request_that_cannot_start_fails_alone(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "a"}, None)
+    scheduler.submit(2, {"name": "unstartable"}, None)
+    run_out(scheduler)
+    assert counter.starts == [["a", "unstartable"], ["a"], ["unstartable"]]
+    assert ear.ends(2)["message"] == "this item could not be computed; the server's log has the reason"
+    assert (ear.data(1), ear.ends(1)) == (b"aaa", "length")
+    assert counter.free == 2
+
+
+def test_a_failed_step_is_tried_one_by_one_and_only_the_culprit_fails(
+    scheduler: StepScheduler, ear: Ear, counter: Counter
+) -> None:
+    scheduler.submit(1, {"name": "crash", "steps": 5}, None)
+    scheduler.submit(2, {"name": "b", "steps": 5}, None)
+    run_out(scheduler)
+    assert ear.ends(1)["status"] == 500
+    assert ear.data(1) == b"cc"  # what was sent before stays sent
+    assert (ear.data(2), ear.ends(2)) == (b"bbbbb", "length")
+    assert counter.steps[2:5] == [["crash", "b"], ["crash"], ["b"]]
+
+
+def test_a_failed_step_gives_its_slot_to_the_next(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    for number in (1, 2):
+        scheduler.submit(number, {"name": "crash", "steps": 9}, None)
+    for number in (3, 4):
+        scheduler.submit(number, {"name": "d", "steps": 1}, None)
+    run_out(scheduler)
+    assert ear.ended() == [1, 2, 3, 4]
+    assert [ear.data(number) for number in (3, 4)] == [b"d", b"d"]
+    assert counter.free == 2
+
+
+def test_an_answer_that_cannot_be_encoded_fails_alone(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "mute"}, None)
+    scheduler.submit(2, {"name": "b"}, None)
+    run_out(scheduler)
+    assert ear.ends(1)["status"] == 500
+    assert ear.ends(2) == "length"
+    assert counter.free == 2
+
+
+def test_a_piece_that_is_too_large_is_refused_alone(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "huge", "steps": 5}, None)
+    scheduler.submit(2, {"name": "b", "steps": 5}, None)
+    run_out(scheduler)
+    message = "the answer has 2000 bytes, the limit is 1000: lower max_tokens"
+    assert ear.ends(1) == {"status": 413, "field": None, "message": message}
+    assert ear.data(1) == b"h"
+    assert ear.ends(2) == "length"
+    assert counter.free == 2
+
+
+def test_a_whole_answer_that_is_too_large_is_refused(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "huge", "steps": 2, "stream": False}, None)
+    run_out(scheduler)
+    assert ear.kinds(1) == [Kind.STARTED, Kind.REFUSED]
+    assert ear.ends(1)["status"] == 413
+    assert counter.free == 2
+
+
+def test_a_waiting_request_is_cancelled(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    for number in (1, 2, 3):
+        scheduler.submit(number, {"name": "abc"[number - 1]}, None)
+    scheduler.tick()
+    scheduler.cancel(3)
+    scheduler.cancel(99)  # nobody: nothing happens
+    run_out(scheduler)
+    assert ear.of(3) == []
+    assert counter.starts == [["a", "b"]]
+
+
+def test_a_cancelled_live_request_gives_its_slot_back_and_is_silent(
+    scheduler: StepScheduler, ear: Ear, counter: Counter
+) -> None:
+    for number in (1, 2, 3):
+        scheduler.submit(number, {"name": "abc"[number - 1], "steps": 5}, None)
+    scheduler.tick()
+    scheduler.cancel(1)
+    assert counter.free == 1
+    run_out(scheduler)
+    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA]
+    assert counter.steps[1] == ["b", "c"]
+    assert counter.free == 2
+
+
+def test_a_deadline_in_the_middle_of_a_stream_ends_it(
+    scheduler: StepScheduler, ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    scheduler.submit(1, {"name": "a", "steps": 100}, 1001.0)
+    scheduler.submit(2, {"name": "b", "steps": 4}, None)
+    scheduler.tick()
+    scheduler.tick()
+    now = 1001.5
+    run_out(scheduler)
+    assert ear.data(1) == b"aa"
+    assert ear.ends(1) == {"status": 504, "field": None, "message": DEADLINE}
+    assert ear.ends(2) == "length"
+    assert counter.steps == [["a", "b"], ["a", "b"], ["b"], ["b"]]
+    assert counter.free == 2
+
+
+def test_a_late_waiting_request_never_starts(
+    scheduler: StepScheduler, ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.submit(1, {"name": "a"}, time.time() - 1)
+    scheduler.submit(2, {"name": "b"}, None)
+    run_out(scheduler)
+    assert ear.kinds(1) == [Kind.REFUSED]
+    assert ear.ends(1)["status"] == 504
+    assert counter.starts == [["b"]]
+
+
+def test_the_first_piece_is_sent_at_once_and_the_others_by_time(
+    ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    scheduler = StepScheduler(counter, ear.desk)
+    scheduler.submit(1, {"name": "a", "steps": 100}, None)
+    pieces = []
+    for _ in range(12):
+        scheduler.tick()
+        pieces.append(len(ear.data(1)))
+        clock.now += step_scheduler.FLUSH_SECONDS / 4
+    assert pieces == [1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9]
+
+
+def test_the_end_is_sent_at_once(ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)  # it stands still
+    scheduler = StepScheduler(counter, ear.desk)
+    scheduler.submit(1, {"name": "a", "steps": 5}, None)
+    run_out(scheduler)
+    assert [len(frame.payload) for frame in ear.of(1) if frame.kind is Kind.DATA] == [1, 4]
+    assert ear.ends(1) == "length"
+
+
