@@ -164,7 +164,8 @@ async def measure(load: Load) -> Result:
     p50, p90, p99, most = _percentiles([sample.took for sample in good], (50, 90, 99, 100))
     first_p50, first_p99 = _percentiles([sample.first for sample in good], (50, 99))
     (refused_p99,) = _percentiles([sample.took for sample in counted if sample.status == "503"], (99,))
-    in_time = [sample for sample in good if sample.due + sample.took <= until]
+    ends = [sample.due + sample.took for sample in samples if sample.status == "200"]
+    in_time = [end for end in ends if counted_from <= end <= until]
     return Result(
         load.seconds,
         dict(collections.Counter(sample.status for sample in counted)),

@@ -33,7 +33,7 @@ class Bench:
     """The blocks of one run, and the notes they leave."""
 
     def __init__(self, quick: bool) -> None:
-        self.pairs, self.seconds = (3, 2.0) if quick else (5, 4.0)
+        self.pairs, self.seconds = (3, 3.0) if quick else (5, 4.0)
         self.spreads: dict[str, list[float]] = {}
         self._seed = 1
 
@@ -45,7 +45,10 @@ class Bench:
 
     def throughput(self, peer: Peer, clients: int = CLIENTS) -> float:
         """Images a second of a closed loop."""
-        return self.load(peer, clients).good_per_s
+        result = self.load(peer, clients)
+        if not result.good_per_s:
+            raise RuntimeError(f"{peer.name} answered nothing within {self.seconds:g} s: {result.counts}")
+        return result.good_per_s
 
     def ratio(self, name: str, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
         """Median of ours over theirs in alternating blocks."""

@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks import page
 from benchmarks.export import ensure
 from benchmarks.limit import Limit
-from benchmarks.load import SEED, Load, run as send
+from benchmarks.load import SEED, Load
+from benchmarks.load import run as send
 from benchmarks.peers import run as peers
 from export.archive import archive
 from export.assemble import environment
@@ -57,8 +58,11 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
     tokens = 0
 
     def emit(frame: bytes) -> None:
+        nonlocal tokens
         for message in unpacker.feed(frame):
-            if message.kind is Kind.END:
+            if message.kind is Kind.DATA:  # no stream: the whole document
+                tokens += message.json()["usage"]["completion_tokens"]
+            elif message.kind is Kind.END:
                 ended[message.number] = time.perf_counter()
             elif message.kind is Kind.REFUSED:
                 raise RuntimeError(f"a request was refused: {message.payload!r}")
@@ -83,7 +87,6 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
             scheduler.tick()
         elif sent < len(due):
             time.sleep(max(0.0, due[sent] - time.perf_counter()))
-    tokens = sum(lengths)
     took = [ended[number] - due[number] for number in ended]
     return Served(tokens / (max(ended.values()) - began), float(np.percentile(took, 99)))
 
@@ -107,8 +110,11 @@ def at_equal_p99(generator: Any, capacity: float, quick: bool) -> tuple[float, l
             p99[window] = served.p99_s
             if served.p99_s <= bound:
                 best[window] = max(best[window], served.tokens_per_s)
-        curve.append((share, round(p99[False] * 1e3), round(p99[True] * 1e3)))
-        print(f"at {share:.0%} of the engine: p99 {p99[False] * 1e3:.0f} ms iteration-level, {p99[True] * 1e3:.0f} ms in windows", flush=True)
+        curve.append((share, round(p99[False] * 1e3, 1), round(p99[True] * 1e3, 1)))
+        print(
+            f"at {share:.0%} of the engine: p99 {p99[False] * 1e3:.0f} ms iteration-level, {p99[True] * 1e3:.0f} ms in windows",
+            flush=True,
+        )
     return best[False] / max(best[True], 1e-9), curve
 
 
@@ -117,7 +123,11 @@ def run(quick: bool) -> dict[str, Any]:
     bundle = ensure(MODEL, RECIPE, quick)
     pairs, seconds = (3, 3.0) if quick else (5, 6.0)
     fractions, first = [], []
-    with tempfile.TemporaryDirectory() as folder, peers.ours(archive(MODEL, Path(folder))) as ours, Limit(bundle.directory) as limit:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        peers.ours(archive(MODEL, Path(folder))) as ours,
+        Limit(bundle.directory) as limit,
+    ):
         for number in range(pairs):
             body = BODY + "256}"
             load = Load(ours.address, ours.path, body, seconds, 1.0, STREAMS, first_seed=1 + number * 1_000_000)

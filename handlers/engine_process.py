@@ -135,8 +135,10 @@ class EngineProcess:
             try:
                 data = await reader.read(1 << 18)
                 frames = unpacker.feed(data)
-            except (OSError, ValueError) as error:
-                self.kill(f"the engine's socket is broken: {error}")
+            except OSError:  # it died with frames unread
+                return
+            except ValueError as error:
+                self.kill(f"the engine's bytes make no sense: {error}")
                 return
             if not data:
                 return

@@ -32,7 +32,7 @@ LOAD_SECONDS = 75.0
 WATCH_SECONDS = 0.5
 MAX_RESTARTS = 5  # within the window; after that whatever supervises the launcher should look
 RESTART_WINDOW_SECONDS = 300.0
-RESTART_PAUSES = (0.0, 1.0, 3.0, 10.0)
+RESTART_PAUSES = (0.0, 1.0, 2.0, 5.0)
 
 Say = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""Every row of the registry goes all the way: tiny train -> export -> certificate -> archive -> unpack -> handle -> decode."""
+"""Every row of the registry goes all the way: tiny train -> export -> certificate -> archive -> unpack -> serve -> decode."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from PIL import Image
 from export.archive import archive
 from export.build import Options, build
 from handlers import bundle as bundles
-from handlers.engine import open_engine
-from handlers.service import BatchService
+from tests.frontend import front_end
 from training import recipes
 from training.__main__ import main as train
 from training.recipes import RECIPES, find, replace_nested
 
 
 def test_the_registry_is_not_empty() -> None:
-    assert set(RECIPES) >= {"dcgan", "hdgan"}
+    assert set(RECIPES) >= {"dcgan", "hdgan", "charlm"}
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -40,19 +39,26 @@ def test_a_row_goes_all_the_way(workspace: Path, name: str) -> None:
     bundle = bundles.read(Path("unpacked/bundle"))
     assert bundle.manifest.recipe == name
     assert bundle.certificate["devices"]
-    service = BatchService(bundle, open_engine(bundle))
-    body = json.dumps(bundle.manifest.example).encode()
-    (answer,) = service.answer([({"body": body}, {"content-type": "application/json"})])
-    assert answer.status == 200, answer.body
-    assert answer.content_type in bundle.manifest.content_types
-    decode(answer.body, answer.content_type)
+    with front_end(bundle) as front:
+        reply = front.ask(bundle.manifest.example)
+    assert reply.status == 200, reply.body
+    assert reply.content_type in bundle.manifest.content_types
+    decode(reply.body, reply.content_type, bundle.manifest.kind)
 
 
-def decode(body: bytes, content_type: str) -> None:
-    assert content_type.startswith("image/"), f"no decoder for {content_type}: add one here"
-    picture = Image.open(io.BytesIO(body))
-    picture.load()
-    assert picture.width >= 16
+def decode(body: bytes, content_type: str, kind: str) -> None:
+    """Open an answer as its caller would."""
+    if content_type.startswith("image/"):
+        picture = Image.open(io.BytesIO(body))
+        picture.load()
+        assert picture.width >= 16
+        return
+    assert (kind, content_type) == ("step_text", "application/json"), f"no decoder for {content_type}: add one here"
+    document = json.loads(body)
+    (choice,) = document["choices"]
+    assert document["object"] == "text_completion"
+    assert choice["finish_reason"] in ("stop", "length")
+    assert 0 < len(choice["text"]) <= document["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -68,7 +74,7 @@ def test_every_row_has_every_preset(name: str) -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="unknown recipe 'gan'; known recipes: dcgan, hdgan"):
+    with pytest.raises(KeyError, match="unknown recipe 'gan'; known recipes: charlm, dcgan, hdgan"):
         find("gan")
     with pytest.raises(KeyError, match="recipe dcgan has no preset 'big'; choose one of tiny, demo, paper"):
         find("dcgan").config("big")

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from export.__main__ import main
+from export.archive import JOB_QUEUE
 from handlers import bundle as bundles
 from handlers.bundle import BundleError
 from tests.conftest import Tiny
@@ -25,48 +26,67 @@ def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
         manifest = json.loads(file.read("MAR-INF/MANIFEST.json"))["model"]
         config = yaml.safe_load(file.read("model-config.yaml"))
     assert names >= {
-        "image_handler.py",
+        "torchserve_handler.py",
         "torch.py",
         "handlers/service.py",
+        "handlers/engine_main.py",
+        "handlers/generators/latent_image.py",
         "bundle/manifest.json",
         "bundle/certificate.json",
     }
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pt")]
     assert (manifest["modelName"], manifest["modelVersion"]) == ("tiny", tiny.bundle.version)
-    assert manifest["handler"] == "image_handler.py"
-    assert config["batchSize"] == 32
-    assert config["maxBatchDelay"] == 1  # 0 would mean 100
+    assert manifest["handler"] == "torchserve_handler.py"
+    assert "handlers/torchserve_handler.py" not in names  # the entry point stands beside handlers/
+    assert config["asyncCommunication"] is True
+    assert config["batchSize"] == 1  # every request is handed over at once
+    assert "maxBatchDelay" not in config
+    limits = tiny.bundle.manifest.limits
+    assert config["jobQueueSize"] == JOB_QUEUE > 4 * (limits["max_slots"] + limits["max_queue"])
+    assert config["maxRetryTimeoutInSec"] > 20 * 24 * 3600  # a front end that gives a worker up never tries again
+    assert config["maxRetryTimeoutInSec"] * 1000 < 2**31  # it counts milliseconds in an int
+    assert (config["minWorkers"], config["maxWorkers"]) == (1, 1)
     assert bundles.read_archive(tiny.archive).digest == tiny.bundle.digest
+
+
+PROGRAM = """
+import asyncio, sys
+import torch, torchserve_handler
+from handlers.bundle import read
+from handlers.service import Service
+from handlers.wire import Call
+from pathlib import Path
+
+async def main():
+    written, ended = [], asyncio.Event()
+    def write(data):
+        written.append(data)
+        if b"false" in data: ended.set()
+    service = Service(read(Path("bundle")), write)
+    engine = asyncio.create_task(service.engine.run())
+    service.take(Call("one", {"host": "localhost", "content-type": "application/json"}, {"body": b'{"seed": 1}'}))
+    await asyncio.wait_for(ended.wait(), 30)
+    maps = Path(f"/proc/{service.engine.pid}/maps").read_text()
+    engine.cancel()
+    await asyncio.wait([engine])
+    data = b"".join(written)
+    print(b"image/png" in data, b"X-Atelier-Receipt" in data, data.count(b"\\x89PNG"))
+    print("onnxruntime" in maps, "torch" in maps)
+
+asyncio.run(main())
+print(torch.__file__ == str(Path("torch.py").resolve()), {"numpy", "onnxruntime", "onnx"} & set(sys.modules))
+"""
 
 
 def test_it_answers_outside_the_checkout_without_torch(tiny: Tiny, tmp_path: Path) -> None:
     with zipfile.ZipFile(tiny.archive) as file:
         file.extractall(tmp_path)
-    program = """
-import sys
-import image_handler, torch
-class Context:
-    system_properties = {"model_dir": "."}
-    manifest = {"model": {"modelVersion": sys.argv[1]}}
-    def get_all_request_header(self, i): return {"Content-Type": "application/json"}
-    def set_response_content_type(self, i, t): print(t)
-    def set_response_status(self, code, phrase, i): print(code)
-    def set_response_header(self, i, key, value): print(key)
-image_handler.handle(None, Context())
-print(image_handler.handle([{"body": b'{"seed": 1}'}], Context())[0][:4])
-print(len(dir(torch)) < 20, "onnx" in sys.modules)
-"""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     answer = subprocess.run(
-        [sys.executable, "-c", program, tiny.bundle.version],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.split("\n")[:5] == ["image/png", "200", "X-Atelier-Receipt", r"b'\x89PNG'", "True False"]
+    assert answer.stdout.split("\n") == ["True True 1", "True False", "True set()", ""]
 
 
 def test_an_older_archive_of_the_same_name_goes(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,21 +1,19 @@
-"""What several tests of handlers/ need: bundles with other limits, engines that misbehave, a desk that is listened to."""
+"""What several tests of handlers/ need: bundles with other limits, the front end's bytes, a desk that is listened to."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import zipfile
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sabotage import sabotage
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
 from handlers.desk import Desk
 from handlers.frames import Frame, Kind, Unpacker
-from tests.conftest import Tiny
+from handlers.wire import Call
 
 
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:
@@ -29,12 +27,23 @@ def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **lim
     return bundles.read(folder / old.name)
 
 
-def faulty_handlers(tiny: Tiny, folder: Path) -> Path:
-    """An unpacked archive whose generators misbehave at certain seeds (benchmarks/sabotage.py); returns its handlers/."""
-    copy = Path(shutil.copy(tiny.archive, folder / "faulty.mar"))
-    with zipfile.ZipFile(sabotage(copy)) as file:
-        file.extractall(folder / "faulty")
-    return folder / "faulty" / "handlers"
+END = struct.pack("!i", -1)
+
+
+def sized(data: str | bytes) -> bytes:
+    """A string as the front end writes it."""
+    raw = data.encode() if isinstance(data, str) else data
+    return struct.pack("!i", len(raw)) + raw
+
+
+def message(calls: Sequence[Call], content_type: str = "application/json") -> bytes:
+    """A prediction message as the front end writes it."""
+    parts = [b"I"]
+    for call in calls:
+        parts += [sized(call.id), *(sized(name) + sized(value) for name, value in call.headers.items()), END]
+        parts += [sized(name) + sized(content_type) + sized(value) for name, value in call.values.items()]
+        parts.append(END)
+    return b"".join([*parts, END])
 
 
 class Ear:

@@ -17,7 +17,7 @@ from handlers.step_scheduler import StepScheduler
 from tests.handlers.helpers import Ear, run_out
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Count:
     """Wants `steps` letters."""
 
@@ -295,13 +295,14 @@ def test_the_first_piece_is_sent_at_once_and_the_others_by_time(
     ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
+    monkeypatch.setattr(step_scheduler, "FLUSH_SECONDS", 0.25)
     scheduler = StepScheduler(counter, ear.desk)
     scheduler.submit(1, {"name": "a", "steps": 100}, None)
     pieces = []
     for _ in range(12):
         scheduler.tick()
         pieces.append(len(ear.data(1)))
-        clock.now += step_scheduler.FLUSH_SECONDS / 4
+        clock.now += 0.0625
     assert pieces == [1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9]
 
 
@@ -312,5 +313,3 @@ def test_the_end_is_sent_at_once(ear: Ear, counter: Counter, monkeypatch: pytest
     run_out(scheduler)
     assert [len(frame.payload) for frame in ear.of(1) if frame.kind is Kind.DATA] == [1, 4]
     assert ear.ends(1) == "length"
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from handlers.wire import STREAM, Call, WireError, encode, parse
 from tests.frontend import decode
+from tests.handlers.helpers import END, message, sized
 
 CALLS = [
     Call("4b7f", {"content-type": "application/json", "host": "localhost", "x-atelier-id": "ä"}, {"body": b'{"a": 1}'}),
@@ -21,26 +21,13 @@ CALLS = [
 ]
 
 
-def sized(data: str | bytes) -> bytes:
-    raw = data.encode() if isinstance(data, str) else data
-    return struct.pack("!i", len(raw)) + raw
+# Importing TorchServe leaves the file of its version open.
+torchserve = pytest.mark.filterwarnings("ignore:unclosed file <_io.*ts/version.txt:ResourceWarning")
 
 
-END = struct.pack("!i", -1)
-
-
-def message(calls: Sequence[Call], content_type: str = "application/json") -> bytes:
-    """A prediction message as the front end writes it."""
-    parts = [b"I"]
-    for call in calls:
-        parts += [sized(call.id), *(sized(name) + sized(value) for name, value in call.headers.items()), END]
-        parts += [sized(name) + sized(content_type) + sized(value) for name, value in call.values.items()]
-        parts.append(END)
-    return b"".join([*parts, END])
-
-
+@torchserve
 def test_requests_are_read_as_torchserve_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ts.protocol.otf_message_handler import retrieve_msg  # type: ignore[import-untyped]
+    from ts.protocol.otf_message_handler import retrieve_msg
 
     monkeypatch.setenv("TS_DECODE_INPUT_REQUEST", "false")
     sent = message([*CALLS, Call("x", {"content-type": "text/plain"}, {"body": b"\xff\x00"})])
@@ -82,6 +69,7 @@ class Answered:
         self._headers[name] = value
 
 
+@torchserve
 @pytest.mark.parametrize(
     ("body", "status", "phrase", "content_type", "headers"),
     [
@@ -177,7 +165,10 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 names = words.map(str.lower).filter(lambda word: word == word.lower())
 some_calls = st.lists(
     st.builds(
-        Call, words, st.dictionaries(names, words, max_size=4), st.dictionaries(words, st.binary(max_size=40), max_size=3)
+        Call,
+        words,
+        st.dictionaries(names, words, max_size=4),
+        st.dictionaries(words, st.binary(max_size=40), max_size=3),
     ),
     max_size=4,
 )
@@ -195,7 +186,9 @@ def test_any_message_is_read_as_it_was_written(calls: list[Call], data: st.DataO
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=12)
 
 
-@given(words, st.binary(max_size=60), st.integers(100, 599), printable, st.dictionaries(printable, printable, max_size=3))
+@given(
+    words, st.binary(max_size=60), st.integers(100, 599), printable, st.dictionaries(printable, printable, max_size=3)
+)
 def test_any_answer_is_read_as_it_was_written(
     call: str, body: bytes, status: int, content_type: str, headers: dict[str, str]
 ) -> None:

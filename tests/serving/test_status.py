@@ -17,9 +17,16 @@ from serving.status import Status, StatusServer
 from serving.torchserve import StartError
 
 
+class Fixed:
+    """Metrics that never change."""
+
+    def text(self) -> bytes:
+        return b"a_total 1.0\n"
+
+
 def test_ready_follows_the_status() -> None:
     status = Status()
-    server = StatusServer(status, 0)
+    server = StatusServer(status, Fixed(), 0)
     try:
         answer = request(server.address, "GET", "/ready")
         assert (answer.status, json.loads(answer.body)["reason"]) == (503, "starting")
@@ -30,11 +37,29 @@ def test_ready_follows_the_status() -> None:
         status.set(False, "a worker restarts")
         answer = request(server.address, "GET", "/ready")
         assert (answer.status, json.loads(answer.body)["models"]) == (503, {"a": "ready"})
-        assert request(server.address, "GET", "/secret").status == 404
+        answer = request(server.address, "GET", "/metrics")
+        assert (answer.status, answer.body) == (200, b"a_total 1.0\n")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        answer = request(server.address, "GET", "/secret")
+        assert (answer.status, json.loads(answer.body)["message"]) == (404, "known paths: /ready, /metrics")
     finally:
         server.close()
     with pytest.raises(OSError, match="refused"):
         request(server.address, "GET", "/ready")
+
+
+def test_nothing_is_ready_while_an_archive_is_refused() -> None:
+    status = Status()
+    status.set(False, "loading", {"a": "loading"}, {"b-1.mar": "it is no whole archive"})
+    status.set(True, "every model answered", {"a": "ready"})
+    ready, document = status.get()
+    assert not ready
+    assert (
+        document["reason"] == "b-1.mar is refused: it is no whole archive (the others are served: every model answered)"
+    )
+    assert document["refused"] == {"b-1.mar": "it is no whole archive"}
+    status.set(True, "every model answered", refused={})
+    assert status.get()[0]
 
 
 def test_waiting_for_nothing_ends() -> None:
@@ -52,7 +77,7 @@ def test_waiting_for_a_process_that_is_gone_ends_at_once() -> None:
 def test_another_launcher_does_not_count_as_ready(tmp_path: Path) -> None:
     status = Status()
     status.set(True, "ready")
-    server = StatusServer(status, 0)
+    server = StatusServer(status, Fixed(), 0)
     try:
         own = psutil.Process()
         state = {"pid": own.pid, "pid_created": own.create_time(), "status": server.address}

@@ -1,0 +1,452 @@
+"""The generator kind: a text follows from its request alone, whoever else is in the batch; no character is ever cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from handlers.engine import open_engine
+from handlers.generator import BadRequest, Request
+from handlers.generators.step_text import StepText, TextSlot, choose
+from handlers.media import SOURCE_TYPE
+from handlers.params import MAX_SEED
+from tests.conftest import Tiny
+
+GREEDY = {"temperature": 0, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_text: Tiny) -> StepText:
+    opened = open_engine(tiny_text.bundle).generator
+    assert isinstance(opened, StepText)
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def _all_slots_are_free_at_the_end(generator: StepText) -> Any:
+    yield
+    assert sorted(generator._free) == list(range(generator.capacity))
+
+
+def start(generator: StepText, *requests: Mapping[str, Any]) -> list[TextSlot]:
+    return generator.start([generator.parse(Request(request)) for request in requests])
+
+
+def finish(generator: StepText, slots: Sequence[TextSlot]) -> list[bytes]:
+    """Step until all are finished; what was drained of each after every step."""
+    drained = [b""] * len(slots)
+    while going := [slot for slot in slots if slot.finished is None]:
+        generator.step(going)
+        for i, slot in enumerate(slots):
+            if slot in going:
+                drained[i] += generator.drain(slot)
+    return drained
+
+
+def write(generator: StepText, *requests: Mapping[str, Any]) -> list[bytes]:
+    """The bytes of texts that are made together."""
+    slots = start(generator, *requests)
+    finish(generator, slots)
+    return [bytes(slot.made) for slot in slots]
+
+
+def events(data: bytes) -> list[Any]:
+    """The documents of a stream; its last event must be [DONE]."""
+    parts = data.decode().split("\n\n")
+    assert parts.pop() == ""
+    assert all(part.startswith("data: ") for part in parts)
+    assert parts.pop() == "data: [DONE]"
+    return [json.loads(part.removeprefix("data: ")) for part in parts]
+
+
+def text_of(document: Any) -> str:
+    return str(document["choices"][0]["text"])
+
+
+class Scripted:
+    """A session that wants the bytes of `script` one after another, whatever it reads; the state counts them."""
+
+    def __init__(self, script: bytes) -> None:
+        self.script = script
+        self.batches: list[list[int]] = []
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self.batches.append(inputs["token"].tolist())
+        at = inputs["h"][:, 0, 0].astype(int)
+        logits = np.zeros((len(at), 256), np.float32)
+        logits[np.arange(len(at)), [self.script[i] if i < len(self.script) else 0 for i in at]] = 50.0
+        return {"logits": logits, "next_h": inputs["h"] + 1, "next_c": inputs["c"]}
+
+
+def scripted(tiny_text: Tiny, script: bytes) -> tuple[StepText, Scripted]:
+    session: Any = Scripted(script)
+    return StepText(tiny_text.bundle, {"step": session}), session
+
+
+def test_the_same_request_gives_the_same_text(generator: StepText) -> None:
+    request = {"seed": 11, "max_tokens": 80, "temperature": 1.0}
+    first, again, other = (write(generator, {**request, "seed": seed})[0] for seed in (11, 11, 12))
+    assert first == again != other
+    assert len(first) > 8
+
+
+REQUESTS: list[dict[str, Any]] = [
+    {
+        "seed": seed,
+        "max_tokens": 40 + 7 * (seed % 9),
+        "temperature": (0.0, 0.5, 1.0, 2.0)[seed % 4],
+        "top_k": (0, 3, 40)[seed % 3],
+        "prompt": ("", "The ", "zwölf Boxkämpfer")[seed % 3],
+    }
+    for seed in range(32)
+]
+
+
+def test_a_text_does_not_depend_on_31_others(generator: StepText) -> None:
+    together = write(generator, *REQUESTS)
+    assert together == [write(generator, request)[0] for request in REQUESTS]
+    assert together[::-1] == write(generator, *REQUESTS[::-1])  # nor on its place
+    assert len(set(together)) > 16
+
+
+def test_a_text_does_not_depend_on_who_joins_and_leaves(generator: StepText) -> None:
+    watched = {"seed": 5, "max_tokens": 90, "temperature": 0.9, "prompt": "A"}
+    (alone,) = write(generator, watched)
+    others = iter(REQUESTS * 3)
+    slots = start(generator, next(others), watched, next(others))
+    mine = slots[1]
+    step = 0
+    while mine.finished is None:
+        generator.step(slots)
+        step += 1
+        for slot in [slot for slot in slots if slot is not mine]:
+            if slot.finished is None and (slot.params.seed + step) % 5 == 0:
+                generator.cancel(slot)
+        joined = start(generator, *(next(others) for _ in range(step % 3))) if len(slots) < 20 else []
+        slots = [*joined, *(slot for slot in slots if slot.finished is None)]
+    assert bytes(mine.made) == alone
+    assert step > 8
+    for slot in slots:
+        generator.cancel(slot)
+
+
+def test_a_tile_of_one_gives_the_same_texts(tiny_text: Tiny, generator: StepText) -> None:
+    manifest = dataclasses.replace(
+        tiny_text.bundle.manifest, limits={**tiny_text.bundle.manifest.limits, "max_tile": 1}
+    )
+    single = StepText(dataclasses.replace(tiny_text.bundle, manifest=manifest), {"step": generator._session})
+    assert write(single, *REQUESTS[:8]) == write(generator, *REQUESTS[:8])
+
+
+def likeliest(generator: StepText, prompt: bytes, count: int) -> bytes:
+    """The argmax path, written down by itself."""
+    state = np.zeros((1, *generator._state.shape[2:]), np.float32)
+    h, c, written = state, state, b""
+    for token in [0, *prompt]:
+        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
+        h, c = out["next_h"], out["next_c"]
+    while (token := int(out["logits"][0].argmax())) and len(written) < count:
+        written += bytes([token])
+        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
+        h, c = out["next_h"], out["next_c"]
+    return written
+
+
+@pytest.mark.parametrize("prompt", ["", "The ", "zwölf"])
+def test_temperature_0_is_the_likeliest_path(generator: StepText, prompt: str) -> None:
+    wanted = likeliest(generator, prompt.encode(), 60)
+    for seed in (1, 2):
+        request = {"temperature": 0, "seed": seed, "max_tokens": 60, "prompt": prompt}
+        assert write(generator, request) == [wanted]
+
+
+def test_the_likeliest_byte_alone_is_temperature_0(generator: StepText) -> None:
+    for prompt in ("", "The "):
+        request = {"seed": 3, "max_tokens": 60, "prompt": prompt}
+        assert write(generator, {**request, "top_k": 1, "temperature": 2.0}) == write(
+            generator, {**request, "temperature": 0}
+        )
+
+
+def test_top_k_draws_among_the_k_likeliest_alone(generator: StepText) -> None:
+    logits = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (1, 1))
+    drawn = {k: set[int]() for k in (0, 1, 5, 256)}
+    for k, found in drawn.items():
+        for seed in range(200):
+            (slot,) = start(generator, {"seed": seed, "top_k": k, "temperature": 2.0, "max_tokens": 1})
+            found.add(int(choose(logits, [slot])[0]))
+            generator.cancel(slot)
+    assert drawn[1] == {255}
+    assert drawn[5] == {251, 252, 253, 254, 255}
+    assert drawn[256] == drawn[0]
+    assert len(drawn[0]) > 80
+
+
+def test_drawing_follows_the_probabilities(generator: StepText) -> None:
+    logits = np.full((1, 256), -100.0, np.float32)
+    logits[0, [65, 66]] = np.log([3.0, 1.0])
+    counts = {65: 0, 66: 0}
+    for seed in range(600):
+        (slot,) = start(generator, {"seed": seed, "temperature": 1.0, "max_tokens": 1})
+        counts[int(choose(logits, [slot])[0])] += 1
+        generator.cancel(slot)
+    assert 0.68 < counts[65] / 600 < 0.82
+
+
+def test_the_prompt_is_read_byte_for_byte_and_not_repeated(tiny_text: Tiny) -> None:
+    stub, session = scripted(tiny_text, b"....ok\0")  # four steps read the boundary and the prompt but its last byte
+    (slot,) = start(stub, {"prompt": "hé!", **GREEDY})
+    finish(stub, [slot])
+    assert session.batches == [[0], [ord("h")], [0xC3], [0xA9], [ord("!")], [ord("o")], [ord("k")]]
+    assert bytes(slot.made) == b"ok"
+    assert (slot.prompt_tokens, slot.items, slot.finished) == (4, 3, "stop")
+
+
+def test_a_prompt_changes_the_text_and_nobody_elses(generator: StepText) -> None:
+    plain, told = {**GREEDY, "max_tokens": 30}, {**GREEDY, "max_tokens": 30, "prompt": "Once"}
+    together = write(generator, plain, told, plain)
+    assert together[0] == together[2] == write(generator, plain)[0]
+    assert together[1] == write(generator, told)[0]
+    assert together[1] != together[0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "made", "reason", "items"),
+    [(1, b"a", "length", 1), (3, b"abc", "length", 3), (4, b"abc", "stop", 4), (100, b"abc", "stop", 4)],
+)
+def test_a_text_ends_at_its_boundary_or_its_limit(
+    tiny_text: Tiny, limit: int, made: bytes, reason: str, items: int
+) -> None:
+    stub, _ = scripted(tiny_text, b"abc\0def")
+    (slot,) = start(stub, {**GREEDY, "max_tokens": limit})
+    (data,) = finish(stub, [slot])
+    assert (bytes(slot.made), slot.finished, slot.items) == (made, reason, items)
+    document = json.loads(data)
+    assert document["choices"] == [{"index": 0, "text": made.decode(), "finish_reason": reason}]
+    assert document["usage"] == {"prompt_tokens": 0, "completion_tokens": items, "total_tokens": items}
+
+
+def test_an_answer_says_what_it_is(tiny_text: Tiny) -> None:
+    stub, _ = scripted(tiny_text, b"...hi\0")
+    (slot,) = start(stub, {**GREEDY, "prompt": "abc"})
+    (data,) = finish(stub, [slot])
+    assert json.loads(data) == {
+        "object": "text_completion",
+        "model": "text",
+        "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6},
+        "seed": 1,
+        "digital_source_type": SOURCE_TYPE,
+    }
+
+
+CHARACTERS = "aé€🌍 zwölf\n日本語 ñ"
+
+
+def test_no_event_holds_a_part_of_a_character(tiny_text: Tiny) -> None:
+    stub, _ = scripted(tiny_text, CHARACTERS.encode() + b"\0")
+    (slot,) = start(stub, {**GREEDY, "stream": True})
+    (data,) = finish(stub, [slot])
+    *pieces, end = events(data)
+    assert [text_of(piece) for piece in pieces] == list(CHARACTERS)  # one a step: a character is whole or not there
+    assert all(piece["choices"][0]["finish_reason"] is None for piece in pieces)
+    assert end["choices"] == [{"index": 0, "text": "", "finish_reason": "stop"}]
+    size = len(CHARACTERS.encode())
+    assert end["usage"] == {"prompt_tokens": 0, "completion_tokens": size + 1, "total_tokens": size + 1}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("script", "limit", "text"),
+    [
+        (b"ab\xffc\0", 100, "ab\ufffdc"),
+        (b"a\xe2\x82b\0", 100, "a\ufffdb"),
+        (b"\xc3\0", 100, "\ufffd"),
+        ("a🌍".encode(), 3, "a\ufffd"),  # cut by max_tokens
+        (b"\xed\xa0\x80\0", 100, "\ufffd\ufffd\ufffd"),  # a surrogate, which is no character
+    ],
+)
+def test_bytes_that_are_no_character_show_as_replacements(
+    tiny_text: Tiny, script: bytes, limit: int, text: str, stream: bool
+) -> None:
+    stub, _ = scripted(tiny_text, script)
+    (slot,) = start(stub, {**GREEDY, "max_tokens": limit, "stream": stream})
+    (data,) = finish(stub, [slot])
+    documents = events(data) if stream else [json.loads(data)]
+    assert "".join(map(text_of, documents)) == text
+
+
+def test_a_drain_in_the_middle_of_a_character_sends_nothing(tiny_text: Tiny) -> None:
+    stub, _ = scripted(tiny_text, "🌍".encode() + b"\0")
+    (slot,) = start(stub, {**GREEDY, "stream": True})
+    sent = []
+    while slot.finished is None:
+        stub.step([slot])
+        sent.append(stub.drain(slot))
+    assert sent[:3] == [b"", b"", b""]
+    assert text_of(json.loads(sent[3].removeprefix(b"data: "))) == "🌍"
+
+
+def test_a_stream_says_the_same_as_the_whole(generator: StepText) -> None:
+    for request in REQUESTS[:12]:
+        slots = start(generator, request, {**request, "stream": True})
+        whole, stream = finish(generator, slots)
+        document, pieces = json.loads(whole), events(stream)
+        assert "".join(map(text_of, pieces)) == text_of(document)
+        assert pieces[-1]["usage"] == document["usage"]
+        assert pieces[-1]["choices"][0]["finish_reason"] == document["choices"][0]["finish_reason"]
+        assert all("usage" not in piece for piece in pieces[:-1])
+
+
+def test_how_often_a_stream_is_drained_does_not_matter(tiny_text: Tiny) -> None:
+    texts = []
+    for every in (1, 2, 3, 1000):
+        stub, _ = scripted(tiny_text, CHARACTERS.encode() + b"\0")
+        (slot,) = start(stub, {**GREEDY, "stream": True})
+        data, step = b"", 0
+        while slot.finished is None:
+            stub.step([slot])
+            step += 1
+            data += stub.drain(slot) if step % every == 0 or slot.finished is not None else b""
+        texts.append("".join(map(text_of, events(data))))
+    assert texts == [CHARACTERS] * 4
+
+
+@pytest.mark.parametrize(
+    ("request_params", "field", "message"),
+    [
+        ({"prompt": "x" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
+        ({"prompt": "é" * 513}, "prompt", "prompt has 1026 bytes in UTF-8, text takes at most 1024"),
+        ({"prompt": "a\0b"}, "prompt", "prompt holds a NUL character, which ends a text here; leave it out"),
+        (
+            {"prompt": "a\ud800"},
+            "prompt",
+            "prompt holds half of a surrogate pair, which is no text; send whole characters",
+        ),
+        ({"prompt": 7}, "prompt", "prompt is 7, wanted a string"),
+        ({"max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 1024"),
+        ({"max_tokens": 1025}, "max_tokens", "max_tokens is 1025, wanted an integer from 1 to 1024"),
+        ({"max_tokens": 1.0}, "max_tokens", "max_tokens is 1.0, wanted an integer from 1 to 1024"),
+        ({"temperature": -0.1}, "temperature", "temperature is -0.1, wanted a number from 0 to 2"),
+        ({"temperature": "hot"}, "temperature", 'temperature is "hot", wanted a number from 0 to 2'),
+        ({"top_k": 257}, "top_k", "top_k is 257, wanted an integer from 0 to 256"),
+        ({"top_k": True}, "top_k", "top_k is a boolean (true), wanted an integer from 0 to 256"),
+        ({"seed": MAX_SEED + 1}, "seed", f"seed is {MAX_SEED + 1}, wanted an integer from 0 to {MAX_SEED}"),
+        ({"stream": 1}, "stream", "stream is 1, wanted true or false"),
+        (
+            {"messages": []},
+            "messages",
+            'unknown field "messages"; known fields: prompt, max_tokens, temperature, top_k, seed, stream',
+        ),
+    ],
+)
+def test_bad_requests(generator: StepText, request_params: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        generator.parse(Request(request_params))
+    assert (caught.value.field, caught.value.message, caught.value.status) == (field, message, 400)
+
+
+def test_a_body_that_is_no_object_is_refused(generator: StepText) -> None:
+    with pytest.raises(BadRequest, match="the body is a list, wanted a JSON object with any of: prompt, max_tokens"):
+        generator.parse(Request([]))  # type: ignore[arg-type]
+
+
+def test_the_longest_prompt_is_taken(generator: StepText) -> None:
+    assert generator.parse(Request({"prompt": "é" * 512})).prompt == "é" * 512
+
+
+def test_a_drawn_seed_is_told(generator: StepText) -> None:
+    (slot,) = start(generator, {"max_tokens": 1})
+    (data,) = finish(generator, [slot])
+    assert json.loads(data)["seed"] == slot.params.seed
+    assert generator.parse(Request({})).seed != slot.params.seed
+
+
+def test_a_receipt_holds_the_hash_of_a_prompt(generator: StepText) -> None:
+    params = generator.parse(Request({"prompt": "geheim", "seed": 1}))
+    assert params.public()["prompt"] == {"sha256": hashlib.sha256(b"geheim").hexdigest()}
+    assert "geheim" not in json.dumps(params.public())
+
+
+def test_streams_and_answers_have_their_content_types(generator: StepText) -> None:
+    types = [generator.parse(Request({"stream": stream})).content_type for stream in (True, False)]
+    assert types == ["text/event-stream; charset=utf-8", "application/json"]
+
+
+def test_more_requests_than_slots_raise_and_change_nothing(generator: StepText) -> None:
+    request = {"seed": 4, "max_tokens": 20}
+    (wanted,) = write(generator, request)
+    slots = start(generator, *[request] * 30)
+    state, free = generator._state.copy(), list(generator._free)
+    with pytest.raises(ValueError, match="3 requests for 2 free slots"):
+        start(generator, *[request] * 3)
+    np.testing.assert_array_equal(generator._state, state)
+    assert generator._free == free
+    slots += start(generator, *[request] * 2)
+    finish(generator, slots)
+    assert [bytes(slot.made) for slot in slots] == [wanted] * 32
+
+
+def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
+    stub, session = scripted(tiny_text, b".abc\0")
+    slots = start(stub, {**GREEDY, "prompt": "x"}, GREEDY)
+    stub.step(slots)
+    before = [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots]
+    state, run = stub._state.copy(), session.run
+
+    def broken(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        raise RuntimeError("the engine broke")
+
+    session.run = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        stub.step(slots)
+    np.testing.assert_array_equal(stub._state, state)
+    assert [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots] == before
+    session.run = run  # type: ignore[method-assign]
+    finish(stub, slots)
+    assert [bytes(slot.made) for slot in slots] == [b"abc", b".abc"]
+
+
+def test_slots_are_given_back_once(generator: StepText) -> None:
+    slots = start(generator, *[{"max_tokens": 1, "seed": seed} for seed in range(32)])
+    for slot in slots[:16]:
+        generator.cancel(slot)
+        generator.cancel(slot)
+    finish(generator, slots[16:])
+    for slot in slots[16:]:
+        generator.cancel(slot)  # finished already
+    again = start(generator, *[{}] * 32)
+    assert sorted(slot.row for slot in again) == list(range(32))
+    for slot in again:
+        generator.cancel(slot)
+
+
+def test_a_slot_begins_clean_whoever_had_it(generator: StepText) -> None:
+    request = {"seed": 9, "max_tokens": 40}
+    (wanted,) = write(generator, request)
+    finish(generator, start(generator, *REQUESTS))
+    assert write(generator, *[request] * 32) == [wanted] * 32
+
+
+def test_golden_items_are_repeatable_and_certified(generator: StepText, tiny_text: Tiny) -> None:
+    golden = tiny_text.bundle.certificate["golden"]
+    (recorded,) = next(iter(golden["sha256"].values())).values()
+    live = start(generator, REQUESTS[1])
+    for params, wanted in zip(golden["items"], recorded, strict=True):
+        assert generator.golden(params) == generator.golden(params) == wanted
+    generator.cancel(live[0])
+    assert len(set(recorded)) == len(recorded) == 3
+
+
+def test_previews_are_texts_of_their_seeds(generator: StepText) -> None:
+    texts = generator.preview([3, 4])
+    wanted = write(generator, {"seed": 4, "max_tokens": 200, "temperature": 0.7})[0]
+    assert texts[1] == wanted.decode(errors="replace")
+    assert texts[0] != texts[1]

@@ -1,0 +1,98 @@
+"""TorchServe's known holes, tried on a real server: refused or harmless, and everybody else is still served."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import zipfile
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from serving.client import request
+from tests.serving.conftest import Server, eventually
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    """A model directory and a workflow archive whose handlers leave a mark when they run."""
+    folder = tmp_path / "evil"
+    (folder / "MAR-INF").mkdir(parents=True)
+    (folder / "handler.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\ndef handle(a, b): return a\n")
+    (folder / "MAR-INF/MANIFEST.json").write_text(
+        '{"model": {"modelName": "evil", "handler": "handler.py", "modelVersion": "1"}, "archiverVersion": "0.12.0"}'
+    )
+    with zipfile.ZipFile(tmp_path / "evil.war", "w") as file:
+        file.write(folder / "handler.py", "handler.py")
+        file.writestr("spec.yaml", "models: {}\ndag: {}\n")
+        file.writestr(
+            "WAR-INF/MANIFEST.json",
+            '{"workflow": {"workflowName": "evil", "specFile": "spec.yaml", "handler": "handler.py"}}',
+        )
+    return folder
+
+
+def test_nothing_foreign_can_be_registered(server: Server, evil: Path) -> None:
+    attempts = [
+        ("POST", f"/models?url={quote(str(evil))}&initial_workers=1&synchronous=true"),
+        ("POST", f"/models?url={quote('file://' + str(evil))}&initial_workers=1"),
+        ("POST", "/models?url=http://127.0.0.1:1/evil.mar"),
+        ("POST", f"/workflows?url={quote(str(evil.parent / 'evil.war'))}"),
+        ("POST", f"/workflows?url={quote('file://' + str(evil.parent / 'evil.war'))}"),
+        ("POST", "/workflows?url=../evil.war"),
+        ("DELETE", "/models/tiny"),
+    ]
+    for method, path in attempts:
+        for address in (server.management, server.inference):
+            assert request(address, method, path).status >= 400, path
+    assert not (evil.parent / "mark").exists()  # none of it ran
+    listed = request(server.management, "GET", "/models").body
+    assert b"evil" not in listed
+    assert server.post({"seed": 1}).status == 200
+
+
+def test_only_the_owner_reaches_the_sockets(server: Server) -> None:
+    for address in (server.management, server.inference):
+        path = Path(address.removeprefix("unix:"))
+        assert path.is_socket()
+        assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_hundred_half_sent_requests_block_nobody(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(server.inference.removeprefix("unix:"))
+            client.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        for seed in range(5):
+            assert server.post({"seed": seed}, timeout=5).status == 200
+    eventually(lambda: server.post({"seed": 1}).status == 200, 5, "the server is stuck")
+
+
+def test_bodies_over_the_limit_are_refused_before_they_are_read(server: Server) -> None:
+    workers = {process.pid for process in server.workers()}
+    for size in (9_000_000, 50_000_000):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(server.inference.removeprefix("unix:"))
+            head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+            client.sendall(head.encode())
+            with contextlib.suppress(OSError):  # it may hang up while we send
+                for _ in range(size // 1_000_000):
+                    client.sendall(bytes(1_000_000))
+            with contextlib.suppress(OSError):
+                answer = client.recv(4096)
+                assert answer == b"" or b" 413 " in answer.split(b"\r\n")[0]
+    assert server.post({"seed": 1}).status == 200
+    assert {process.pid for process in server.workers()} == workers
+
+
+def test_control_words_of_torchserve_change_nothing(server: Server) -> None:
+    for path in ("/models/tiny?min_worker=0", "/models/tiny/9.9/set-default"):
+        assert request(server.inference, "PUT", path).status >= 400  # not on the address that is served
+    for path in ("/api-description", "/ping", "/v1/models/tiny:predict"):
+        request(server.inference, "GET", path)
+    assert server.post({"seed": 1}).status == 200

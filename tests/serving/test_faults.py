@@ -1,0 +1,179 @@
+"""Everything that may break, broken on purpose under traffic (benchmarks/faults.py does it): who suffers, and for how long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks import faults, sabotage
+from benchmarks.faults import CLIENTS, Outcome
+from benchmarks.traffic import one
+from tests.serving.conftest import Server, running
+
+pytestmark = pytest.mark.server
+MODELS = ("image", "text")
+
+
+def told(outcome: Outcome) -> Outcome:
+    """Print the account (pytest -s shows it) and hand it on."""
+    print(f"{outcome.fault}: {dict(outcome.outcomes)}, {outcome.lost} lost, back after {outcome.recovered_s} s")
+    assert outcome.outcomes["200"] > 0
+    return outcome
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_killed_engine_takes_only_what_was_in_it(faulty: Server, model: str) -> None:
+    workers = {process.pid for process in faulty.workers()}
+    before = faulty.control(model, "health")["restarts"]
+    outcome = told(faults.kill_engine(faulty, model))
+    assert outcome.lost == 0
+    assert set(outcome.outcomes) <= {"200", "503"}
+    assert outcome.outcomes.get("503", 0) <= CLIENTS
+    assert {process.pid for process in faulty.workers()} == workers
+    assert faulty.control(model, "health")["restarts"] == before + 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_request_that_raises_fails_alone(faulty: Server, model: str) -> None:
+    engine = faulty.engine_of(model).pid
+    outcome = told(faults.raising(faulty, model))
+    assert set(outcome.outcomes) == {"200"}  # none of its neighbours
+    assert faulty.engine_of(model).pid == engine
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_request_that_never_ends_is_ended(faulty: Server, model: str) -> None:
+    outcome = told(faults.standing_still(faulty, model))
+    assert outcome.lost == 0
+    assert set(outcome.outcomes) <= {"200", "503"}
+    assert outcome.outcomes.get("503", 0) <= CLIENTS
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_request_that_kills_its_engine_does_not_kill_the_server(faulty: Server, model: str) -> None:
+    workers = {process.pid for process in faulty.workers()}
+    outcome = told(faults.dying(faulty, model))
+    assert outcome.lost == 0
+    assert set(outcome.outcomes) <= {"200", "503"}
+    assert {process.pid for process in faulty.workers()} == workers
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_slow_request_ends_at_its_deadline(faulty: Server, model: str) -> None:
+    headers = {"Content-Type": "application/json", "X-Atelier-Deadline": str(time.time() + 0.2)}
+    began = time.monotonic()
+    answer = faulty.post({"seed": sabotage.SLOW, **faults.LONG[model]}, model, headers)
+    assert answer.status == 504
+    assert b"the deadline passed before the answer was whole" in answer.body
+    assert time.monotonic() - began < 2
+    assert one(faulty, model, 10, seed=1) == "200"
+
+
+def test_two_hundred_clients_that_hang_up_cost_nothing(faulty: Server) -> None:
+    workers = {process.pid for process in (*faulty.workers(), *faulty.engines())}
+    assert told(faults.hang_up(faulty)).outcomes == {"200": 200}
+    assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == workers
+
+
+def test_malformed_forms_and_headers_kill_nobody(faulty: Server) -> None:
+    workers = {process.pid for process in (*faulty.workers(), *faulty.engines())}
+    before = faulty.metrics()
+    outcome = faults.malformed_http(faulty, "image")
+    print(outcome.outcomes)
+    assert sum(outcome.outcomes.values()) == 5 * len(faults.MALFORMED)
+    assert "200" not in outcome.outcomes
+    assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == workers
+    after = faulty.metrics()
+    counted = sum(
+        after[f'atelier_front_end_rejections_total{{class="{name}"}}']
+        - before[f'atelier_front_end_rejections_total{{class="{name}"}}']
+        for name in ("4xx", "5xx")
+    )
+    assert counted > 0  # what no worker saw is counted all the same
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+)
+NAMES = st.sampled_from(["seed", "n", "format", "grid", "quality", "truncation"])
+WRONG = st.integers(min_value=2**60) | st.lists(st.integers(), max_size=2) | st.text(min_size=6, max_size=9)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=100).map(str.encode),
+    TREES.filter(lambda tree: tree != {}).map(as_json),
+    st.dictionaries(NAMES, WRONG, min_size=1).map(as_json),
+)
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BODIES)
+def test_a_thousand_malformed_bodies_get_a_400_each(faulty: Server, body: bytes) -> None:
+    answer = faulty.post(body, "image")
+    assert answer.status == 400, (body, answer.status, answer.body)
+    assert json.loads(answer.body)["message"]
+
+
+def test_nobody_died_of_them(faulty: Server) -> None:
+    assert len(faulty.workers()) == len(faulty.engines()) == 2
+    assert faulty.ready()[0] == 200
+
+
+def test_killed_workers_are_replaced(faulty: Server) -> None:
+    outcome = told(faults.kill_worker(faulty, "image"))
+    assert outcome.recovered_s < 30
+    assert outcome.lost <= 4 * CLIENTS  # what was in flight; the rest was refused while TorchServe started
+    assert set(outcome.outcomes) <= {"200", "503", "404", "lost", "refused"}
+
+
+def test_a_killed_jvm_is_replaced_and_leaves_no_orphan(faulty: Server) -> None:
+    outcome = told(faults.kill_jvm(faulty, "text"))
+    assert outcome.recovered_s < 30
+    assert outcome.lost <= 4 * CLIENTS
+    assert faulty.metrics()["atelier_torchserve_restarts_total"] >= 2
+    assert len(faulty.processes()) == 5  # the JVM, and two workers with their engines
+
+
+def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(faulty_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(faulty_store, store)
+    with running(store, tmp_path / "run") as server:
+        told(faults.broken_archive(server, store, "text", "image"))
+
+
+def test_a_full_disk_stops_nobody(faulty_store: Path, tmp_path: Path) -> None:
+    try:
+        outcome = told(faults.full_disk(faulty_store, tmp_path, "image"))
+    except PermissionError as error:
+        pytest.skip(f"{error}: run as root to try a full disk")
+    assert outcome.lost == 0
+    assert set(outcome.outcomes) <= {"200", "503"}
+
+
+def test_a_server_that_cannot_be_kept_running_gives_up(store: Path, tmp_path: Path) -> None:
+    with running(store, tmp_path / "run") as server:
+        deadline = time.monotonic() + 90
+        while server.process.poll() is None and time.monotonic() < deadline:
+            for process in server.processes():
+                with contextlib.suppress(psutil.Error):
+                    if "java" in process.cmdline()[0]:
+                        process.kill()
+            time.sleep(0.2)
+        assert server.process.wait(5) == 1
+        assert not server.processes()
+        log = (server.run_dir / "launcher.log").read_text()
+        assert "giving up" in log
+        assert log.rstrip().endswith("stopped; nothing is left running")
