@@ -5,13 +5,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
 .PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
-.PHONY: help setup demo test lint format serve clean distclean
+.PHONY: help setup demo test lint format serve bench bench-extras clean distclean
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
 RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
+BENCHMARKS ?= export serve steps faults
 
 help: ## what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
@@ -41,6 +42,12 @@ format: $(INSTALLED) ## let ruff rewrite the sources
 
 serve: $(INSTALLED) ## serve every archive of model_store/ on loopback HTTP until Ctrl-C
 	$(PY) -m serving up --dev
+
+bench: $(INSTALLED) ## all benchmarks, quick; BENCHMARKS="serve steps" for some
+	for name in $(BENCHMARKS); do $(PY) -m benchmarks $$name --quick --json; done
+
+bench-extras: $(INSTALLED) ## install what the serve benchmark compares with: FastAPI, uvicorn, LitServe
+	$(PY) -m pip install --quiet -r requirements/bench.txt
 
 artifacts/checkpoints/%/checkpoint.json: | $(INSTALLED)
 	$(PY) -m training $(RECIPE) --name $* --preset $(PRESET)

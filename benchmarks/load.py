@@ -156,6 +156,12 @@ def _requests(load: Load) -> Iterator[bytes]:
 
 async def measure(load: Load) -> Result:
     """Send `load` from this process."""
+    result = await _measure(load)
+    await asyncio.sleep(0.01)  # connections that were hung up on are closed by then
+    return result
+
+
+async def _measure(load: Load) -> Result:
     began = time.perf_counter()
     counted_from, until = began + load.warm_seconds, began + load.warm_seconds + load.seconds
     samples, late = await (_closed(load, until) if load.rate is None else _open_loop(load, began, until))

@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         extra = json.loads(options.params)
         if not isinstance(extra, dict):
             raise TryError(f"--params is {options.params}, wanted a JSON object such as '{{\"truncation\": 0.7}}'")
-        params = {"seed": options.seed, "n": options.n, "grid": options.n > 1, **extra}
-        path, line = try_model(options.name, params, options.run_dir, options.out)
+        defaults = {"seed": options.seed, "n": options.n, "grid": options.n > 1}
+        path, line = try_model(options.name, defaults, extra, options.run_dir, options.out)
         print(f"{path}: {line}")
         return 0
     except json.JSONDecodeError as error:
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     attempt = commands.add_parser("try", help="save one answer to look at", description="Ask the running server once.")
     attempt.add_argument("name", help="name of the model")
     attempt.add_argument("--seed", type=int, default=7, help="seed of the first image (default: 7)")
-    attempt.add_argument("--n", type=int, default=16, help="how many, on one contact sheet (default: 16)")
+    attempt.add_argument("--n", type=int, default=16, help="how many images, on one contact sheet (default: 16)")
     attempt.add_argument("--params", default="{}", help="further parameters as a JSON object")
     attempt.add_argument("--out", type=Path, default=Path("out"), help="folder to save to (default: out)")
     for command in (start, wait, stop, attempt):

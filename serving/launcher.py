@@ -248,7 +248,7 @@ def usage(inference: str, ready: str, models: list[Model]) -> str:
         lines.append(
             f"call {model.manifest.name}:   curl -H 'Content-Type: application/json' -d {body} {path} -o answer"
         )
-        lines.append(f"look at it:    python -m serving try {model.manifest.name} --seed 7 --n 16")
+        lines.append(f"look at it:    python -m serving try {model.manifest.name} --seed 7")
     return "\n".join(["", *lines, "", "stop with Ctrl-C, or `python -m serving down` from elsewhere"])
 
 

@@ -19,36 +19,44 @@ class TryError(RuntimeError):
     """No server, or an answer that is no success."""
 
 
-def try_model(name: str, params: dict[str, Any], run_dir: Path, out: Path) -> tuple[Path, str]:
-    """Ask the running server and save the answer below `out`; returns its path and a line about it."""
+def try_model(
+    name: str, defaults: dict[str, Any], params: dict[str, Any], run_dir: Path, out: Path
+) -> tuple[Path, str]:
+    """Ask the running server and save the answer below `out`; returns its path and a line about it.
+
+    `defaults` are sent as far as the model has such parameters, `params` in any case.
+    """
     state = read_state(run_dir)
     if state is None:
         raise TryError("no server is running here; start one with `python -m serving up` (or `make serve`)")
     models = state["models"]
     if not isinstance(models, dict) or name not in models:
         raise TryError(f"the server has no model {name!r}; it serves {', '.join(models)}")  # type: ignore[arg-type]
+    headers = {"Content-Type": "application/json"}
+    address, path = str(state["inference"]), f"/predictions/{name}"
+    described = json.loads(request(address, "POST", path, b"{}", {**headers, "X-Atelier": "describe"}).body)
+    known = {spec["name"] for spec in described.get("params", [])}
+    sent = {key: value for key, value in defaults.items() if key in known} | params
     begin = time.perf_counter()
-    answer = request(
-        str(state["inference"]),
-        "POST",
-        f"/predictions/{name}",
-        json.dumps(params).encode(),
-        {"Content-Type": "application/json"},
-    )
+    answer = request(address, "POST", path, json.dumps(sent).encode(), headers)
     took = (time.perf_counter() - begin) * 1e3
     if answer.status != 200:
         raise TryError(f"{name} answered {answer.status}: {answer.body.decode(errors='replace')[:500]}")
     extension = EXTENSIONS.get(answer.headers.get("content-type", "").partition(";")[0], "bin")
-    path = out / f"{name}.{extension}"
+    file = out / f"{name}.{extension}"
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{path.name}"
+    temporary = out / f".{file.name}"
     temporary.write_bytes(answer.body)
-    os.replace(temporary, path)
+    os.replace(temporary, file)
     receipt = decode_receipt(answer.headers["x-atelier-receipt"])
-    return (
-        path,
-        f"{len(answer.body):,} bytes in {took:.1f} ms; {receipt['model']} {receipt['version']} {receipt['params']}",
-    )
+    line = f"{len(answer.body):,} bytes in {took:.1f} ms; {receipt['model']} {receipt['version']} {receipt['params']}"
+    return file, "\n".join([line, *_texts(answer.body, extension)])
+
+
+def _texts(body: bytes, extension: str) -> list[str]:
+    """The texts of an answer that is one."""
+    document = json.loads(body) if extension == "json" else {}
+    return [choice["text"] for choice in document.get("choices", [])]
 
 
 def decode_receipt(value: str) -> dict[str, Any]:

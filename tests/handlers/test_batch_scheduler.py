@@ -76,10 +76,11 @@ def submit(scheduler: BatchScheduler, *names: str, first: int = 1, deadline: flo
 
 
 def test_an_answer_is_started_headed_and_ended(scheduler: BatchScheduler, ear: Ear) -> None:
-    assert not scheduler.busy
+    busy = [scheduler.busy]
     submit(scheduler, "a")
-    assert scheduler.busy
-    run_out(scheduler)
+    busy.append(scheduler.busy)
+    assert run_out(scheduler) == 1
+    assert busy == [False, True]
     assert ear.kinds(1) == [Kind.STARTED, Kind.HEAD, Kind.DATA, Kind.END]
     assert ear.of(1)[0].json() == {"receipt": "receipt of a"}
     assert ear.of(1)[1].json() == {"content_type": "text/plain"}

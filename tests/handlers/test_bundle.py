@@ -63,7 +63,7 @@ def test_missing_and_foreign_files_are_named(bundle_path: Path) -> None:
 def test_an_unknown_format_is_refused(bundle_path: Path) -> None:
     file = bundle_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": "atelier-bundle/7"}))
-    with pytest.raises(BundleError, match="format 'atelier-bundle/7', this version reads 'atelier-bundle/1'"):
+    with pytest.raises(BundleError, match="format 'atelier-bundle/7', this version reads 'atelier-bundle/2'"):
         bundles.read(bundle_path)
 
 
