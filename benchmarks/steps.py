@@ -12,6 +12,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from export.assemble import environment
 from handlers.desk import Desk
 from handlers.engine import open_engine
 from handlers.frames import Kind, Unpacker
+from handlers.generator import Request
 from handlers.step_scheduler import StepScheduler
 
 MODEL = "bench-charlm"
 RECIPE = ["charlm", "--name", MODEL, "--preset", "paper", "--steps", "1"]
 STREAMS = 32
 LENGTHS = (16, 32, 64, 128, 256, 512)  # max_tokens of the texts: mixed, each as often as the others
-BODY = f'{{"seed": {SEED}, "stream": true, "temperature": 1.0, "max_tokens": '
+BODY = f'{{"seed": {SEED}, "stream": true, "temperature": 0.7, "max_tokens": '
 
 
 class WindowScheduler(StepScheduler):
@@ -80,7 +82,8 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
     while len(ended) < len(due):
         now = time.perf_counter()
         while sent < len(due) and due[sent] <= now:
-            params = {"seed": seed + sent, "max_tokens": lengths[sent], "temperature": 1.0}
+            # The likeliest byte of any weights is hardly ever the one that ends a text: lengths are what was asked for.
+            params = {"seed": seed + sent, "max_tokens": lengths[sent], "temperature": 0}
             scheduler.submit(sent, params, None)
             sent += 1
         if scheduler.busy:
@@ -91,31 +94,46 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
     return Served(tokens / (max(ended.values()) - began), float(np.percentile(took, 99)))
 
 
-def at_equal_p99(generator: Any, capacity: float, quick: bool) -> tuple[float, list[tuple[float, float, float]]]:
-    """Tokens a second of iteration-level over window batching, each at the highest rate at which its p99 is within the same bound.
+def at_equal_p99(generator: Any, capacity: float, quick: bool) -> tuple[float, float, list[tuple[float, float, float]]]:
+    """How much more load iteration-level batching carries than windows before its p99 is over the same bound.
 
-    Returns the ratio and (offered share of the capacity, p99 with, p99 without) for the curve.
+    The bound is two and a half times what the longest text takes with the engine to itself. Returns the ratio of the two loads, the bound in
+    milliseconds, and (offered share of the capacity, p99 with, p99 without) for the curve.
     """
     mean = sum(LENGTHS) / len(LENGTHS)
-    seconds = 4.0 if quick else 12.0
-    shares = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    bound = 2.5e3 * statistics.median(alone(generator) for _ in range(5))
     curve = []
-    best = {False: 0.0, True: 0.0}
-    alone = max(LENGTHS) * STREAMS / capacity  # seconds of the longest text in a full batch
-    bound = 2.0 * alone
-    for share in shares:
-        p99 = {}
-        for window in (False, True):
-            served = drive(generator, window, share * capacity / mean, seconds, seed=int(share * 1000))
-            p99[window] = served.p99_s
-            if served.p99_s <= bound:
-                best[window] = max(best[window], served.tokens_per_s)
-        curve.append((share, round(p99[False] * 1e3, 1), round(p99[True] * 1e3, 1)))
+    for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        rate, seed = share * capacity / mean, int(share * 1000)
+        found = {
+            window: drive(generator, window, rate, 4.0 if quick else 15.0, seed).p99_s * 1e3 for window in (False, True)
+        }
+        curve.append((share, round(found[False], 1), round(found[True], 1)))
         print(
-            f"at {share:.0%} of the engine: p99 {p99[False] * 1e3:.0f} ms iteration-level, {p99[True] * 1e3:.0f} ms in windows",
+            f"at {share:.0%} of the engine: p99 {found[False]:.0f} ms iteration-level, {found[True]:.0f} ms in windows",
             flush=True,
         )
-    return best[False] / max(best[True], 1e-9), curve
+    carried = [carries([(share, p99s[i]) for share, *p99s in curve], bound) for i in range(2)]
+    return carried[0] / carried[1], bound, curve
+
+
+def alone(generator: Any) -> float:
+    """Seconds of the longest text with the engine to itself."""
+    began = time.perf_counter()
+    (slot,) = generator.start([generator.parse(Request({"seed": 1, "max_tokens": max(LENGTHS), "temperature": 0}))])
+    while slot.finished is None:
+        generator.step([slot])
+    return time.perf_counter() - began
+
+
+def carries(points: Sequence[tuple[float, float]], bound: float) -> float:
+    """The load at which a curve of (load, p99) first crosses `bound`, between two points by a straight line."""
+    before = (0.0, 0.0)
+    for point in points:
+        if point[1] > bound:
+            return before[0] + (point[0] - before[0]) * (bound - before[1]) / (point[1] - before[1])
+        before = point
+    return before[0]
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -142,12 +160,13 @@ def run(quick: bool) -> dict[str, Any]:
             first.append(result.first_byte_p99_ms)
     generator = open_engine(bundle).generator
     capacity = engine
-    ratio, curve = at_equal_p99(generator, capacity, quick)
+    ratio, bound, curve = at_equal_p99(generator, capacity, quick)
     figures = {
         "iteration_over_window": round(ratio, 2),
         "first_chunk_ms": round(statistics.median(first), 1),
         "tokens_fraction_of_engine": statistics.median(fractions),
         "engine_tokens_per_s": round(capacity),
+        "equal_p99_ms": round(bound),
         "spreads": {"tokens_fraction_of_engine": fractions, "first_chunk_ms": first},
         "environment": environment(),
         "quick": quick,

@@ -17,15 +17,26 @@ MAX_RECEIPT = 4096  # bytes, as base64url
 MAX_WHY = 500  # characters of the reason; the describe document has all of it
 PHRASES = {
     400: "Bad Request",
+    404: "Not Found",
     413: "Payload Too Large",
     415: "Unsupported Media Type",
+    499: "Client Closed Request",
     500: "Internal Server Error",
     503: "Service Unavailable",
     504: "Deadline Exceeded",
 }
 TYPES = {500: "InternalError", 503: "Unavailable", 504: "DeadlineExceeded"}
 # The word under which a refusal is counted (docs/metrics.md), by status.
-REASONS = {400: "bad_request", 413: "too_large", 415: "unsupported_type", 500: "internal", 503: "busy", 504: "deadline"}
+REASONS = {
+    400: "bad_request",
+    404: "bad_request",
+    413: "too_large",
+    415: "unsupported_type",
+    499: "cancelled",
+    500: "internal",
+    503: "busy",
+    504: "deadline",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,21 +127,27 @@ def parse_json(body: bytes) -> Any:
         ) from None
 
 
-def receipt(bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, reason: str, params: Params) -> str:
-    """The receipt of one answer: which model, bundle, engine and parameters made it, as base64url JSON."""
-    document = {
-        "model": bundle.manifest.name,
-        "version": bundle.version,
-        "bundle": bundle.digest,
-        "candidate": dict(candidate),
-        "fingerprint": fingerprint,
-        "why": reason[:MAX_WHY],
-        "params": params.public(),
-    }
-    encoded = base64.urlsafe_b64encode(json.dumps(document, separators=(",", ":")).encode()).decode().rstrip("=")
-    if len(encoded) > MAX_RECEIPT:
-        raise ValueError(f"a receipt of {len(encoded)} bytes is over {MAX_RECEIPT}: hash large parameters")
-    return encoded
+class Receipts:
+    """Receipts of one engine's answers: which model, bundle, engine and parameters made it, as base64url JSON."""
+
+    def __init__(self, bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, reason: str) -> None:
+        document = {
+            "model": bundle.manifest.name,
+            "version": bundle.version,
+            "bundle": bundle.digest,
+            "candidate": dict(candidate),
+            "fingerprint": fingerprint,
+            "why": reason[:MAX_WHY],
+        }
+        self._same = json.dumps(document, separators=(",", ":"))[:-1] + ',"params":'  # for every answer
+
+    def __call__(self, params: Params) -> str:
+        """The receipt of one answer. Raises `ValueError` if it is too long for a header."""
+        text = f"{self._same}{json.dumps(params.public(), separators=(',', ':'))}}}"
+        encoded = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        if len(encoded) > MAX_RECEIPT:
+            raise ValueError(f"a receipt of {len(encoded)} bytes is over {MAX_RECEIPT}: hash large parameters")
+        return encoded
 
 
 def describe(bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, reason: str) -> dict[str, Any]:

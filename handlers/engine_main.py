@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers import metrics
-from handlers.answers import describe, receipt
+from handlers.answers import Receipts, describe
 from handlers.batch_scheduler import BatchScheduler
 from handlers.bundle import Bundle, read
 from handlers.desk import Desk
@@ -85,7 +85,7 @@ def scheduler_of(
         manifest.name,
         emit,
         flush,
-        lambda params: receipt(bundle, engine.candidate, engine.fingerprint, engine.reason, params),
+        Receipts(bundle, engine.candidate, engine.fingerprint, engine.reason),
         manifest.limits["max_response_bytes"],
         lambda: engine.seconds,
     )

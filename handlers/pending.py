@@ -15,6 +15,8 @@ from handlers.answers import PHRASES, REASONS, Answer, refusal
 from handlers.generator import BadRequest
 from handlers.wire import Call, encode
 
+GAUGE_SECONDS = 0.1
+MAX_ENGINES = 3  # a request is handed to
 _SMOOTHING = 0.1  # of the mean time that a request takes
 
 
@@ -28,6 +30,7 @@ class Pending:
     deadline: float  # seconds since the epoch
     arrived: float  # on the clock of time.monotonic
     in_engine: bool = False
+    handed_over: int = 0  # how many engines have had it
     started: float | None = None
     first_byte: float | None = None
     head: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -61,7 +64,8 @@ class Pending:
         """The frames that end a request without a whole answer."""
         answer = refusal(error, 1 if error.status == 503 else None)
         if not self.call.is_http:
-            return encode(self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""), stream="false")
+            parts = (self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""), answer.content_type)
+            return encode(*parts, stream="false")
         if self.first_byte is None:
             whole = (self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""))
             return encode(*whole, answer.content_type, answer.headers) + encode(self.call.id, b"", stream="false")
@@ -88,6 +92,13 @@ class Queue:
         self._waiting: OrderedDict[int, Pending] = OrderedDict()
         self._numbers = 0
         self._mean_seconds = 0.0
+        self._published = 0.0
+        self._in_flight = metrics.IN_FLIGHT.labels(name)
+        self._depth = metrics.QUEUE_DEPTH.labels(name)
+        self._queued = metrics.QUEUED_SECONDS.labels(name)
+        self._good = metrics.ANSWERS.labels(name, "200")
+        self._first_byte = metrics.FIRST_BYTE_SECONDS.labels(name)
+        self._answer = metrics.ANSWER_SECONDS.labels(name)
 
     @property
     def size(self) -> int:
@@ -114,6 +125,7 @@ class Queue:
         while self._waiting and self.in_engine < 2 * self._slots:
             _, pending = self._waiting.popitem(last=False)
             pending.in_engine = True
+            pending.handed_over += 1
             yield pending
         self._gauge()
 
@@ -127,9 +139,13 @@ class Queue:
         return next(found, None)
 
     def take_back(self) -> list[Pending]:
-        """After the engine's death: returns what it had begun; what it had not begun waits again, in order, first."""
-        begun = [p for p in self._pending.values() if p.started is not None]
-        again = [p for p in self._pending.values() if p.in_engine and p.started is None]
+        """After the engine's death: returns what it had begun; what it had not begun waits again, in order, first.
+
+        What took `MAX_ENGINES` along before it was begun counts as begun: it may be what kills them.
+        """
+        held = [p for p in self._pending.values() if p.in_engine]
+        begun = [p for p in held if p.started is not None or p.handed_over >= MAX_ENGINES]
+        again = [p for p in held if p not in begun]
         for pending in reversed(again):
             pending.in_engine = False
             self._waiting[pending.number] = pending
@@ -149,16 +165,22 @@ class Queue:
             took = now - pending.started
             self._mean_seconds += (took - self._mean_seconds) * (_SMOOTHING if self._mean_seconds else 1.0)
             first = pending.first_byte if pending.first_byte is not None else now
-            metrics.FIRST_BYTE_SECONDS.labels(self._name).observe(first - pending.arrived)
-            metrics.ANSWER_SECONDS.labels(self._name).observe(now - pending.arrived)
+            self._first_byte.observe(first - pending.arrived)
+            self._answer.observe(now - pending.arrived)
         self.count(status)
         self._gauge()
 
     def count(self, status: int) -> None:
         """Count an answer, and why it is none if it is none."""
-        metrics.ANSWERS.labels(self._name, str(status)).inc()
-        if status != 200:
+        if status == 200:
+            self._good.inc()
+        else:
+            metrics.ANSWERS.labels(self._name, str(status)).inc()
             metrics.REJECTIONS.labels(self._name, REASONS.get(status, "bad_request")).inc()
+
+    def all(self) -> list[Pending]:
+        """Every request that has no whole answer yet."""
+        return list(self._pending.values())
 
     def wait_seconds(self) -> float:
         """How long what waits now will take to be begun."""
@@ -173,6 +195,11 @@ class Queue:
         }
 
     def _gauge(self) -> None:
-        metrics.IN_FLIGHT.labels(self._name).set(self.in_engine)
-        metrics.QUEUE_DEPTH.labels(self._name).set(len(self._waiting))
-        metrics.QUEUED_SECONDS.labels(self._name).set(self.wait_seconds())
+        """Publish the present state, at most so often, and always when nothing is left."""
+        now = time.monotonic()
+        if self._pending and now - self._published < GAUGE_SECONDS:
+            return
+        self._published = now
+        self._in_flight.set(self.in_engine)
+        self._depth.set(len(self._waiting))
+        self._queued.set(self.wait_seconds())

@@ -159,6 +159,9 @@ class Service:
         for frame in frames:
             if frame.kind is Kind.READY:
                 self._describe = json.dumps(frame.json()["describe"]).encode()
+            elif frame.kind is Kind.FAILED:  # nobody waits for an engine that does not open
+                for waiting in self._queue.all():
+                    self._drop(waiting, BadRequest(None, f"the engine does not open: {self.engine.reason}", 503))
             pending = self._queue.get(frame.number)
             if pending is None:  # cancelled or answered already
                 continue
@@ -296,7 +299,11 @@ async def _parent_gone() -> None:
 def archived_bundle(context: Any) -> Bundle:
     """The bundle beside the handler, its manifest alone: the engine reads and checks the files. Raises `BundleError`."""
     folder = Path(context.system_properties["model_dir"]) / "bundle"
-    manifest, digest = read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    try:
+        data = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read ({error.strerror}): archive it again") from None
+    manifest, digest = read_manifest(data, str(folder / MANIFEST))
     bundle = Bundle(folder, manifest, digest, {})
     archived = context.manifest["model"]["modelVersion"]
     if archived != bundle.version:

@@ -213,6 +213,8 @@ def choose(logits: NDArray[np.float32], slots: Sequence[TextSlot]) -> NDArray[np
 
     Every operation works along a row, so a slot's choice does not depend on its neighbours.
     """
+    if not np.isfinite(logits).all():
+        raise ValueError("a score of the next byte is NaN or infinite")
     best = logits.argmax(axis=1)
     drawn = [i for i, slot in enumerate(slots) if slot.params.temperature > 0]
     if not drawn:
