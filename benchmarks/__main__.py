@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 
 NAMES = {
     "export": "how much faster and how faithful the certified variants are (benchmarks/export.py)",
     "serve": "how near the bare engine the server comes, and others beside it (benchmarks/serve.py)",
     "steps": "requests that join and leave between steps, against windows (benchmarks/steps.py)",
+    "soak": "ten minutes of mixed load: failures, growth of memory (benchmarks/soak.py)",
     "faults": "what breaking everything on purpose costs in requests (benchmarks/faults.py)",
 }
 
@@ -26,8 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "serve":
             command.add_argument("--model", default="hdgan", help="recipe whose paper size is served (default: hdgan)")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was started is stopped on the way out
     own = {key: value for key, value in vars(options).items() if key not in ("name", "quick", "json")}
-    figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick, **own)
+    try:
+        figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick, **own)
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started is stopped", file=sys.stderr)
+        return 130
     for key, value in figures.items():
         print(f"{key:>20}  {value}")
     if options.json:
