@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.open_loop import OpenLoop
+
 MAX_SECONDS, MAX_CONNECTIONS, MAX_RATE = 900.0, 2048, 20_000.0
 ANSWER_SECONDS = 30.0
 SEED = "SEED"  # in a body: replaced by a number that differs from request to request
@@ -164,7 +166,7 @@ async def measure(load: Load) -> Result:
 async def _measure(load: Load) -> Result:
     began = time.perf_counter()
     counted_from, until = began + load.warm_seconds, began + load.warm_seconds + load.seconds
-    samples, late = await (_closed(load, until) if load.rate is None else _open_loop(load, began, until))
+    samples, late = await _closed(load, until) if load.rate is None else _open_loop(load, began, until)
     counted = [sample for sample in samples if sample.due >= counted_from]
     good = [sample for sample in counted if sample.status == "200"]
     p50, p90, p99, most = _percentiles([sample.took for sample in good], (50, 90, 99, 100))
@@ -204,37 +206,19 @@ async def _closed(load: Load, until: float) -> tuple[list[_Sample], float]:
     return samples, 0.0
 
 
-async def _open_loop(load: Load, began: float, until: float) -> tuple[list[_Sample], float]:
+def _open_loop(load: Load, began: float, until: float) -> tuple[list[_Sample], float]:
+    loop = OpenLoop(load.address, load.clients)
+    loop.run(_schedule(load, began, until))
+    return [_Sample(*outcome) for outcome in loop.outcomes], loop.late
+
+
+def _schedule(load: Load, began: float, until: float) -> Iterator[tuple[float, bytes]]:
+    """(when it is due, the request) of every request."""
     assert load.rate is not None
-    numbers, requests = random.Random(load.first_seed), _requests(load)
-    idle = [_Connection(load) for _ in range(load.clients)]
-    free = asyncio.Semaphore(load.clients)
-    samples: list[_Sample] = []
-    tasks: set[asyncio.Task[None]] = set()
-    due, late = began, 0.0
-
-    async def send(due: float) -> None:
-        async with free:  # no connection left: the request waits, and its latency says so
-            connection = idle.pop()
-            samples.append(await connection.ask(next(requests), due))
-            idle.append(connection)
-
+    numbers, requests, due = random.Random(load.first_seed), _requests(load), began
     while due < until:
-        if (wait := due - time.perf_counter()) > 0:
-            await asyncio.sleep(wait)
-        else:
-            late = max(late, -wait)
-            if len(tasks) % 64 == 0:
-                await asyncio.sleep(0)
-        task = asyncio.create_task(send(due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        yield due, next(requests)
         due += numbers.expovariate(load.rate) if load.spacing == "poisson" else 1 / load.rate
-    if tasks:
-        await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
-    for connection in idle:
-        connection.close()
-    return samples, late
 
 
 def _percentiles(seconds: list[float], ranks: tuple[int, ...]) -> list[float]:
