@@ -29,6 +29,7 @@ from handlers.sessions import first_line
 from handlers.step_scheduler import StepScheduler
 
 BEAT_SECONDS = 0.5
+ENGINE_NICE = -10  # before the front end and its refusals under overload (docs/benchmarks.md)
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 def main(file_descriptor: int, folder: str) -> int:
     """Serve the bundle in `folder` over the inherited socket; returns 0 when the proxy has gone, 1 if nothing opens."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # where it is allowed: a preempted thread of the engine keeps its others waiting
+        os.setpriority(os.PRIO_PROCESS, 0, ENGINE_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy's to handle; it closes the socket
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="engine: %(message)s")
     connection = socket.socket(fileno=file_descriptor)
