@@ -7,6 +7,9 @@ import importlib
 import json
 import signal
 import sys
+from types import ModuleType
+
+from benchmarks.load import null_for_nan
 
 NAMES = {
     "export": "how much faster and how faithful the certified variants are (benchmarks/export.py)",
@@ -18,27 +21,41 @@ NAMES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one benchmark; prints its figures, and with --json one line for machines at the end."""
+    """Run one benchmark; prints its figures, and with --json one line for machines at the end.
+
+    A benchmark is a module with `run(quick, **own)`, and `options(parser)` where it has options of its own. Ctrl-C, SIGTERM and SIGHUP
+    unwind it, so that nothing it started is left running.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="name", required=True)
+    module: ModuleType | None = None
     for name, text in NAMES.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--quick", action="store_true", help="shorter timing, noisier figures")
         command.add_argument("--json", action="store_true", help="end in one JSON line")
-        if name == "serve":
-            command.add_argument("--model", default="hdgan", help="recipe whose paper size is served (default: hdgan)")
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was started is stopped on the way out
+        if given[:1] == [name]:  # only the one that runs is imported: some bring torch along
+            module = importlib.import_module(f"benchmarks.{name}")
+            if hasattr(module, "options"):
+                module.options(command)
+    options = parser.parse_args(given)
+    if module is None:
+        parser.error(f"the name of the benchmark comes first: {', '.join(NAMES)}")
     own = {key: value for key, value in vars(options).items() if key not in ("name", "quick", "json")}
+    # As Ctrl-C: KeyboardInterrupt, on whose way out everything is stopped.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        figures = importlib.import_module(f"benchmarks.{options.name}").run(options.quick, **own)
+        figures = null_for_nan(module.run(options.quick, **own))
     except KeyboardInterrupt:
         print("interrupted; everything that was started is stopped", file=sys.stderr)
-        return 130
+        return 130  # as a shell says it after Ctrl-C
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     for key, value in figures.items():
         print(f"{key:>20}  {value}")
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps(figures, allow_nan=False))
     return 0
 
 

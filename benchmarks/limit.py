@@ -14,31 +14,51 @@ import numpy as np
 import psutil
 
 
+class LimitError(RuntimeError):
+    """There is no limit to compare with."""
+
+
 class Limit:
-    """Use as a context manager; blocks until the engine is open."""
+    """Use as a context manager; blocks until the engine is open. Raises `LimitError` when the child dies."""
 
     def __init__(self, bundle: Path) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, str(bundle.resolve())), daemon=True)
-        self._process.start()
+        self._pipe, self._theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._theirs, str(bundle.resolve())), daemon=True)
 
     def __enter__(self) -> Limit:
-        self._pipe.recv()
+        self._process.start()
+        self._theirs.close()  # with it open here, a dead child would be waited for for ever
+        try:
+            self._receive()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pipe.close()
-        self._process.kill()
-        self._process.join()
+        self._end()
 
     def block(self, batch: int, seconds: float) -> tuple[float, float]:
         """(items a second, median milliseconds of a batch) over at least that long."""
         self._pipe.send((batch, seconds))
-        items_per_s, p50_ms = self._pipe.recv()
+        items_per_s, p50_ms = self._receive()
         return items_per_s, p50_ms
+
+    def _receive(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(5)
+            code = self._process.exitcode
+            raise LimitError(f"the bare engine died (exit code {code}); what it said stands above") from None
+
+    def _end(self) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
 
     @property
     def memory_mb(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def curves(
     """Lines of (x, y) points as an address that an image can have."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
-    for label, points in lines.items():
+    for label, all_points in lines.items():
+        points = [point for point in all_points if not math.isnan(point[1])]  # NaN: nothing was answered there
         if points:
             style = "--" if label in dashed else "-"
             axes.plot(*zip(*points, strict=True), style, marker="o", markersize=4, linewidth=1.4, label=label)

@@ -1,74 +1,66 @@
 """How near the bare engine a server comes, beside others that serve the same model: one image per request, all over loopback HTTP.
 
 Blocks of load alternate between Atelier and what it is compared with, so that both meet the same noise; a ratio is the median over
-pairs of neighbouring blocks. The limit is the engine with its encoder in a process of its own.
+pairs of neighbouring blocks. The limit is the engine with its encoder in a process of its own. Both servers of a pair stay up while
+the other one is measured; what each takes of the processors when idle is measured, too (LitServe polls: 0.06 of one).
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import statistics
+import functools
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import page
+from benchmarks.blocks import CLIENTS, Bench
 from benchmarks.export import SPEED_MODEL, SPEED_RECIPE, ensure
 from benchmarks.limit import Limit
-from benchmarks.load import Load, Result
-from benchmarks.load import run as send
 from benchmarks.peers import run as peers
-from benchmarks.peers.run import BODY, Peer
+from benchmarks.peers.process import Peer, PeerError
+from benchmarks.peers.stock import stock
 from benchmarks.sabotage import renamed
+from benchmarks.summary import spread
 from export.archive import archive
 from export.assemble import environment
 from handlers.bundle import Bundle
 
-CLIENTS = 32
+ENGINE = "engine and encoder, no server"
+CONNECTIONS = 512  # of an open loop: more than ours lets wait, so that it has to refuse
+OVERLOAD = 3
+PEER_WARM_SECONDS = 2.0
+BATCHING_CLIENTS = (4, 16, 64)
+
+# offered requests a second, p50 ms, p99 ms, share of the requests that were answered with 200
+Curve = list[tuple[float, float, float, float]]
 
 
-class Bench:
-    """The blocks of one run, and the notes they leave."""
-
-    def __init__(self, quick: bool) -> None:
-        self.pairs, self.seconds = (3, 3.0) if quick else (5, 4.0)
-        self.spreads: dict[str, list[float]] = {}
-        self._seed = 1
-
-    def load(self, peer: Peer, clients: int, seconds: float | None = None, rate: float | None = None) -> Result:
-        """One block; every request of the whole run has a seed of its own."""
-        self._seed += 1_000_000
-        seconds = seconds or self.seconds
-        return send(Load(peer.address, peer.path, BODY, seconds, 0.5, clients, rate, first_seed=self._seed))
-
-    def throughput(self, peer: Peer, clients: int = CLIENTS) -> float:
-        """Images a second of a closed loop."""
-        result = self.load(peer, clients)
-        if not result.good_per_s:
-            raise RuntimeError(f"{peer.name} answered nothing within {self.seconds:g} s: {result.counts}")
-        return result.good_per_s
-
-    def ratio(self, name: str, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
-        """Median of ours over theirs in alternating blocks."""
-        pairs = [(ours(), theirs()) for _ in range(self.pairs)]
-        ratios = [round(a / b, 4) for a, b in pairs]
-        self.spreads[name] = ratios
-        print(f"{name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})", flush=True)
-        return round(statistics.median(ratios), 3)
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this benchmark takes besides --quick and --json."""
+    parser.add_argument(
+        "--model",
+        default="hdgan",
+        choices=("hdgan", "dcgan"),
+        help="hdgan: paper size, any weights (default); dcgan: the demo's",
+    )
 
 
 def run(quick: bool, model: str = "hdgan") -> dict[str, Any]:
     """All figures; builds the model if it is absent."""
-    name = SPEED_MODEL if model == "hdgan" else model
-    training = (
-        [*SPEED_RECIPE, "--world-size", "64"] if model == "hdgan" else [model, "--name", name, "--preset", "demo"]
-    )
+    load_average = round(os.getloadavg()[0], 2)
+    name, training = ("dcgan", ["dcgan", "--name", "dcgan", "--preset", "demo"])
+    if model == "hdgan":
+        name, training = SPEED_MODEL, [*SPEED_RECIPE, "--world-size", "64"]
     bundle = ensure(name, training, quick)
     bench = Bench(quick)
-    figures: dict[str, Any] = {}
-    throughputs: dict[str, float] = {}
+    figures: dict[str, Any] = {"model": model}
+    curves: dict[str, Curve] = {}
+    servers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as store, contextlib.ExitStack() as stack:
         path = archive(name, Path(store))
         began = time.monotonic()
@@ -76,29 +68,42 @@ def run(quick: bool, model: str = "hdgan") -> dict[str, Any]:
         figures["ready_s"] = round(time.monotonic() - began, 1)
         limit = stack.enter_context(Limit(bundle.directory))
         figures["fraction_of_engine"] = bench.ratio(
-            "fraction_of_engine", lambda: bench.throughput(ours), lambda: limit.block(CLIENTS, bench.seconds)[0]
+            "fraction_of_engine",
+            lambda: bench.throughput(ours),
+            lambda: bench.count(ENGINE, limit.block(CLIENTS, bench.seconds)[0]),
         )
-        throughputs["atelier"] = bench.throughput(ours)
-        throughputs["engine and encoder, no server"] = limit.block(CLIENTS, bench.seconds)[0]
         figures |= one_client(bench, ours, limit)
         figures |= memory(ours, limit)
-        figures |= overload(bench, ours, throughputs["atelier"])
-        curves = {"atelier": latency_curve(bench, ours, throughputs["atelier"], quick)}
+        figures |= overload(bench, ours)
+        curves[ours.name] = latency_curve(bench, ours, quick)
+        servers[ours.name] = costs(ours)
         compared: tuple[tuple[str, Callable[[], contextlib.AbstractContextManager[Peer | None]]], ...] = (
             ("ratio_vs_fastapi_batcher", lambda: peers.fastapi(bundle)),
             ("ratio_vs_litserve", lambda: peers.litserve(bundle)),
-            ("ratio_vs_stock_b8", lambda: peers.stock(name, 8)),
-            ("ratio_vs_stock_b1", lambda: peers.stock(name, 1)),
+            ("ratio_vs_stock_b8", lambda: stock(name, 8)),
+            ("ratio_vs_stock_b1", lambda: stock(name, 1)),
         )
         for key, others in compared:
-            with others() as peer:
-                figures[key] = None if peer is None else compare(bench, key, ours, peer, throughputs)
-                if peer is not None and key == "ratio_vs_fastapi_batcher":
-                    curves[peer.name] = latency_curve(bench, peer, throughputs[peer.name], quick)
-        figures |= batching(bench, bundle, ours, Path(store), quick)
+            figures[key] = None
+            try:
+                with others() as peer:
+                    if peer is not None:
+                        bench.load(peer, CLIENTS, PEER_WARM_SECONDS)
+                        servers[peer.name] = costs(peer)
+                        figures[key] = versus(bench, key, ours, peer)
+                        curves[peer.name] = latency_curve(bench, peer, quick)
+            except PeerError as error:  # one that fails takes its own figure along, not the run
+                if error.peer == ours.name:
+                    raise
+                print(f"{key}: not measured: {error}", flush=True)
+        figures |= batching(bench, bundle, ours, Path(store))
+    throughputs = bench.throughputs()
     figures |= {
-        "images_per_s": round(throughputs["atelier"], 1),
+        "images_per_s": throughputs[ours.name],
+        "engine_images_per_s": throughputs[ENGINE],
+        "servers": {server: {"images_per_s": throughputs.get(server), **of} for server, of in servers.items()},
         "spreads": bench.spreads,
+        "load_average_before": load_average,
         "environment": environment(),
         "quick": quick,
     }
@@ -107,92 +112,117 @@ def run(quick: bool, model: str = "hdgan") -> dict[str, Any]:
 
 
 def one_client(bench: Bench, ours: Peer, limit: Limit) -> dict[str, Any]:
-    """What the way through the server adds to the engine for a single client."""
+    """What the way through the server adds to engine and encoder for a single client."""
     added, bare = [], []
     for _ in range(bench.pairs):
         p50 = bench.load(ours, 1).p50_ms
-        engine = limit.block(1, bench.seconds)[1]
-        added.append(round(p50 - engine, 3))
-        bare.append(engine)
-    bench.spreads["added_p50_ms"] = added
-    print(f"added_p50_ms: {statistics.median(added):.2f} over {statistics.median(bare):.2f} ms", flush=True)
-    return {"added_p50_ms": round(statistics.median(added), 2), "engine_p50_ms": round(statistics.median(bare), 2)}
+        bare.append(limit.block(1, bench.seconds)[1])
+        added.append(p50 - bare[-1])
+    return {"added_p50_ms": bench.note("added_p50_ms", added, 2), "engine_p50_ms": round(spread(bare).median, 2)}
 
 
 def memory(ours: Peer, limit: Limit) -> dict[str, Any]:
     """Resident memory after load: what serving costs beside the engine itself."""
     assert ours.server is not None
-    proxy, engine, jvm = (
-        sum(p.memory_info().rss for p in group) / 2**20
+    proxies, engines, jvm = (
+        sum(process.memory_info().rss for process in group) / 2**20
         for group in (ours.server.workers(), ours.server.engines(), [ours.server.jvm()])
     )
-    return {"worker_over_engine_mb": round(proxy + engine - limit.memory_mb), "jvm_mb": round(jvm)}
-
-
-def overload(bench: Bench, ours: Peer, capacity: float) -> dict[str, Any]:
-    """Three times the requests that can be served: what is served stays, the rest is refused fast."""
-    shares, refused, errors = [], [], 0
-    for _ in range(bench.pairs):
-        result = bench.load(ours, 512, rate=3 * capacity)
-        shares.append(result.good_per_s / capacity)
-        refused.append(result.refused_p99_ms)
-        errors += result.counts.get("error", 0)
-    bench.spreads["overload_goodput"] = [round(share, 3) for share in shares]
+    worker = proxies + engines
     return {
-        "overload_goodput": round(statistics.median(shares), 3),
-        "overload_503_p99_ms": round(statistics.median(refused), 1),
-        "overload_errors": errors,
+        "worker_mb": round(worker),
+        "worker_over_engine_mb": round(worker - limit.memory_mb),
+        "jvm_mb": round(jvm),
     }
 
 
-def latency_curve(bench: Bench, peer: Peer, capacity: float, quick: bool) -> list[tuple[float, float, float]]:
-    """(offered requests a second, p50, p99) from a tenth of the capacity to just over it."""
+def overload(bench: Bench, ours: Peer) -> dict[str, Any]:
+    """Three times the requests that can be served: what is served stays, the rest is refused fast."""
+    shares, refused, errors, unsent = [], [], 0, 0
+    for _ in range(bench.pairs):
+        capacity = bench.throughput(ours)
+        result = bench.load(ours, CONNECTIONS, rate=OVERLOAD * capacity)
+        shares.append(result.good_per_s / capacity)
+        if result.counts.get("503"):
+            refused.append(result.refused_p99_ms)
+        errors += result.counts.get("error", 0)
+        unsent += result.counts.get("unsent", 0)
+    return {
+        "overload_goodput": bench.note("overload_goodput", shares, 3),
+        "overload_503_p99_ms": bench.note("overload_503_p99_ms", refused, 1) if refused else None,
+        "overload_errors": errors,
+        "overload_unsent": unsent,
+    }
+
+
+def latency_curve(bench: Bench, peer: Peer, quick: bool) -> Curve:
+    """What an open loop meets from a tenth of the peer's own capacity to just over it."""
     points = []
-    for share in (0.2, 0.5, 0.8, 0.95) if quick else (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.05):
-        result = bench.load(peer, 512, rate=share * capacity)
-        points.append((round(share * capacity, 1), result.p50_ms, result.p99_ms))
+    capacity = bench.throughputs()[peer.name]
+    for share in (0.3, 0.6, 0.9) if quick else (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.05):
+        result = bench.load(peer, CONNECTIONS, bench.short, rate=share * capacity)
+        served = result.counts.get("200", 0) / max(1, sum(result.counts.values()))
+        points.append((round(share * capacity, 1), result.p50_ms, result.p99_ms, round(served, 4)))
     return points
 
 
-def compare(bench: Bench, key: str, ours: Peer, peer: Peer, throughputs: dict[str, float]) -> float:
-    """The ratio to a peer, which is warmed first."""
-    bench.load(peer, CLIENTS, 3.0)
-    ratio = bench.ratio(key, lambda: bench.throughput(ours), lambda: bench.throughput(peer))
-    throughputs[peer.name] = bench.throughput(peer)
-    return ratio
+def versus(bench: Bench, key: str, ours: Peer, peer: Peer) -> float:
+    """Throughput over a peer's, both warm."""
+    return bench.ratio(key, lambda: bench.throughput(ours), lambda: bench.throughput(peer))
 
 
-def batching(bench: Bench, bundle: Bundle, ours: Peer, store: Path, quick: bool) -> dict[str, Any]:
+def costs(peer: Peer) -> dict[str, float]:
+    """What a server takes of the machine: processor time while idle, resident memory of all its processes."""
+    resident = sum(process.memory_info().rss for process in peer.processes()) / 2**20
+    return {"idle_cores": round(peer.idle_cores(), 3), "memory_mb": round(resident)}
+
+
+def batching(bench: Bench, bundle: Bundle, ours: Peer, store: Path) -> dict[str, Any]:
     """Batches of up to 32 against none at all, from few to many clients."""
     single = renamed(bundle, "single", store, batch_size=1)
+    found: dict[str, float] = {}
     with peers.ours(single) as off:
-        found = {
-            clients: bench.ratio(
+        off.name = "atelier without batches"
+        for clients in BATCHING_CLIENTS:
+            found[str(clients)] = bench.ratio(
                 f"batching_on_over_off_{clients}",
-                lambda clients=clients: bench.throughput(ours, clients),  # type: ignore[misc]
-                lambda clients=clients: bench.throughput(off, clients),  # type: ignore[misc]
+                functools.partial(bench.throughput, ours, clients, bench.short),
+                functools.partial(bench.throughput, off, clients, bench.short),
             )
-            for clients in ((4, 64) if quick else (4, 8, 16, 32, 64))
-        }
-    return {"batching_on_over_off": {str(clients): ratio for clients, ratio in found.items()}}
+    return {"batching_on_over_off": found}
 
 
-def report(figures: dict[str, Any], throughputs: dict[str, float], curves: dict[str, Any]) -> Path:
+def report(figures: Mapping[str, Any], throughputs: Mapping[str, float], curves: Mapping[str, Curve]) -> Path:
     """The page."""
-    lines = {f"{name}, {rank}": [(x, y) for x, *p in points for y in [p[i]]] for name, points in curves.items() for i, rank in enumerate(("p50", "p99"))}  # fmt: skip
-    rows = [("ratio", "median", "lowest", "highest", "pairs")]
-    rows += [(n, f"{statistics.median(v):.3f}", f"{min(v):.3f}", f"{max(v):.3f}", str(len(v))) for n, v in figures["spreads"].items()]  # fmt: skip
-    text = "Requests are due at random times (Poisson); latency counts from when a request was due."
+    pictures = {
+        rank: page.curves(
+            {name: [(point[0], point[at]) for point in points] for name, points in curves.items()},
+            "requests offered a second",
+            f"{rank} in milliseconds",
+            log=True,
+        )
+        for at, rank in ((1, "p50"), (2, "p99"))
+    }
+    offered: list[Sequence[Any]] = [("server", "offered a second", "p50 ms", "p99 ms", "answered with 200")]
+    offered += [(name, *point[:3], f"{point[3]:.2%}") for name, points in curves.items() for point in points]
+    spreads: list[Sequence[Any]] = [("figure", "median", "lowest", "highest", "times")]
+    for name, values in figures["spreads"].items():
+        of = spread(values)
+        spreads.append((name, f"{of.median:.3f}", f"{of.lowest:.3f}", f"{of.highest:.3f}", of.times))
+    beside: list[Sequence[Any]] = [("server", "images a second", "processors while idle", "memory MB")]
+    beside += [(name, of["images_per_s"], of["idle_cores"], of["memory_mb"]) for name, of in figures["servers"].items()]
+    clients = f"{CLIENTS} clients, each with its next request after its last answer; one image a request, each with a seed of its own."
+    due = (
+        "Requests are due at random times (Poisson); latency counts from when one was due, of those answered with 200."
+    )
     return page.write(
         "serve",
         figures,
         [
-            page.Section(
-                "Throughput", f"{CLIENTS} clients in a closed loop.", page.bars(throughputs, "images a second")
-            ),
-            page.Section(
-                "Latency against load", text, page.curves(lines, "requests a second", "milliseconds", log=True)
-            ),
-            page.Section("Spread", "Each pair is two neighbouring blocks of load.", rows=rows),
+            page.Section("Throughput", clients, page.bars(throughputs, "images a second")),
+            page.Section("What each takes", "After its warm-up. Memory is that of all its processes.", rows=beside),
+            page.Section("Median latency against load", due, pictures["p50"]),
+            page.Section("99th percentile of latency against load", due, pictures["p99"], rows=offered),
+            page.Section("Spread", "A ratio is that of two neighbouring blocks of load.", rows=spreads),
         ],
     )

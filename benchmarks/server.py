@@ -126,7 +126,11 @@ def running(store: Path, folder: Path, *options: str, temporary: Path | None = N
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            try:
+                process.wait(30)
+            finally:  # the kernel tells its JVM when it is killed
+                process.kill()
+                process.wait()
         log.close()
         if own:
             shutil.rmtree(place, ignore_errors=True)

@@ -34,9 +34,15 @@ def application(bundle: Path) -> Any:
             taken = [await queue.get()]
             while len(taken) < BATCH and not queue.empty():
                 taken.append(queue.get_nowait())
-            media = await loop.run_in_executor(pool, generator.generate, [params for params, _ in taken])
+            try:
+                media = await loop.run_in_executor(pool, generator.generate, [params for params, _ in taken])
+            except Exception as error:  # whoever waits must hear of it
+                for _, future in taken:
+                    future.set_exception(error)
+                continue
             for (_, future), item in zip(taken, media, strict=True):
-                future.set_result(item)
+                if not future.cancelled():
+                    future.set_result(item)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

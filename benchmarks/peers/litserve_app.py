@@ -49,6 +49,7 @@ class Images(litserve.LitAPI):  # type: ignore[misc]
 def main() -> None:
     """Serve until SIGTERM."""
     port, os.environ[BUNDLE] = sys.argv[1:]
+    # Its default of 0 spins on a whole core while idle; longer ones were slower from one client to 32.
     api = Images(max_batch_size=32, batch_timeout=0.001)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=int(port), generate_client_file=False, log_level="warning")

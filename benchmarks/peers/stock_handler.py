@@ -9,18 +9,23 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from ts.torch_handler.base_handler import BaseHandler
-
-from training.dcgan import load_generator
 
 
 class StockHandler(BaseHandler):  # type: ignore[misc]
     """initialize, preprocess, inference, postprocess."""
 
     def initialize(self, context: Any) -> None:
-        """Load the checkpoint that lies in the archive."""
-        folder = Path(context.system_properties["model_dir"]) / "checkpoint"
-        self.model = load_generator(folder)[1].eval()
+        """Build the network from the files that lie in the archive, and load its weights."""
+        from dcgan import Generator, ModelConfig  # type: ignore[import-not-found]  # the archive's model file
+
+        folder = Path(context.system_properties["model_dir"])
+        sizes = ModelConfig(**json.loads((folder / "model.json").read_text()))
+        self.latent = sizes.latent
+        self.model = Generator(sizes)
+        self.model.load_state_dict(load_file(folder / context.manifest["model"]["serializedFile"]))
+        self.model.eval()
         self.initialized = True
 
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
@@ -29,7 +34,7 @@ class StockHandler(BaseHandler):  # type: ignore[misc]
         for item in data:
             body: Any = item.get("body", item.get("data"))
             params = json.loads(bytes(body)) if isinstance(body, (bytes, bytearray)) else body
-            rows.append(torch.randn(self.model.config.latent, generator=torch.Generator().manual_seed(params["seed"])))
+            rows.append(torch.randn(self.latent, generator=torch.Generator().manual_seed(params["seed"])))
         return torch.stack(rows)
 
     def inference(self, data: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

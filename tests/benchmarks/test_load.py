@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import itertools
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,7 +18,10 @@ from typing import Any
 import pytest
 
 from benchmarks.load import SEED, Load, Result, measure, run
+from benchmarks.open_loop import OpenLoop, due_times
+from tests.conftest import ROOT
 
+REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 Answer = Callable[[bytes, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
@@ -105,7 +112,18 @@ def test_streams_are_timed_to_their_first_byte() -> None:
     for result in (closed, opened):
         assert result.first_byte_p50_ms < 40 < result.p50_ms
         assert set(result.counts) == {"200"}
-    assert closed.body_bytes == 9 * closed.counts["200"]
+        assert result.chunks == 2
+        assert result.body_bytes == 9 * result.counts["200"]
+
+
+def test_chunks_may_have_extensions_and_trailers() -> None:
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5;a=b\r\nfirst\r\n0\r\nX: y\r\n\r\n")
+
+    with server(answer) as address:
+        result = load(address, requests=20, warm_seconds=0.0)
+    assert result.overall.count == result.counts["200"]
+    assert result.body_bytes == 5 * result.counts["200"]
 
 
 def test_a_closed_connection_is_opened_again_and_refusals_are_counted() -> None:
@@ -122,6 +140,83 @@ def test_a_closed_connection_is_opened_again_and_refusals_are_counted() -> None:
     assert result.good_per_s == 0
     assert math.isnan(result.p50_ms)
     assert result.refused_p99_ms > 0
+
+
+def test_a_connection_that_was_closed_while_idle_is_no_error() -> None:
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        reply(writer)  # says nothing about closing
+        await writer.drain()
+        writer.close()
+
+    with server(answer) as address:
+        assert set(load(address, rate=8.0, spacing="even").counts) == {"200"}
+
+
+def test_what_is_no_http_is_an_error() -> None:
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-x\r\n\r\n")
+
+    with server(answer) as address:
+        assert set(load(address).counts) == {"error"}
+
+
+def test_it_stops_after_so_many_requests() -> None:
+    bodies: list[bytes] = []
+
+    async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
+        bodies.append(body)
+        reply(writer)
+
+    with server(answer) as address:
+        result = load(address, clients=3, requests=10, warm_seconds=0.0, seconds=5.0)
+    assert result.counts == {"200": 10}
+    assert sorted(bodies) == sorted(f'{{"seed": {number}}}'.encode() for number in range(1, 11))
+
+
+def test_every_status_has_its_latency_and_all_together() -> None:
+    async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
+        if int(body.split()[1].rstrip(b"}")) % 2:
+            reply(writer, 503)
+        else:
+            await asyncio.sleep(0.03)
+            reply(writer)
+
+    with server(answer) as address:
+        result = load(address, requests=30, warm_seconds=0.0)
+    good, refused = result.by_status["200"], result.by_status["503"]
+    assert (good.count, refused.count) == (result.counts["200"], result.counts["503"])
+    assert result.overall.count == good.count + refused.count
+    assert refused.p50_ms < 20 < good.p50_ms == result.p50_ms
+    assert result.overall.max_ms == max(good.max_ms, refused.max_ms)
+    assert result.answers_per_s > result.good_per_s
+    assert all(middle <= worst for _, middle, worst in result.series)
+
+
+def test_what_could_not_be_sent_counts_with_the_time_it_waited() -> None:
+    """One connection, answers that take 0.4 s, forty requests a second: most of them never go out."""
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.4)
+        reply(writer)
+
+    with server(answer) as address:
+        loop = OpenLoop(address, 1, drain=0.3)
+        now = time.perf_counter()
+        loop.run((at, REQUEST) for at in due_times(now, now + 0.29, 40.0, False, 1))
+        time.sleep(0.4)  # the server answers the one that was given up
+    outcomes = collections.Counter(sample.outcome for sample in loop.samples)
+    assert outcomes == {"200": 1, "error": 1, "unsent": 10}
+    assert min(sample.took for sample in loop.samples if sample.outcome == "unsent") > 0.25
+
+
+def test_requests_are_due_as_often_as_asked() -> None:
+    even = list(due_times(10.0, 11.0, 4.0, False, 1))
+    assert even == [10.0, 10.25, 10.5, 10.75]
+    random = list(due_times(0.0, 100.0, 50.0, True, 7))
+    assert len(random) == pytest.approx(5000, rel=0.06)
+    gaps = sorted(b - a for a, b in itertools.pairwise(random))
+    assert gaps[len(gaps) // 2] == pytest.approx(math.log(2) / 50, rel=0.1)  # as exponential gaps have it
+    assert random == list(due_times(0.0, 100.0, 50.0, True, 7))
 
 
 def test_no_answer_is_an_error() -> None:
@@ -142,6 +237,15 @@ def test_no_answer_is_an_error() -> None:
         ({"seconds": 5000}, "seconds is 5001, wanted more than 0 and at most 900"),
         ({"clients": 0}, "clients is 0, wanted more than 0 and at most 2048"),
         ({"rate": 1e6}, "rate is 1e"),
+        ({"rate": 0.0}, "rate is 0"),
+        ({"address": "http://127.0.0.1:80/x"}, "load stays at home"),
+        ({"address": "http://127.0.0.1:80\r\nHost: x"}, "load stays at home"),
+        ({"path": "/ HTTP/1.1\r\nX: y"}, "wanted one that begins with /"),
+        ({"seconds": 0.0}, "seconds is 0, wanted more than 0"),
+        ({"warm_seconds": -1.0}, "warm_seconds is -1, wanted 0 or more"),
+        ({"rate": 19_000.0, "seconds": 300}, "rate times seconds is 5.719e"),
+        ({"requests": 0}, "requests is 0, wanted more than 0"),
+        ({"spacing": "odd"}, "spacing is 'odd', wanted even or poisson"),
     ],
 )
 def test_load_is_bounded(changes: dict[str, Any], message: str) -> None:
@@ -154,4 +258,21 @@ def test_it_runs_in_a_process_of_its_own() -> None:
         reply(writer)
 
     with server(answer) as address:
-        assert run(Load(address, "/x", "{}", 0.3, 0.05)).counts["200"] > 10
+        result = run(Load(address, "/x", "{}", 0.3, 0.05))
+    assert result.counts["200"] > 10
+    assert result.by_status["200"].p50_ms == result.p50_ms
+    assert math.isnan(result.refused_p99_ms)  # null on the way: NaN is no JSON
+    assert math.isnan(result.chunks)
+
+
+def test_a_load_that_is_none_is_refused_by_its_process() -> None:
+    command = [sys.executable, "-m", "benchmarks.load"]
+    for text, message in (
+        ('{"address": "http://10.0.0.1:80", "path": "/", "body": "", "seconds": 1}', "load stays at home"),
+        ('{"speed": 1}', "unexpected keyword argument 'speed'"),
+        ("no JSON", "Expecting value"),
+    ):
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from benchmarks.page import Section
 
 
 def test_a_page_is_self_contained(workspace: Path) -> None:
-    picture = page.curves({"a <b>": [(1.0, 2.0), (2.0, 30.0)], "none": []}, "x", "y", log=True)
+    picture = page.curves(
+        {"a <b>": [(1.0, 2.0), (2.0, 30.0)], "none": [], "silent": [(1.0, math.nan)]}, "x", "y", log=True
+    )
     bars = page.bars({"atelier": 3.0, "other": 1.0}, "a second")
     sections = [
         Section("Curve", "a & b", picture),
@@ -18,7 +21,14 @@ def test_a_page_is_self_contained(workspace: Path) -> None:
         Section("Rows", "", rows=[("n", "v"), ("q", 1)]),
     ]
     path = page.write(
-        "x", {"ratio": 1.5, "absent": None, "environment": {"cpu": "C", "cores": 2}, "spreads": {}}, sections
+        "x",
+        {
+            "ratio": 1.5,
+            "absent": None,
+            "environment": {"cpu": "C", "cores": 2, "versions": {"numpy": "9.9"}},
+            "spreads": {},
+        },
+        sections,
     )
     text = path.read_text()
     assert path == Path("artifacts/reports/benchmarks/x.html")
@@ -28,3 +38,4 @@ def test_a_page_is_self_contained(workspace: Path) -> None:
     assert "<td>ratio</td><td>1.5</td>" in text
     assert "<td>absent</td><td>not measured</td>" in text
     assert "cpu C" in text
+    assert "<td>numpy</td><td>9.9</td>" in text

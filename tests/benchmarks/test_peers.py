@@ -1,0 +1,133 @@
+"""What is compared with: no process is left behind, and what is not installed is said so."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.peers import run as peers
+from benchmarks.peers.process import Peer, PeerError, process, wait
+from tests.conftest import ROOT
+
+# Starts a child of its own and ignores SIGTERM, as does the child: the worst that a server can do.
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(300)"])
+open(sys.argv[1], "w").write(str(child.pid))
+time.sleep(300)
+"""
+
+
+def gone(pid: int, seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def child_of(note: Path) -> int:
+    deadline = time.monotonic() + 10
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < deadline, "the process did not start"
+        time.sleep(0.02)
+    return int(note.read_text())
+
+
+def test_a_process_goes_with_everything_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peers.process.STOP_SECONDS", 0.2)
+    note = tmp_path / "child"
+    with (  # noqa: PT012
+        pytest.raises(KeyboardInterrupt),
+        tempfile.TemporaryFile() as log,
+        process([sys.executable, "-c", STUBBORN, str(note)], {}, tmp_path, log) as running,
+    ):
+        child = child_of(note)
+        raise KeyboardInterrupt
+    assert gone(running.pid)
+    assert gone(child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_benchmark_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    note = tmp_path / "child"
+    script = f"""
+        import sys, tempfile, time
+        from pathlib import Path
+        from types import SimpleNamespace
+        import benchmarks.__main__ as command
+        from benchmarks.peers import process
+
+        process.STOP_SECONDS = 0.2
+
+        def run(quick):
+            with tempfile.TemporaryFile() as log:
+                stubborn = [sys.executable, "-c", {STUBBORN!r}, {str(note)!r}]
+                with process.process(stubborn, {{}}, Path({str(tmp_path)!r}), log):
+                    time.sleep(300)
+
+        sys.modules["benchmarks.faults"] = SimpleNamespace(run=run)
+        sys.exit(command.main(["faults"]))
+    """
+    benchmark = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        child = child_of(note)
+        os.kill(benchmark.pid, number)
+        _, said = benchmark.communicate(timeout=10)
+    finally:
+        benchmark.kill()
+        benchmark.wait()
+    assert benchmark.returncode == 130
+    assert b"everything that was started is stopped" in said
+    assert gone(child)
+
+
+def test_a_process_that_ends_while_it_starts_is_reported_with_its_words(tmp_path: Path) -> None:
+    peer = Peer("other", "http://127.0.0.1:1", "/x")
+    with (
+        pytest.raises(PeerError, match="other ended while it started:\nno such thing") as caught,
+        tempfile.TemporaryFile() as log,
+        process([sys.executable, "-c", "print('no such thing')"], {}, tmp_path, log) as running,
+    ):
+        wait(peer, running, log)
+    assert caught.value.peer == "other"
+
+
+def test_what_is_not_installed_is_null_and_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    nothing: Any = dataclasses.make_dataclass("Nothing", [])()
+    for other in (peers.fastapi, peers.litserve):
+        with other(nothing) as peer:
+            assert peer is None
+    assert capsys.readouterr().out.count("make bench-extras") == 2
+
+
+def test_idle_and_busy_are_told_apart(tmp_path: Path) -> None:
+    for command, low, high in (("import time; time.sleep(60)", 0.0, 0.05), ("while True: pass", 0.2, 1.2)):
+        with (
+            tempfile.TemporaryFile() as log,
+            process([sys.executable, "-c", command], {}, tmp_path, log) as running,
+        ):
+            time.sleep(0.3)  # the interpreter starts
+            assert low <= Peer("x", "", "", pid=running.pid).idle_cores(0.3) <= high
