@@ -23,6 +23,7 @@ class Addresses:
     """Where one TorchServe listens; `unix:/path` or `http://127.0.0.1:port`."""
 
     inference: str
+    starting: str  # where inference listens until it is ready: a front end that is being prepared must not be called
     management: str
     metrics: str
     grpc_inference_port: int
@@ -38,10 +39,12 @@ def addresses(sockets: Path, dev_port: int | None) -> Addresses:
                 f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: set TMPDIR to a shorter directory"
             )
     metrics, grpc_a, grpc_b, free = free_ports(4)
-    inference = f"unix:{sockets / 'inference.sock'}"
+    inference, starting = (f"unix:{sockets / name}.sock" for name in ("inference", "starting"))
     if dev_port is not None:
-        inference = f"http://127.0.0.1:{dev_port or free}"
-    return Addresses(inference, f"unix:{sockets / 'management.sock'}", f"http://127.0.0.1:{metrics}", grpc_a, grpc_b)
+        inference = starting = f"http://127.0.0.1:{dev_port or free}"
+    return Addresses(
+        inference, starting, f"unix:{sockets / 'management.sock'}", f"http://127.0.0.1:{metrics}", grpc_a, grpc_b
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -78,7 +81,7 @@ def properties(path: Path = FIXED) -> dict[str, str]:
 def render(where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path) -> str:
     """The whole config.properties of one run."""
     run = {
-        "inference_address": where.inference,
+        "inference_address": where.starting,
         "management_address": where.management,
         "metrics_address": where.metrics,
         "grpc_inference_port": where.grpc_inference_port,

@@ -23,13 +23,14 @@ from serving.metrics import Merged
 from serving.status import Status, StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import FOLDER_PREFIX, StartError, TorchServe
-from serving.warm import warm, widen
+from serving.warm import ENTRIES, warm, widen
 from serving.watch import Watch, drain, probe
 
 STATE = "state.json"
 LOCK = "lock"
 LOAD_SECONDS = 75.0
 WATCH_SECONDS = 0.5
+EVERY_MODEL = "every model answered a real request"
 MAX_RESTARTS = 5  # within the window; after that whatever supervises the launcher should look
 RESTART_WINDOW_SECONDS = 300.0
 RESTART_PAUSES = (0.0, 1.0, 2.0, 5.0)
@@ -74,6 +75,10 @@ def up(
         return launch.run(signals, drain_seconds)
 
 
+class FrontEndLost(StartError):
+    """TorchServe's front end failed while it was prepared: another start may succeed, even if this was the first."""
+
+
 class Launch:
     """One run: TorchServe is started, watched and, when it is lost, started again at the same addresses."""
 
@@ -83,8 +88,9 @@ class Launch:
         self._status = Status()
         self._torchserve: TorchServe | None = None
         self._server: StatusServer | None = None
+        self._merged: Merged | None = None
         self._models: list[Model] = []
-        self._watched = False
+        self._watched = self._told = False
 
     def run(self, signals: _Signals, drain_seconds: float) -> int:
         """Serve until a signal comes; everything that was started is stopped on the way out."""
@@ -110,9 +116,9 @@ class Launch:
         lost_at: list[float] = []
         while True:
             try:
-                why = self._serve_once(first=not lost_at)
+                why = self._serve_once()
             except (StartError, StoreError) as error:
-                if not lost_at:
+                if not lost_at and not isinstance(error, FrontEndLost):
                     raise
                 why = str(error)
             lost_at = [at for at in lost_at if time.monotonic() - at < RESTART_WINDOW_SECONDS] + [time.monotonic()]
@@ -127,20 +133,20 @@ class Launch:
                 self._status.torchserve_restarts += 1
             time.sleep(RESTART_PAUSES[min(len(lost_at), len(RESTART_PAUSES)) - 1])
 
-    def _serve_once(self, first: bool) -> str:
+    def _serve_once(self) -> str:
         """From archives to a server that answers, then watch it; returns why it was lost."""
         began = time.monotonic()
         found = store.read(self._model_store, int(config.properties()["max_response_size"]))
         self._models = found.models
-        if first:
+        if self._torchserve is None:
             store.check_memory(self._models)
             self._torchserve = TorchServe(self._model_store, self._run_dir / "torchserve.log", self._dev_port)
-        assert self._torchserve is not None
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
+        if self._merged is None or self._server is None:
+            self._merged = Merged(torchserve, self._status)
+            self._server = StatusServer(self._status, self._merged, self._status_port)
+        self._merged.front_end_begins()
         torchserve.start([model.archive for model in self._models])
-        if self._server is None:
-            self._server = StatusServer(self._status, Merged(torchserve, self._status, names), self._status_port)
-        self._server.merged = Merged(torchserve, self._status, names)
         _write_state(self._run_dir, torchserve, self._server, self._models)
         self._say(f"starting TorchServe with {', '.join(names)}")
         if found.problem:
@@ -150,39 +156,37 @@ class Launch:
         loaded = time.monotonic()
         self._status.set(False, "warming")
         pings = self._warm(names)
-        if (problem := self._probe()) is not None:
+        problem, words = probe(torchserve, self._models)
+        if problem is not None:
             raise StartError(f"{problem}\n{torchserve.log_tail()}")
+        torchserve.publish()
+        self._status.set(True, EVERY_MODEL, words)
         self._say(
             f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
             f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
         )
-        if first:
+        if not self._told:
             self._say(usage(torchserve.addresses.inference, self._server.address, self._models))
+            self._told = True
         return self._watch()
 
     def _warm(self, names: list[str]) -> int:
         assert self._torchserve is not None
         try:
             for name in names:
-                widen(self._torchserve.addresses.inference, name)
-            pings = warm(self._torchserve.addresses.inference, names)
+                if (held := widen(self._torchserve.front, name)) != ENTRIES:
+                    raise ValueError(f"the front end held {held} requests to {name} at once, wanted {ENTRIES}")
+            pings = warm(self._torchserve.front, names)
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             tail = self._torchserve.log_tail()
-            raise StartError(f"the front end died while it was warmed: {error!r}\n{tail}") from error
+            raise FrontEndLost(f"the front end died while it was warmed: {error!r}\n{tail}") from error
         if pings == 0:
-            raise StartError(f"no ping was answered during the warm-up\n{self._torchserve.log_tail()}")
+            raise FrontEndLost(f"no ping was answered during the warm-up\n{self._torchserve.log_tail()}")
         return pings
-
-    def _probe(self) -> str | None:
-        """One real request to every model; sets the status and returns the first problem."""
-        assert self._torchserve is not None
-        problem, words = probe(self._torchserve, self._models)
-        self._status.set(problem is None, problem or "every model answered a real request", words)
-        return problem
 
     def _watch(self) -> str:
         assert self._torchserve is not None
-        watch = Watch(self._torchserve, self._models)
+        watch, well = Watch(self._torchserve, self._models), True
         self._watched = True
         while True:
             time.sleep(WATCH_SECONDS)
@@ -191,8 +195,11 @@ class Launch:
                 return look.lost
             if look.problem is not None:
                 self._status.set(False, look.problem)
-            elif not self._status.get()[0]:
-                self._probe()  # ready again only after a real answer of every model
+                well = False
+            elif not well:  # ready again only after a real answer of every model
+                problem, words = probe(self._torchserve, self._models)
+                self._status.set(problem is None, problem or EVERY_MODEL, words)
+                well = problem is None
 
 
 def down(run_dir: Path, seconds: float = 15.0) -> bool:

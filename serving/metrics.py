@@ -24,21 +24,32 @@ CLASSES = ("2xx", "4xx", "5xx")
 class Merged:
     """Collects everything at every scrape."""
 
-    def __init__(self, torchserve: TorchServe, status: Status, models: list[str]) -> None:
-        self._torchserve, self._status, self._models = torchserve, status, models
-        self._own = dict.fromkeys(CLASSES, 0.0)
+    def __init__(self, torchserve: TorchServe, status: Status) -> None:
+        self._torchserve, self._status = torchserve, status
+        self._own = dict.fromkeys(CLASSES, 0.0)  # of this front end, at the last scrape
+        self._of_earlier = dict.fromkeys(CLASSES, 0.0)  # of those before it
+        self._seen_before = dict.fromkeys(CLASSES, 0.0)  # by workers, before this front end began
         self._lock = threading.Lock()
+
+    def front_end_begins(self) -> None:
+        """Call before TorchServe is started: a new front end counts from 0, while the files of the workers go on."""
+        with self._lock:
+            self._of_earlier = {name: self._of_earlier[name] + self._own[name] for name in CLASSES}
+            self._own = dict.fromkeys(CLASSES, 0.0)
+            self._seen_before = _by_class(self._workers())
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        workers = CollectorRegistry()
-        folder = self._torchserve.metrics_folder
-        if folder.is_dir():
-            MultiProcessCollector(workers, str(folder))  # type: ignore[no-untyped-call]
-        families = list(workers.collect())
+        families = self._workers()
         merged = CollectorRegistry()
         merged.register(_Fixed([*families, *self._launcher(), *self._front_end(families)]))
         return generate_latest(merged)
+
+    def _workers(self) -> list[Metric]:
+        registry, folder = CollectorRegistry(), self._torchserve.metrics_folder
+        if folder.is_dir():
+            MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+        return list(registry.collect())
 
     def _launcher(self) -> Iterator[Metric]:
         ready, _ = self._status.get()
@@ -49,15 +60,7 @@ class Merged:
 
     def _front_end(self, workers: list[Metric]) -> Iterator[Metric]:
         """Answers by class, and those that no worker saw: the front end's own refusals."""
-        seen = dict.fromkeys(CLASSES, 0.0)
-        for family in workers:
-            if family.name == "atelier_answers":
-                for sample in family.samples:
-                    if sample.name.endswith("_total"):
-                        seen[f"{sample.labels['status'][0]}xx"] = (
-                            seen.get(f"{sample.labels['status'][0]}xx", 0) + sample.value
-                        )
-        answered = self._answered()
+        seen, answered = _by_class(workers), self._answered()
         if answered is None:
             return
         total = CounterMetricFamily("atelier_front_end_answers", "HTTP answers of the front end", labels=["class"])
@@ -71,8 +74,9 @@ class Merged:
                     name != "2xx"
                 ):  # pings and the launcher's own questions are answered with 200, and nobody counts those
                     # A worker counts an answer a moment before the front end does: a difference never goes down again.
-                    self._own[name] = max(self._own[name], answered[name] - seen[name])
-                    own.add_metric([name], self._own[name])
+                    difference = answered[name] - (seen[name] - self._seen_before[name])
+                    self._own[name] = max(self._own[name], difference)
+                    own.add_metric([name], self._of_earlier[name] + self._own[name])
         yield total
         yield own
 
@@ -88,6 +92,18 @@ class Merged:
             if name in counts:
                 counts[name] = sum(sample.value for sample in family.samples if not sample.name.endswith("_created"))
         return counts
+
+
+def _by_class(workers: list[Metric]) -> dict[str, float]:
+    """What workers have answered, by class of status."""
+    counts = dict.fromkeys(CLASSES, 0.0)
+    for family in workers:
+        if family.name == "atelier_answers":
+            for sample in family.samples:
+                name = f"{sample.labels['status'][0]}xx"
+                if sample.name.endswith("_total") and name in counts:
+                    counts[name] += sample.value
+    return counts
 
 
 class _Fixed:

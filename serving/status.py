@@ -60,9 +60,6 @@ class StatusServer:
     """Serves a `Status` and a `Source` until closed."""
 
     def __init__(self, status: Status, merged: Source, port: int) -> None:
-        self.merged = merged
-        outer = self
-
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # a half-sent request does not hold a thread
 
@@ -71,7 +68,7 @@ class StatusServer:
                     ready, document = status.get()
                     self._send(200 if ready else 503, json.dumps(document).encode())
                 elif self.path == "/metrics":
-                    self._send(200, outer.merged.text(), TEXT)
+                    self._send(200, merged.text(), TEXT)
                 else:
                     message = "known paths: /ready, /metrics"
                     self._send(404, json.dumps({"code": 404, "message": message}).encode())

@@ -68,6 +68,7 @@ class TorchServe:
             self.folder.rmdir()
             raise
         self._process: subprocess.Popen[bytes] | None = None
+        self.front = self.addresses.starting  # where inference answers now
 
     def start(self, archives: Sequence[Path]) -> None:
         """Start the JVM; it dies with this process, even if that is killed."""
@@ -104,6 +105,12 @@ class TorchServe:
             workers[name] = [Worker(worker["pid"], worker["status"]) for worker in found]
         return workers
 
+    def publish(self) -> None:
+        """Let callers in: the socket gets its public name, in one step."""
+        if self.front != self.addresses.inference:
+            os.rename(self.front.removeprefix("unix:"), self.addresses.inference.removeprefix("unix:"))
+            self.front = self.addresses.inference
+
     def wait_loaded(self, expected: set[str], seconds: float) -> None:
         """Return when every worker of every expected model is READY. Raises `StartError`."""
         deadline = time.monotonic() + seconds
@@ -133,6 +140,7 @@ class TorchServe:
             self._end_group(self._process.pid)
         for name in ("cwd", "tmp"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.front = self.addresses.starting
         for left in (*self.folder.glob("*.sock"), *self.metrics_folder.glob("gauge_live*.db")):
             left.unlink(missing_ok=True)
 

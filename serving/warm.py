@@ -7,14 +7,15 @@ without the engine.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 
 REQUESTS = 20_000
 CONNECTIONS = 32
 MAX_SECONDS = 8.0
+ENTRIES = 6500  # the front end's table then has 16,384 bins, and grows again at 12,288 entries: never
 _BURST = 500
+_READ_LIMIT = 1 << 24  # bytes: the answers of all that were held come at once
 
 
 def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds: float = MAX_SECONDS) -> int:
@@ -29,40 +30,29 @@ async def _warm(address: str, models: Sequence[str], requests: int, seconds: flo
     return sum(counts)
 
 
-def widen(address: str, model: str, entries: int = 6500, seconds: float = 10.0) -> int:
-    """Let the front end hold `entries` requests to a model at once; returns how many it did.
+def widen(address: str, model: str, seconds: float = 10.0) -> int:
+    """Let the front end hold `ENTRIES` requests to a model at once; returns how many it did. Nobody else may send any meanwhile.
 
     Its table of those requests is read and written by two threads without a lock, and loses an entry now and then, which ends
-    the worker. It grows with what it holds and never shrinks; in a wide one the two threads hardly ever meet (handlers/service.py).
+    the worker. It grows with what it holds and never shrinks; in a wide one the two threads hardly ever meet. A look-up while it
+    grows may fail, too: so nothing is answered while anything is being entered.
     """
-    return asyncio.run(_widen(address, model, entries, seconds))
+    return asyncio.run(_widen(address, model, seconds))
 
 
-async def _widen(address: str, model: str, entries: int, seconds: float) -> int:
-    _, writer = await _connect(address)
+async def _widen(address: str, model: str, seconds: float) -> int:
+    reader, writer = await _connect(address)
     try:
         async with asyncio.timeout(seconds):
-            for at in range(0, entries, _BURST):
-                writer.write(_control(model, "hold") * min(_BURST, entries - at))
-                await writer.drain()
-                await _settled(address, model)
-            released = json.loads((await _ask(address, model, "release")).partition(b"\r\n\r\n")[2].split(b"\r\n")[1])
-            return int(released["released"])
+            for at in range(0, ENTRIES, _BURST):
+                # One connection, so that the ping is entered behind the burst: its answer comes when nothing is left to enter.
+                writer.write(_control(model, "hold") * min(_BURST, ENTRIES - at) + _control(model, "ping"))
+                await reader.readuntil(b"0\r\n\r\n")
+            writer.write(_control(model, "release"))
+            await reader.readuntil(b'{"released": ')  # behind the answers of all that were held
+            return int((await reader.readuntil(b"}"))[:-1])
     finally:
         writer.close()
-
-
-async def _settled(address: str, model: str) -> None:
-    """A health answer has gone through the queue behind everything that was sent before."""
-    await _ask(address, model, "ping")
-
-
-async def _ask(address: str, model: str, command: str) -> bytes:
-    reader, writer = await _connect(address)
-    writer.write(_control(model, command))
-    answer = await reader.readuntil(b"0\r\n\r\n")
-    writer.close()
-    return answer
 
 
 async def _client(address: str, models: Sequence[str], share: int, deadline: float, offset: int) -> int:
@@ -99,6 +89,6 @@ def _control(model: str, command: str) -> bytes:
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.startswith("unix:"):
-        return await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        return await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=_READ_LIMIT)
     host, _, port = address.removeprefix("http://").partition(":")
-    return await asyncio.open_connection(host, int(port))
+    return await asyncio.open_connection(host, int(port), limit=_READ_LIMIT)

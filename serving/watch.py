@@ -80,7 +80,7 @@ class Watch:
 def control(torchserve: TorchServe, name: str, command: str) -> dict[str, object]:
     """What a model's proxy answers to a control word. Raises `OSError`."""
     headers = {**JSON, "X-Atelier": command}
-    answer = request(torchserve.addresses.inference, "POST", f"/predictions/{name}", b"{}", headers, ASK_SECONDS)
+    answer = request(torchserve.front, "POST", f"/predictions/{name}", b"{}", headers, ASK_SECONDS)
     try:
         document: dict[str, object] = json.loads(answer.body)
     except ValueError:
@@ -96,7 +96,7 @@ def probe(torchserve: TorchServe, models: list[Model]) -> tuple[str | None, dict
         name = model.manifest.name
         try:
             answer = request(
-                torchserve.addresses.inference,
+                torchserve.front,
                 "POST",
                 f"/predictions/{name}",
                 json.dumps(model.manifest.example).encode(),

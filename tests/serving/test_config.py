@@ -38,7 +38,8 @@ def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     text = config.render(where, tmp_path / "store", [Path("a.mar"), Path("x/b.mar")], tmp_path / "workflows")
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
-    assert settings["inference_address"] == f"unix:{tmp_path}/inference.sock"
+    assert settings["inference_address"] == f"unix:{tmp_path}/starting.sock"  # nobody is let in before it is ready
+    assert where.inference == f"unix:{tmp_path}/inference.sock"
     assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
     assert settings["model_store"] == str(tmp_path / "store")
     assert settings["load_models"] == "a.mar,b.mar"  # checked archives by name, never "all"

@@ -147,6 +147,15 @@ def test_a_killed_jvm_is_replaced_and_leaves_no_orphan(faulty: Server) -> None:
     assert len(faulty.processes()) == 5  # the JVM, and two workers with their engines
 
 
+def test_a_new_front_end_goes_on_counting(faulty: Server) -> None:
+    """It counts from 0 after the restarts above, while the files of the workers go on."""
+    assert faulty.metrics()["atelier_torchserve_restarts_total"] >= 1
+    name = 'atelier_front_end_rejections_total{class="4xx"}'
+    before = faulty.metrics()[name]
+    assert faulty.post({}, "nobody").status == 404  # which no worker sees
+    assert faulty.metrics()[name] == before + 1
+
+
 def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(faulty_store: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(faulty_store, store)

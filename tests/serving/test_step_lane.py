@@ -15,6 +15,7 @@ from benchmarks.load import SEED, Load
 from benchmarks.load import run as send
 from serving.client import Response
 from serving.tryout import decode_receipt
+from serving.warm import warm
 from tests.serving.conftest import JSON, Server, eventually
 
 pytestmark = pytest.mark.server
@@ -128,6 +129,13 @@ def test_a_request_can_be_cancelled(server: Server) -> None:
     assert "no request of that X-Atelier-Id" in json.loads(unknown.body)["message"]
 
 
+def test_two_hundred_thousand_pings_lose_no_worker(server: Server) -> None:
+    """At this rate a front end whose table of requests was not made wide loses an entry, and with it the worker."""
+    workers = {process.pid for process in server.workers()}
+    assert warm(server.inference, ["tiny", "text"], requests=200_000, seconds=120) == 200_000
+    assert {process.pid for process in server.workers()} == workers
+
+
 def test_grpc_calls_crash_nobody(server: Server) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install -r requirements/dev.txt")
     ports = [c.laddr.port for p in [server.jvm()] for c in p.net_connections() if c.status == "LISTEN"]
@@ -137,6 +145,7 @@ def test_grpc_calls_crash_nobody(server: Server) -> None:
     entry = b"\x0a\x04data\x12" + bytes([len(body)]) + body
     request = b"\x0a\x04text" + b"\x1a" + bytes([len(entry)]) + entry
     service = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
+    answered = 0
     for port in ports:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             for call in (
@@ -145,6 +154,8 @@ def test_grpc_calls_crash_nobody(server: Server) -> None:
             ):
                 with contextlib.suppress(grpc.RpcError):  # one of the two ports serves another service
                     call(request, timeout=3)
+                    answered += 1
+    assert answered == 2  # both ways of calling have reached the model
     time.sleep(0.5)
     assert {process.pid for process in server.workers()} == workers
     assert server.post({"seed": 1}, "text").status == 200
