@@ -86,46 +86,33 @@ def kill_jvm(server: Server, model: str) -> Outcome:
     return outcome
 
 
-def raising(server: Server, model: str) -> Outcome:
-    """A request that raises in the generator, among others: it alone gets a 500."""
-    culprits: list[str] = []
+def culprits(server: Server, model: str, fault: str, seed: int, count: int, wanted: str) -> Outcome:
+    """Requests that misbehave, one after the other among others that do not. Raises `AssertionError` unless they are answered `wanted`."""
+    answered: list[str] = []
     outcome = under_traffic(
         server,
         model,
-        f"generator of {model} raises",
-        lambda: culprits.extend(one(server, model, 30, seed=sabotage.RAISE) for _ in range(5)),
+        f"generator of {model} {fault}",
+        lambda: answered.extend(one(server, model, 30, seed=seed) for _ in range(count)),
     )
-    if culprits != ["500"] * 5:
-        raise AssertionError(f"requests that raise were answered {culprits}, wanted 500")
+    if answered != [wanted] * count:
+        raise AssertionError(f"requests whose generator {fault} were answered {answered}, wanted {wanted}")
     return outcome
+
+
+def raising(server: Server, model: str) -> Outcome:
+    """A request that raises in the generator, five times: it alone gets a 500."""
+    return culprits(server, model, "raises", sabotage.RAISE, 5, "500")
 
 
 def standing_still(server: Server, model: str) -> Outcome:
     """A request that never ends: its engine is replaced after max_compute_seconds, and who waited is served."""
-    culprits: list[str] = []
-    outcome = under_traffic(
-        server,
-        model,
-        f"generator of {model} stands still",
-        lambda: culprits.append(one(server, model, 30, seed=sabotage.STAND_STILL)),
-    )
-    if culprits != ["503"]:
-        raise AssertionError(f"the request that stands still was answered {culprits}, wanted 503")
-    return outcome
+    return culprits(server, model, "stands still", sabotage.STAND_STILL, 1, "503")
 
 
 def dying(server: Server, model: str) -> Outcome:
     """A request that takes the engine process down with it, three times."""
-    culprits: list[str] = []
-    outcome = under_traffic(
-        server,
-        model,
-        f"generator of {model} dies",
-        lambda: culprits.extend(one(server, model, 30, seed=sabotage.DIE) for _ in range(3)),
-    )
-    if culprits != ["503"] * 3:
-        raise AssertionError(f"requests that kill their engine were answered {culprits}, wanted 503")
-    return outcome
+    return culprits(server, model, "dies", sabotage.DIE, 3, "503")
 
 
 def hang_up(server: Server, model: str = "text", count: int = 200) -> Outcome:
@@ -246,7 +233,7 @@ LONG: dict[str, dict[str, Any]] = {"image": {"n": 4, "grid": True}, "text": {"ma
 
 def run(quick: bool) -> dict[str, Any]:
     """All faults, one after the other, on servers of their own."""
-    from benchmarks.tiny import tiny_models
+    from benchmarks.tiny import RECIPES, tiny_models
 
     outcomes: list[Outcome] = []
 
@@ -264,7 +251,7 @@ def run(quick: bool) -> dict[str, Any]:
         for model, bundle in tiny_models(folder).items():
             sabotage.sabotage(sabotage.renamed(bundle, model, store, max_compute_seconds=2))
         with running(store, folder / "run") as server:
-            for model in ("image", "text"):
+            for model in RECIPES:
                 for fault in (kill_engine, raising, standing_still, dying):
                     note(fault(server, model))
             note(hang_up(server))
@@ -273,7 +260,7 @@ def run(quick: bool) -> dict[str, Any]:
             note(kill_worker(server, "image"))
             note(kill_jvm(server, "text"))
             note(broken_archive(server, store, "text", "image"))
-            dead_workers = 2 - len(server.workers())
+            dead_workers = len(RECIPES) - len(server.workers())  # one worker a model
             server.process.terminate()
             server.process.wait(30)
             orphans = len(server.processes())

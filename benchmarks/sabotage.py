@@ -50,19 +50,25 @@ def create(bundle, sessions):
 '''
 
 
-def renamed(bundle: Bundle, name: str, store: Path, batch_size: int | None = None, **limits: int) -> Path:
-    """An archive of the same generator under another name, with other limits or another batch size."""
+def rewritten(bundle: Bundle, folder: Path, name: str, batch_size: int | None = None, **limits: int) -> Bundle:
+    """The same generator as a bundle at folder/NAME, with other limits or another batch size."""
     old = bundle.manifest
     resources = dataclasses.replace(old.resources, batch_size=batch_size or old.resources.batch_size)
     manifest = dataclasses.replace(old, name=name, limits={**old.limits, **limits}, resources=resources)
     contents = {spec.path: bundle.read_file(key) for key, spec in old.files.items()}
     contents[old.certificate.path] = (bundle.directory / old.certificate.path).read_bytes()
+    bundles.write(folder / name, manifest, contents)
+    return bundles.read(folder / name)
+
+
+def renamed(bundle: Bundle, name: str, store: Path, batch_size: int | None = None, **limits: int) -> Path:
+    """An archive of the same generator under another name, with other limits or another batch size."""
     store = store.resolve()
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
+        rewritten(bundle, Path(folder) / bundles.directory(name).parent, name, batch_size, **limits)
         os.chdir(folder)
         try:
-            bundles.write(bundles.directory(name), manifest, contents)
             return archive(name, store)
         finally:
             os.chdir(before)

@@ -112,13 +112,39 @@ def run(quick: bool, model: str = "hdgan") -> dict[str, Any]:
 
 
 def one_client(bench: Bench, ours: Peer, limit: Limit) -> dict[str, Any]:
-    """What the way through the server adds to engine and encoder for a single client."""
+    """What the way through the server adds to engine and encoder for a single client, and where it goes.
+
+    The account is in means, from the server's own counts while it is asked: an answer's time at the proxy, and the time of
+    engine and encoder in it. What the client waits beyond the proxy's is front end, transport and client.
+    """
+    assert ours.server is not None
     added, bare = [], []
+    parts: dict[str, list[float]] = {"front_end": [], "proxy_and_socket_pair": [], "engine_slower_in_company": []}
     for _ in range(bench.pairs):
-        p50 = bench.load(ours, 1).p50_ms
+        before = ours.server.metrics()
+        result = bench.load(ours, 1)
+        after = ours.server.metrics()
         bare.append(limit.block(1, bench.seconds)[1])
-        added.append(p50 - bare[-1])
-    return {"added_p50_ms": bench.note("added_p50_ms", added, 2), "engine_p50_ms": round(spread(bare).median, 2)}
+        added.append(result.p50_ms - bare[-1])
+        answer, engine, encoder = (mean_ms(before, after, name) for name in ("answer", "engine", "encode"))
+        parts["front_end"].append(result.p50_ms - answer)
+        parts["proxy_and_socket_pair"].append(answer - engine - encoder)
+        parts["engine_slower_in_company"].append(engine + encoder - bare[-1])
+    return {
+        "added_p50_ms": bench.note("added_p50_ms", added, 2),
+        "engine_p50_ms": round(spread(bare).median, 2),
+        "added_account_ms": {part: bench.note(f"added_{part}_ms", values, 2) for part, values in parts.items()},
+    }
+
+
+def mean_ms(before: Mapping[str, float], after: Mapping[str, float], stage: str) -> float:
+    """The mean of a histogram of the server's over the time between two looks at its metrics."""
+    name = f"atelier_{stage}_seconds"
+    total, count = (
+        sum(after[key] - before.get(key, 0.0) for key in after if key.startswith(f"{name}_{kind}{{"))
+        for kind in ("sum", "count")
+    )
+    return 1e3 * total / count
 
 
 def memory(ours: Peer, limit: Limit) -> dict[str, Any]:

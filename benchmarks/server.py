@@ -66,7 +66,7 @@ class Server:
         return {name: float(value) for name, _, value in pairs}
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of this server but the launcher, found by the folder that its command line or environment names."""
+        """Every process of this server but the launcher, found by the folder that its command line names."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             if process.info["status"] == psutil.STATUS_ZOMBIE:

@@ -13,17 +13,20 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import page
+from benchmarks.blocks import Bench
 from benchmarks.export import ensure
 from benchmarks.limit import Limit
-from benchmarks.load import SEED, Load
+from benchmarks.load import SEED, Load, Result
 from benchmarks.load import run as send
 from benchmarks.peers import run as peers
+from benchmarks.peers.process import Peer
 from export.archive import archive
 from export.assemble import environment
 from handlers.desk import Desk
@@ -35,6 +38,7 @@ from handlers.step_scheduler import StepScheduler
 MODEL = "bench-charlm"
 RECIPE = ["charlm", "--name", MODEL, "--preset", "paper", "--steps", "1"]
 STREAMS = 32
+SETTLE_SECONDS = 1.0  # of load before and after the stretch that is measured
 LENGTHS = (16, 32, 64, 128, 256, 512)  # max_tokens of the texts: mixed, each as often as the others
 BODY = f'{{"seed": {SEED}, "stream": true, "temperature": 0.7, "max_tokens": '
 
@@ -139,35 +143,36 @@ def carries(points: Sequence[tuple[float, float]], bound: float) -> float:
 def run(quick: bool) -> dict[str, Any]:
     """All figures; builds the model if it is absent."""
     bundle = ensure(MODEL, RECIPE, quick)
-    pairs, seconds = (3, 3.0) if quick else (5, 6.0)
-    fractions, first = [], []
+    bench = Bench(quick)
+    fractions, first, engines = [], [], []
     with (
         tempfile.TemporaryDirectory() as folder,
         peers.ours(archive(MODEL, Path(folder))) as ours,
         Limit(bundle.directory) as limit,
     ):
-        for number in range(pairs):
-            body = BODY + "256}"
-            load = Load(ours.address, ours.path, body, seconds, 1.0, STREAMS, first_seed=1 + number * 1_000_000)
-            engine, _ = limit.block(STREAMS, seconds)
-            result = send(load)
-            assert ours.server is not None
-            before = tokens_made(ours.server.metrics())
-            began = time.perf_counter()
-            send(dataclasses.replace(load, warm_seconds=0.001))
-            served = (tokens_made(ours.server.metrics()) - before) / (time.perf_counter() - began)
-            fractions.append(round(served / engine, 3))
+        for number in range(bench.pairs):
+            load = Load(
+                ours.address,
+                ours.path,
+                f"{BODY}256}}",
+                bench.seconds + 2 * SETTLE_SECONDS,
+                SETTLE_SECONDS,
+                STREAMS,
+                first_seed=1 + number * 1_000_000,
+            )
+            engines.append(limit.block(STREAMS, bench.seconds)[0])
+            result, tokens_per_s = under_load(ours, load, bench.seconds)
+            fractions.append(tokens_per_s / engines[-1])
             first.append(result.first_byte_p99_ms)
-    generator = open_engine(bundle).generator
-    capacity = engine
+    generator, capacity = open_engine(bundle).generator, statistics.median(engines)
     ratio, bound, curve = at_equal_p99(generator, capacity, quick)
     figures = {
         "iteration_over_window": round(ratio, 2),
-        "first_chunk_ms": round(statistics.median(first), 1),
-        "tokens_fraction_of_engine": statistics.median(fractions),
+        "first_chunk_ms": bench.note("first_chunk_ms", first, 1),
+        "tokens_fraction_of_engine": bench.note("tokens_fraction_of_engine", fractions, 3),
         "engine_tokens_per_s": round(capacity),
         "equal_p99_ms": round(bound),
-        "spreads": {"tokens_fraction_of_engine": fractions, "first_chunk_ms": first},
+        "spreads": bench.spreads,
         "environment": environment(),
         "quick": quick,
     }
@@ -179,6 +184,21 @@ def run(quick: bool) -> dict[str, Any]:
     picture = page.curves(lines, "offered load, percent of the engine", "p99 of a whole text, milliseconds", log=True)
     print(f"report: {page.write('steps', figures, [page.Section('Latency against load', text, picture)])}")
     return figures
+
+
+def under_load(ours: Peer, load: Load, seconds: float) -> tuple[Result, float]:
+    """What a load met, and the tokens a second that the server wrote in the middle of it."""
+    assert ours.server is not None
+    with ThreadPoolExecutor(1) as pool:
+        before = tokens_made(ours.server.metrics())
+        loading = pool.submit(send, load)
+        while tokens_made(ours.server.metrics()) == before and not loading.done():  # the generator is starting
+            time.sleep(0.05)
+        time.sleep(SETTLE_SECONDS)
+        began, from_here = time.perf_counter(), tokens_made(ours.server.metrics())
+        time.sleep(seconds)
+        made = tokens_made(ours.server.metrics()) - from_here
+        return loading.result(), made / (time.perf_counter() - began)
 
 
 def tokens_made(metrics: dict[str, float]) -> float:

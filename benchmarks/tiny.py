@@ -7,24 +7,25 @@ import os
 from pathlib import Path
 
 from export.build import Options, build
-from handlers.bundle import Bundle
+from handlers.bundle import Bundle, Runtime
 from training.__main__ import main as train
 
 RECIPES = {"image": "dcgan", "text": "charlm"}
 
 
-def tiny_models(folder: Path) -> dict[str, Bundle]:
-    """`image` and `text`: bundles below `folder`, FP32 in ONNX Runtime alone."""
-    bundles = {}
+def tiny_model(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...] = ("onnxruntime",)) -> Bundle:
+    """The tiny preset of a recipe, trained and built below `folder`: FP32 alone."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        for name, recipe in RECIPES.items():
-            if train([recipe, "--name", name, "--preset", "tiny"]) != 0:
-                raise RuntimeError(f"training {name} failed; see above")
-            options = Options(variants=("fp32",), runtimes=("onnxruntime",), quick=True)
-            bundle = build(name, options, say=lambda _: None)
-            bundles[name] = dataclasses.replace(bundle, directory=folder.resolve() / bundle.directory)
+        if train([recipe, "--name", name, "--preset", "tiny"]) != 0:
+            raise RuntimeError(f"training {name} failed; see above")
+        bundle = build(name, Options(variants=("fp32",), runtimes=runtimes, quick=True), say=lambda _: None)
     finally:
         os.chdir(before)
-    return bundles
+    return dataclasses.replace(bundle, directory=folder.resolve() / bundle.directory)
+
+
+def tiny_models(folder: Path) -> dict[str, Bundle]:
+    """`image` and `text`."""
+    return {name: tiny_model(folder, recipe, name) for name, recipe in RECIPES.items()}

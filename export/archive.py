@@ -70,20 +70,22 @@ def _package(bundle: Bundle, work: Path) -> Path:
     (content / "torch.py").write_text(TORCH_STUB)
     config = work / "model-config.yaml"
     config.write_text(model_config(manifest.resources))
+    return pack(
+        work,
+        model_name=manifest.name,
+        version=bundle.version,
+        handler=str(HANDLER),
+        extra_files=str(content),
+        config_file=str(config),
+    )
+
+
+def pack(work: Path, **settings: str) -> Path:
+    """Run torch-model-archiver in a folder of its own, with its own settings' names; returns the archive in that folder."""
     before = tempfile.tempdir
     tempfile.tempdir = str(work)  # the archiver builds in TMPDIR/NAME and deletes what is there
     try:
-        ModelArchiver.generate_model_archive(
-            ModelArchiverConfig(
-                model_name=manifest.name,
-                version=bundle.version,
-                handler=str(HANDLER),
-                extra_files=str(content),
-                config_file=str(config),
-                export_path=str(work),
-                force=True,
-            )
-        )
+        ModelArchiver.generate_model_archive(ModelArchiverConfig(export_path=str(work), force=True, **settings))
     finally:
         tempfile.tempdir = before
-    return work / f"{manifest.name}.mar"
+    return work / f"{settings['model_name']}.mar"

@@ -37,19 +37,16 @@ class Tiny:
 
 def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...]) -> Tiny:
     """Train, build and archive the tiny preset of a recipe below `folder`."""
+    from benchmarks.tiny import tiny_model
     from export.archive import archive
-    from export.build import Options, build
-    from training.__main__ import main as train
 
+    bundle = tiny_model(folder, recipe, name, runtimes)
     before = Path.cwd()
     os.chdir(folder)
     try:
-        assert train([recipe, "--name", name, "--preset", "tiny"]) == 0
-        bundle = build(name, Options(variants=("fp32",), runtimes=runtimes, quick=True), say=lambda _: None)
-        path = archive(name).resolve()
+        return Tiny(folder, bundle, archive(name).resolve())
     finally:
         os.chdir(before)
-    return Tiny(folder, dataclasses.replace(bundle, directory=folder / bundle.directory), path)
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from model_archiver.model_archiver import ModelArchiver
-from model_archiver.model_archiver_config import ModelArchiverConfig
 
 from benchmarks.load import Load
 from benchmarks.load import run as send
 from benchmarks.peers.process import Peer, process, wait
 from benchmarks.server import ROOT
+from export.archive import pack
 from serving.config import free_ports
 from serving.torchserve import java_command
 from serving.warm import CONNECTIONS, REQUESTS
@@ -62,21 +61,13 @@ def _archive(folder: Path, model: str, batch: int) -> None:
     sizes.write_text(json.dumps(dict(meta.model)))
     config = folder / "model-config.yaml"
     config.write_text(yaml.safe_dump({"minWorkers": 1, "maxWorkers": 1, "batchSize": batch, "maxBatchDelay": DELAY_MS}))
-    before = tempfile.tempdir
-    tempfile.tempdir = str(folder)  # the archiver builds in TMPDIR/NAME
-    try:
-        ModelArchiver.generate_model_archive(
-            ModelArchiverConfig(
-                model_name="stock",
-                version="1.0",
-                model_file=str(ROOT / "training/models/dcgan.py"),
-                serialized_file=str(weights),
-                handler=str(ROOT / "benchmarks/peers/stock_handler.py"),
-                extra_files=str(sizes),
-                config_file=str(config),
-                export_path=str(folder),
-                force=True,
-            )
-        )
-    finally:
-        tempfile.tempdir = before
+    pack(
+        folder,
+        model_name="stock",
+        version="1.0",
+        model_file=str(ROOT / "training/models/dcgan.py"),
+        serialized_file=str(weights),
+        handler=str(ROOT / "benchmarks/peers/stock_handler.py"),
+        extra_files=str(sizes),
+        config_file=str(config),
+    )
