@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import deque
@@ -102,7 +101,9 @@ class StepScheduler:
 
     def _leave(self, job: Job) -> None:
         """Give a job's slot back, whatever state it is in."""
-        with contextlib.suppress(Exception):
+        try:
             self._generator.cancel(job.slot)
+        except Exception:  # the others go on; the slot is lost
+            log.exception("a slot could not be given back: %s", job.params.public())
         if job in self._live:
             self._live.remove(job)

@@ -1,4 +1,4 @@
-"""Engines that misbehave on demand."""
+"""Proxies with their real engine processes, and engines that misbehave on demand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from benchmarks.sabotage import sabotage
 from handlers import engine_process
 from tests.conftest import Tiny
+from tests.frontend import FrontEnd, front_end
+from tests.handlers.helpers import rewritten
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,23 @@ def faulty_home(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def faulty_engine(faulty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engine processes that start in this test misbehave at certain seeds."""
     monkeypatch.setattr(engine_process, "__file__", str(faulty_home / "engine_process.py"))
+
+
+@pytest.fixture(scope="module")
+def image(tiny: Tiny) -> Iterator[FrontEnd]:
+    with front_end(tiny.bundle) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def text(tiny_text: Tiny) -> Iterator[FrontEnd]:
+    with front_end(tiny_text.bundle) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
+    """One slot and one place to wait; answers of at most 3,000 bytes."""
+    bundle = rewritten(tiny.bundle, tmp_path_factory.mktemp("small"), max_slots=1, max_queue=1, max_response_bytes=3000)
+    with front_end(bundle) as front:
+        yield front

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
+import signal
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from handlers import bundle as bundles
+from benchmarks import sabotage
+from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.desk import Desk
 from handlers.frames import Frame, Kind, Unpacker
 from handlers.wire import Call
+from tests.frontend import FrontEnd, Reply
 
 
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:
     """The bundle with other limits, on disk: the engine process reads it from there."""
-    old = bundle.manifest
-    resources = dataclasses.replace(old.resources, batch_size=batch_size or old.resources.batch_size)
-    manifest = dataclasses.replace(old, limits={**old.limits, **limits}, resources=resources)
-    contents = {spec.path: bundle.read_file(key) for key, spec in old.files.items()}
-    contents[old.certificate.path] = (bundle.directory / old.certificate.path).read_bytes()
-    bundles.write(folder / old.name, manifest, contents)
-    return bundles.read(folder / old.name)
+    return sabotage.rewritten(bundle, folder, bundle.manifest.name, batch_size, **limits)
 
 
 END = struct.pack("!i", -1)
@@ -44,6 +42,50 @@ def message(calls: Sequence[Call], content_type: str = "application/json") -> by
         parts += [sized(name) + sized(content_type) + sized(value) for name, value in call.values.items()]
         parts.append(END)
     return b"".join([*parts, END])
+
+
+LONG = {"temperature": 0, "seed": 1, "max_tokens": 1024}
+SLOWLY = {"temperature": 0, "seed": SLOW, "stream": True}  # of an engine that misbehaves: one byte in SLOW_SECONDS
+
+
+@contextmanager
+def stopped(front: FrontEnd) -> Iterator[None]:
+    """The engine stands still inside: what is sent stays where it is."""
+    pid = front.service.engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def health(front: FrontEnd) -> Any:
+    return json.loads(front.ask(b"{}", x_atelier="health").body)
+
+
+def newest(front: FrontEnd) -> Reply:
+    """What has come so far for the call that was sent last."""
+    return list(front._replies.values())[-1][0]
+
+
+def last_error(reply: Reply) -> tuple[int, str]:
+    """How a stream that had begun was broken off: its last event says so, and there is no [DONE]."""
+    assert reply.status == 200
+    event = reply.pieces[-1].decode()
+    assert event.startswith('data: {"error": ') and event.endswith("\n\n")
+    error = json.loads(event.removeprefix("data: "))["error"]
+    return error["code"], error["message"]
+
+
+class Uncertified:
+    """Of a generator that only a scheduler sees: what certificates and reports would ask of it."""
+
+    def golden(self, params: Any) -> str:
+        raise AssertionError("a scheduler asks for no golden item")
+
+    def preview(self, seeds: Sequence[int]) -> Any:
+        raise AssertionError("a scheduler asks for no preview")
 
 
 class Ear:

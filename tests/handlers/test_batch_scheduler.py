@@ -13,7 +13,7 @@ from handlers.batch_scheduler import BatchScheduler
 from handlers.desk import DEADLINE
 from handlers.frames import Kind
 from handlers.generator import BadRequest, Media, Request
-from tests.handlers.helpers import Ear, run_out
+from tests.handlers.helpers import Ear, Uncertified, run_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Named:
         return {"name": self.name}
 
 
-class Echo:
+class Echo(Uncertified):
     """Answers with the name; names with a meaning misbehave."""
 
     def __init__(self) -> None:
@@ -47,12 +47,6 @@ class Echo:
             raise RuntimeError("the engine broke")
         answers = [Media(b"x" * 2000 if name == "huge" else name.encode(), "text/plain") for name in names]
         return answers[:-1] if "short" in names else answers
-
-    def golden(self, params: Any) -> str:
-        raise NotImplementedError
-
-    def preview(self, seeds: Sequence[int]) -> Any:
-        raise NotImplementedError
 
 
 @pytest.fixture

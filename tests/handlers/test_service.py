@@ -5,76 +5,24 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import signal
-import socket
-import struct
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from PIL import Image
 
-from benchmarks.sabotage import SLOW, SLOW_SECONDS
+from benchmarks.sabotage import SLOW_SECONDS
 from benchmarks.server import eventually
 from handlers import service as services
-from handlers import torchserve_handler
 from handlers.answers import DESCRIBE_FORMAT
-from handlers.bundle import BundleError
-from handlers.service import AsyncWorker, archived_bundle
-from handlers.wire import STREAM, Call
+from handlers.wire import STREAM
 from serving.tryout import decode_receipt
 from tests.conftest import ROOT, Tiny
 from tests.frontend import JSON, FrontEnd, Reply, decode, front_end
-from tests.handlers.helpers import message, rewritten
+from tests.handlers.helpers import LONG, SLOWLY, health, newest, stopped
 
 GRPC = {"content-type": "application/json"}  # what comes over gRPC has no Host
 SECRET = "geheimes Wort\r\nX-Secret: 1 €"
-LONG = {"temperature": 0, "seed": 1, "max_tokens": 1024}
-SLOWLY = {"temperature": 0, "seed": SLOW, "stream": True}  # of an engine that misbehaves: one byte in SLOW_SECONDS
-
-
-@pytest.fixture(scope="module")
-def image(tiny: Tiny) -> Iterator[FrontEnd]:
-    with front_end(tiny.bundle) as front:
-        yield front
-
-
-@pytest.fixture(scope="module")
-def text(tiny_text: Tiny) -> Iterator[FrontEnd]:
-    with front_end(tiny_text.bundle) as front:
-        yield front
-
-
-@pytest.fixture(scope="module")
-def small(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
-    """One slot and one place to wait; answers of at most 3,000 bytes."""
-    bundle = rewritten(tiny.bundle, tmp_path_factory.mktemp("small"), max_slots=1, max_queue=1, max_response_bytes=3000)
-    with front_end(bundle) as front:
-        yield front
-
-
-@contextmanager
-def stopped(front: FrontEnd) -> Iterator[None]:
-    """The engine stands still inside: what is sent stays where it is."""
-    pid = front.service.engine.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def health(front: FrontEnd) -> Any:
-    return json.loads(front.ask(b"{}", x_atelier="health").body)
 
 
 def listened(front: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str, dict[str, str], bytes]]:
@@ -209,11 +157,6 @@ def text_of(reply: Reply) -> str:
     return "".join(document["choices"][0]["text"] for document in whole)
 
 
-def newest(front: FrontEnd) -> Reply:
-    """What has come so far for the call that was sent last."""
-    return list(front._replies.values())[-1][0]
-
-
 def test_a_streamed_text_over_grpc_comes_in_one_frame(text: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = text.ask(LONG)
     frames = listened(text, monkeypatch)
@@ -343,123 +286,6 @@ def test_health_tells_figures(image: FrontEnd) -> None:
     assert {future.result(20).status for future in waiting} == {200}
 
 
-def test_held_calls_are_answered_at_release(image: FrontEnd) -> None:
-    held = [image.send(b"{}", x_atelier="hold") for _ in range(3)]
-    assert json.loads(image.ask(b"{}", x_atelier="ping").body) == {"status": "ok"}
-    assert not any(future.done() for future in held)
-    assert json.loads(image.ask(b"{}", x_atelier="release").body) == {"released": 3}
-    assert {future.result(5).body for future in held} == {b"{}"}
-    assert json.loads(image.ask(b"{}", x_atelier="release").body) == {"released": 0}
-
-
-def test_held_calls_are_answered_by_themselves_after_a_while(image: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "HOLD_SECONDS", 0.05)
-    assert image.ask(b"{}", x_atelier="hold").status == 200
-
-
-def test_drained_it_takes_no_more_but_answers_what_it_has(tiny: Tiny) -> None:
-    with front_end(tiny.bundle) as front:
-        with stopped(front):
-            had = front.send({"seed": 1})
-            assert json.loads(front.ask(b"{}", x_atelier="drain").body)["in_flight"] == 1
-            refused = front.ask({"seed": 2})
-        assert refused.status == 503
-        assert refused.message == "the server is stopping and takes no more requests; send it to another one"
-        assert had.result(20).status == 200
-        assert front.ask(b"{}", x_atelier="ping").status == 200
-
-
-def test_a_waiting_request_is_cancelled_by_its_name(small: FrontEnd) -> None:
-    with stopped(small):
-        first = small.send({"seed": 1})
-        named = small.send({"seed": 2}, x_atelier_id="mine")
-        assert json.loads(small.ask(b"{}", x_atelier="cancel", x_atelier_id="mine").body) == {"status": "cancelled"}
-        reply = named.result(5)
-        assert (reply.status, reply.message) == (499, "cancelled by the caller")
-        again = small.ask(b"{}", x_atelier="cancel", x_atelier_id="mine")
-        assert again.status == 404
-        next_one = small.send({"seed": 3})  # its place is free again
-    assert {future.result(20).status for future in (first, next_one)} == {200}
-
-
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_stream_is_cancelled_by_its_name(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
-        future = front.send(SLOWLY, x_atelier_id="mine")
-        reply = newest(front)
-        eventually(lambda: bool(reply.pieces), 10, "no first piece came")
-        assert front.ask(b"{}", x_atelier="cancel", x_atelier_id="mine").status == 200
-        assert future.result(5) is reply
-        assert last_error(reply) == (499, "cancelled by the caller")
-        began = time.monotonic()
-        assert front.ask({**LONG, "max_tokens": 8}).status == 200
-        assert time.monotonic() - began < 6 * SLOW_SECONDS  # nothing slow is stepped beside it any more
-        assert health(front)["in_flight"] == 0
-
-
-def last_error(reply: Reply) -> tuple[int, str]:
-    """How a stream that had begun was broken off: its last event says so, and there is no [DONE]."""
-    assert reply.status == 200
-    event = reply.pieces[-1].decode()
-    assert event.startswith('data: {"error": ') and event.endswith("\n\n")
-    error = json.loads(event.removeprefix("data: "))["error"]
-    return error["code"], error["message"]
-
-
-def test_a_full_queue_says_how_full_and_when_to_come_again(small: FrontEnd) -> None:
-    assert small.ask({"seed": 1}).status == 200
-    with stopped(small):
-        taken = [small.send({"seed": seed}) for seed in (1, 2)]
-        refused = small.ask({"seed": 3})
-        assert refused.status == 503
-        assert refused.headers["Retry-After"] == "1"
-        wanted = "2 requests are waiting or being computed, which is all tiny takes; try again in 1 s"
-        assert refused.message == wanted
-        assert json.loads(refused.body)["type"] == "Unavailable"
-        assert small.ask(b"{}", x_atelier="ping").status == 200
-    assert {future.result(20).status for future in taken} == {200}
-    assert small.ask({"seed": 3}).status == 200
-
-
-def test_an_engine_gets_twice_what_it_computes_at_once(tiny: Tiny, tmp_path: Path) -> None:
-    with front_end(rewritten(tiny.bundle, tmp_path, max_slots=1, max_queue=4)) as front:
-        with stopped(front):
-            futures = [front.send({"seed": seed}) for seed in range(5)]
-            figures = health(front)
-        assert (figures["in_flight"], figures["queued"]) == (2, 3)
-        assert {future.result(20).status for future in futures} == {200}
-
-
-def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:
-    assert image.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 60)).status == 200
-    assert image.ask({"seed": 1}, x_atelier_deadline="inf").status == 200
-
-
-def test_a_deadline_that_passes_while_it_waits(small: FrontEnd) -> None:
-    with stopped(small):
-        began = time.time()
-        reply = small.ask({"seed": 1}, x_atelier_deadline=str(began + 0.3))
-        assert 0.25 < time.time() - began < 5
-        assert health(small)["in_flight"] == 0  # nobody holds its place
-    assert (reply.status, reply.message) == (504, "the deadline passed before the answer was whole")
-    assert json.loads(reply.body)["type"] == "DeadlineExceeded"
-
-
-def test_nothing_takes_longer_than_the_limit(tiny: Tiny, tmp_path: Path) -> None:
-    with front_end(rewritten(tiny.bundle, tmp_path, max_seconds=1)) as front, stopped(front):
-        reply = front.ask({"seed": 1}, seconds=5, x_atelier_deadline=str(time.time() + 60))
-        assert reply.status == 504
-
-
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_deadline_in_mid_stream_is_told_in_the_stream(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
-        reply = front.ask(SLOWLY, x_atelier_deadline=str(time.time() + 2.5 * SLOW_SECONDS))
-        assert len(reply.pieces) >= 2
-        assert last_error(reply) == (504, "the deadline passed before the answer was whole")
-        assert health(front)["in_flight"] == 0
-
-
 def test_an_answer_over_the_limit_is_refused_alone(small: FrontEnd) -> None:
     replies = small.ask_all([{"seed": 1, "n": 16}, {"seed": 1}])
     assert [reply.status for reply in replies] == [413, 200]
@@ -473,113 +299,3 @@ def test_a_call_that_cannot_be_taken_is_answered(image: FrontEnd, monkeypatch: p
     monkeypatch.setattr(services, "read_request", broken)
     reply = image.ask({"seed": 1})
     assert (reply.status, reply.message) == (500, "the request could not be read; the server's log has the reason")
-
-
-class Context:
-    """As much of TorchServe's context as loading uses."""
-
-    def __init__(self, folder: Path, version: str) -> None:
-        self.system_properties = {"model_dir": str(folder)}
-        self.manifest = {"model": {"modelVersion": version}}
-
-
-@pytest.fixture
-def unpacked(tiny: Tiny, tiny_copy: Path) -> Path:
-    """A folder as TorchServe unpacks an archive: the bundle is called bundle."""
-    (tiny_copy / "artifacts/bundles/tiny").rename(tiny_copy / "bundle")
-    return tiny_copy
-
-
-def test_an_archive_whose_bundle_was_exchanged_is_refused(tiny: Tiny, unpacked: Path) -> None:
-    assert archived_bundle(Context(unpacked, tiny.bundle.version)).digest == tiny.bundle.digest
-    with pytest.raises(BundleError, match=f"the archive is version 000000000000, its bundle is {tiny.bundle.version}"):
-        archived_bundle(Context(unpacked, "0" * 12))
-
-
-def test_loading_puts_our_loop_in_the_place_of_torchserves(
-    tiny: Tiny, unpacked: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main: Any = sys.modules["__main__"]
-    monkeypatch.setattr(main, "AsyncService", None, raising=False)
-    monkeypatch.setattr(services.logging.getLogger(), "setLevel", lambda level: None)  # type: ignore[attr-defined]
-    began = time.monotonic()
-    assert torchserve_handler.handle(None, Context(unpacked, tiny.bundle.version)) is None  # type: ignore[func-returns-value]
-    try:
-        assert time.monotonic() - began >= services.LOAD_SECONDS  # an answer that comes sooner can be lost
-        assert main.AsyncService is AsyncWorker
-        assert AsyncWorker.service.engine.pid is not None
-    finally:
-        AsyncWorker.service.engine.stop()
-        del AsyncWorker.service
-
-
-def test_the_handler_answers_no_request_itself() -> None:
-    with pytest.raises(
-        RuntimeError, match="TorchServe called the handler itself: the archive must be in its async mode"
-    ):
-        torchserve_handler.handle([{"body": b"{}"}], None)
-
-
-WORKER = """
-import socket, sys
-from handlers import torchserve_handler
-class AsyncService: pass
-class Loaded: cl_socket = socket.socket(fileno=int(sys.argv[1]))
-class Context:
-    system_properties = {"model_dir": sys.argv[2]}
-    manifest = {"model": {"modelVersion": sys.argv[3]}}
-torchserve_handler.handle(None, Context)
-AsyncService(Loaded).run()
-print("the loop must not return")
-"""
-
-
-def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked: Path) -> None:
-    ours, theirs = socket.socketpair()
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
-        pass_fds=[theirs.fileno()],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    theirs.close()
-    with ours, worker:
-        ours.settimeout(30)
-        sent = message([Call("one", JSON, {"body": b'{"seed": 1}'})]) + message([Call("two", JSON, {"body": b"["})])
-        for part in (sent[:1], sent[1:40], sent[40:]):
-            ours.sendall(part)
-        answers = dict[str, tuple[int, bytes]]()
-        data = b""
-        while len(answers) < 4:
-            data += ours.recv(1 << 16)
-            try:
-                frames = list(decode(data))
-            except (struct.error, AssertionError):  # not all of a frame
-                continue
-            answers = {f"{call} {headers.get(STREAM)}": (status, body) for call, status, _, headers, body in frames}
-        assert answers["one true"][1].startswith(b"\x89PNG")
-        assert answers["two None"][0] == 400
-        assert answers["one false"] == answers["two false"] == (200, b"")
-        (engine,) = psutil.Process(worker.pid).children()
-        ours.close()
-        assert worker.wait(10) == 0
-        assert worker.stdout is not None
-        assert worker.stdout.read() == b""
-        eventually(lambda: not engine.is_running(), 10, "the engine outlived its worker")
-
-
-def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:
-    ours, theirs = socket.socketpair()
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
-        pass_fds=[theirs.fileno()],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-    )
-    theirs.close()
-    with ours, worker:
-        ours.sendall(b"L")
-        assert worker.wait(30) == 0
-        assert worker.stderr is not None
-        assert b"WireError: the front end sent command b'L', wanted b'I'" in worker.stderr.read()

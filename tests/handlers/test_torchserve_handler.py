@@ -1,0 +1,134 @@
+"""Being one of TorchServe's workers: loading, the socket of the front end, and the end of both."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.server import eventually
+from handlers import service as services
+from handlers import torchserve_handler
+from handlers.bundle import BundleError
+from handlers.service import AsyncWorker, archived_bundle
+from handlers.wire import STREAM, Call
+from tests.conftest import ROOT, Tiny
+from tests.frontend import JSON, decode
+from tests.handlers.helpers import message
+
+
+class Context:
+    """As much of TorchServe's context as loading uses."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self.system_properties = {"model_dir": str(folder)}
+        self.manifest = {"model": {"modelVersion": version}}
+
+
+@pytest.fixture
+def unpacked(tiny: Tiny, tiny_copy: Path) -> Path:
+    """A folder as TorchServe unpacks an archive: the bundle is called bundle."""
+    (tiny_copy / "artifacts/bundles/tiny").rename(tiny_copy / "bundle")
+    return tiny_copy
+
+
+def test_an_archive_whose_bundle_was_exchanged_is_refused(tiny: Tiny, unpacked: Path) -> None:
+    assert archived_bundle(Context(unpacked, tiny.bundle.version)).digest == tiny.bundle.digest
+    with pytest.raises(BundleError, match=f"the archive is version 000000000000, its bundle is {tiny.bundle.version}"):
+        archived_bundle(Context(unpacked, "0" * 12))
+
+
+def test_loading_puts_our_loop_in_the_place_of_torchserves(
+    tiny: Tiny, unpacked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main: Any = sys.modules["__main__"]
+    monkeypatch.setattr(main, "AsyncService", None, raising=False)
+    monkeypatch.setattr(services.logging.getLogger(), "setLevel", lambda level: None)  # type: ignore[attr-defined]
+    began = time.monotonic()
+    assert torchserve_handler.handle(None, Context(unpacked, tiny.bundle.version)) is None  # type: ignore[func-returns-value]
+    try:
+        assert time.monotonic() - began >= services.LOAD_SECONDS  # an answer that comes sooner can be lost
+        assert main.AsyncService is AsyncWorker
+        assert AsyncWorker.service.engine.pid is not None
+    finally:
+        AsyncWorker.service.engine.stop()
+        del AsyncWorker.service
+
+
+def test_the_handler_answers_no_request_itself() -> None:
+    with pytest.raises(
+        RuntimeError, match="TorchServe called the handler itself: the archive must be in its async mode"
+    ):
+        torchserve_handler.handle([{"body": b"{}"}], None)
+
+
+WORKER = """
+import socket, sys
+from handlers import torchserve_handler
+class AsyncService: pass
+class Loaded: cl_socket = socket.socket(fileno=int(sys.argv[1]))
+class Context:
+    system_properties = {"model_dir": sys.argv[2]}
+    manifest = {"model": {"modelVersion": sys.argv[3]}}
+torchserve_handler.handle(None, Context)
+AsyncService(Loaded).run()
+print("the loop must not return")
+"""
+
+
+def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked: Path) -> None:
+    ours, theirs = socket.socketpair()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
+        pass_fds=[theirs.fileno()],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    theirs.close()
+    with ours, worker:
+        ours.settimeout(30)
+        sent = message([Call("one", JSON, {"body": b'{"seed": 1}'})]) + message([Call("two", JSON, {"body": b"["})])
+        for part in (sent[:1], sent[1:40], sent[40:]):
+            ours.sendall(part)
+        answers = dict[str, tuple[int, bytes]]()
+        data = b""
+        while len(answers) < 4:
+            data += ours.recv(1 << 16)
+            try:
+                frames = list(decode(data))
+            except (struct.error, AssertionError):  # not all of a frame
+                continue
+            answers = {f"{call} {headers.get(STREAM)}": (status, body) for call, status, _, headers, body in frames}
+        assert answers["one true"][1].startswith(b"\x89PNG")
+        assert answers["two None"][0] == 400
+        assert answers["one false"] == answers["two false"] == (200, b"")
+        (engine,) = psutil.Process(worker.pid).children()
+        ours.close()
+        assert worker.wait(10) == 0
+        assert worker.stdout is not None
+        assert worker.stdout.read() == b""
+        eventually(lambda: not engine.is_running(), 10, "the engine outlived its worker")
+
+
+def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:
+    ours, theirs = socket.socketpair()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
+        pass_fds=[theirs.fileno()],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    theirs.close()
+    with ours, worker:
+        ours.sendall(b"L")
+        assert worker.wait(30) == 0
+        assert worker.stderr is not None
+        assert b"WireError: the front end sent command b'L', wanted b'I'" in worker.stderr.read()
