@@ -197,8 +197,8 @@ def under_load(ours: Peer, load: Load, seconds: float) -> tuple[Result, float]:
         time.sleep(SETTLE_SECONDS)
         began, from_here = time.perf_counter(), tokens_made(ours.server.metrics())
         time.sleep(seconds)
-        made = tokens_made(ours.server.metrics()) - from_here
-        return loading.result(), made / (time.perf_counter() - began)
+        per_s = (tokens_made(ours.server.metrics()) - from_here) / (time.perf_counter() - began)
+        return loading.result(), per_s  # the load goes on for a while
 
 
 def tokens_made(metrics: dict[str, float]) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 FIXED = ROOT / "config.properties"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 METRICS_CONFIG = Path(__file__).parent / "torchserve_metrics.yaml"
+PORTS = range(20_000, 32_000)  # Linux hands out 32768 and above
 MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
@@ -48,15 +51,19 @@ def addresses(sockets: Path, dev_port: int | None) -> Addresses:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different loopback ports that are free now."""
-    holders = [socket.socket() for _ in range(count)]
-    try:
-        for holder in holders:
-            holder.bind(("127.0.0.1", 0))
-        return [holder.getsockname()[1] for holder in holders]
-    finally:
-        for holder in holders:
-            holder.close()
+    """`count` different loopback ports that are free now, below those that the kernel hands out to others by itself.
+
+    Between this and their use anybody's outgoing connection could be given a port of the kernel's own range.
+    Raises `PortTaken` if that many cannot be found.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise PortTaken(f"only {len(found)} of {count} ports are free from {PORTS.start} to {PORTS.stop - 1}")
 
 
 def check_port(port: int, option: str) -> None:
