@@ -12,7 +12,7 @@ PY := .venv/bin/python
 RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
-BENCHMARKS ?= export serve steps faults soak
+BENCHMARKS ?= export serve steps text faults soak
 
 help: ## what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'

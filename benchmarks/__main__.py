@@ -15,6 +15,7 @@ NAMES = {
     "export": "how much faster and how faithful the certified variants are (benchmarks/export.py)",
     "serve": "how near the bare engine the server comes, and others beside it (benchmarks/serve.py)",
     "steps": "requests that join and leave between steps, against windows (benchmarks/steps.py)",
+    "text": "summaries: facts, INT8, tokens through the server (benchmarks/text.py)",
     "soak": "ten minutes of mixed load: failures, growth of memory (benchmarks/soak.py)",
     "faults": "what breaking everything on purpose costs in requests (benchmarks/faults.py)",
 }

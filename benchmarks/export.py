@@ -21,7 +21,7 @@ from export.measure import QUICK, Contestant, Effort, Run, compare_speed, sessio
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
 from handlers.device import device_class
-from handlers.sampling import normals
+from handlers.philox import normals
 from training import checkpoint
 from training.__main__ import main as train
 
@@ -71,9 +71,7 @@ def ensure(name: str, training: list[str], quick: bool) -> Bundle:
         raise RuntimeError(f"training {name} failed; see above")
     try:
         bundle = bundles.read(bundles.directory(name))
-        if device_class() in bundle.manifest.choice and any(
-            c.variant == "int8_static" for c in bundle.manifest.candidates
-        ):
+        if device_class() in bundle.manifest.choice and any(c.variant != "fp32" for c in bundle.manifest.candidates):
             return bundle
     except bundles.BundleError as error:
         print(f"building {name}: {error}")

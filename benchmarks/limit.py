@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import time
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +23,12 @@ class LimitError(RuntimeError):
 class Limit:
     """Use as a context manager; blocks until the engine is open. Raises `LimitError` when the child dies."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, asks: Sequence[Mapping[str, Any]] = ({"max_tokens": 256},)) -> None:
+        """`asks` are what a StepGenerator is asked for, in turn, each with a seed of its own."""
         context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._theirs, str(bundle.resolve())), daemon=True)
+        arguments = (self._theirs, str(bundle.resolve()), list(asks))
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
 
     def __enter__(self) -> Limit:
         self._process.start()
@@ -66,12 +70,13 @@ class Limit:
         return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
 
 
-def _serve(pipe: Connection, folder: str) -> None:
+def _serve(pipe: Connection, folder: str, asks: Sequence[Mapping[str, Any]]) -> None:
     from handlers.bundle import read
     from handlers.engine import open_engine
 
     generator = open_engine(read(Path(folder))).generator
-    blocks = _batch_block if hasattr(generator, "generate") else _step_block
+    steps = functools.partial(_step_block, asks)
+    blocks = _batch_block if hasattr(generator, "generate") else steps
     pipe.send(os.getpid())
     while True:
         try:
@@ -94,7 +99,7 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
     return number / (time.perf_counter() - began), float(np.median(times)) * 1e3
 
 
-def _step_block(generator: Any, batch: int, seconds: float) -> tuple[float, float]:
+def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
     """Tokens a second with `batch` slots that are always full."""
     from handlers.generator import Request
 
@@ -104,7 +109,7 @@ def _step_block(generator: Any, batch: int, seconds: float) -> tuple[float, floa
     while (now := time.perf_counter()) - began < seconds or not times:
         while len(slots) < batch:
             seed += 1
-            slots += generator.start([generator.parse(Request({"seed": seed, "max_tokens": 256}))])
+            slots += generator.start([generator.parse(Request({**asks[seed % len(asks)], "seed": seed}))])
         generator.step(slots)
         tokens += len(slots)
         for slot in [slot for slot in slots if slot.finished is not None]:

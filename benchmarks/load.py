@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from benchmarks.summary import Latency, latency, percentiles_ms, series
 MAX_SECONDS, MAX_CONNECTIONS, MAX_RATE, MAX_REQUESTS = 900.0, 2048, 20_000.0, 4_000_000
 START_SECONDS = 20.0  # for the process to start and to sum up, on a machine that is busy
 SEED = "SEED"  # in a body: replaced by a number that differs from request to request
+CHOICE = "CHOICE"  # in a body: replaced by the `choices` of a load in turn
 _LOCAL = re.compile(r"unix:/[^\s]+|http://127\.0\.0\.1:\d{1,5}")
 
 
@@ -49,6 +50,7 @@ class Load:
     first_seed: int = 1
     requests: int | None = None  # a closed loop ends after that many, warm-up included
     method: Literal["POST", "GET"] = "POST"
+    choices: Sequence[str] = ("",)
 
     def __post_init__(self) -> None:
         if not _LOCAL.fullmatch(self.address):
@@ -143,7 +145,8 @@ def _requests(load: Load) -> Iterator[bytes]:
             yield f"{head}\r\n".encode()
     head += "Content-Type: application/json\r\nContent-Length: "
     for number in itertools.count(load.first_seed):
-        body = load.body.replace(SEED, str(number)).encode()
+        choice = load.choices[number % len(load.choices)]
+        body = load.body.replace(SEED, str(number)).replace(CHOICE, choice).encode()
         yield f"{head}{len(body)}\r\n\r\n".encode() + body
 
 

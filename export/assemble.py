@@ -50,7 +50,8 @@ def draft_manifest(name: str, meta: checkpoint.Meta, kind_name: str, kind: Kind)
             **{f"data_{key}": value for key, value in meta.data.items()},
         },
         graphs={role: graph.spec for role, graph in kind.graphs.items()},
-        files={role: FileSpec(f"files/{role}", "0" * 64) for role in kind.graphs},
+        files={role: FileSpec(f"files/{role}", "0" * 64) for role in kind.graphs}
+        | {name: FileSpec(f"assets/{name}.json", "0" * 64) for name in kind.assets},
         candidates=tuple(
             Candidate(role, role, "fp32", role, "onnxruntime", "f32", "any", {}, "reference", "")
             for role in kind.graphs
@@ -85,6 +86,9 @@ def assemble(
         contents[path] = data
         files[identifier] = bundles.file_spec(path, data, precision)
 
+    for asset, data in kind.assets.items():
+        contents[f"assets/{asset}.json"] = data
+        files[asset] = bundles.file_spec(f"assets/{asset}.json", data)
     for variant, roles in made.items():
         for role, item in roles.items():
             add(f"{role}-{variant}", f"files/{role}-{variant}.onnx", item.data, variant)

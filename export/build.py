@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export import graphs
@@ -98,7 +97,7 @@ def judge_all(
     kind: Kind,
     manifest: bundles.Manifest,
     files: dict[str, dict[str, bytes]],
-    wanted: NDArray[Any],
+    wanted: Any,
     plans: Sequence[Plan],
     notebook: Notebook,
     options: Options,
@@ -177,7 +176,7 @@ def _parity(kind: Kind, fp32: dict[str, bytes], runtime: str) -> list[Difference
     return differences
 
 
-def _render_torch(kind: Kind) -> NDArray[Any]:
+def _render_torch(kind: Kind) -> Any:
     """FP32 PyTorch's own media: what every variant is compared with."""
     import torch
 
@@ -195,7 +194,7 @@ def _render_torch(kind: Kind) -> NDArray[Any]:
 
 
 def _variants(
-    kind: Kind, fp32: dict[str, bytes], wanted: NDArray[Any], options: Options, notebook: Notebook, say: Say
+    kind: Kind, fp32: dict[str, bytes], wanted: Any, options: Options, notebook: Notebook, say: Say
 ) -> tuple[dict[str, dict[str, Variant]], dict[str, str]]:
     """Every wanted variant of every role, and the reasons of those that cannot be made."""
     made: dict[str, dict[str, Variant]] = {}
@@ -218,7 +217,7 @@ def _variant(
     role: str,
     kind: Kind,
     fp32: dict[str, bytes],
-    wanted: NDArray[Any],
+    wanted: Any,
     options: Options,
     notebook: Notebook,
 ) -> Variant:
@@ -233,7 +232,7 @@ def _variant(
     return variant
 
 
-def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: NDArray[Any]) -> Score:
+def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: Any) -> Score:
     """Margin of a role's file to the budget, the other roles in FP32; in OpenVINO where it is installed: it is faster."""
     runtime = "openvino" if importlib.util.find_spec("openvino") is not None else "onnxruntime"
 
@@ -269,7 +268,7 @@ def _engines(kind: Kind, files: dict[str, dict[str, bytes]], runtimes: Sequence[
         for capability in capabilities:
             try:
                 roles = {
-                    role: build_engine(files[variant][role], graph.spec, capability)
+                    role: build_engine(files[variant][role], graph.spec, capability, graph.free)
                     for role, graph in kind.graphs.items()
                 }
             except VariantError as error:

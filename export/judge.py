@@ -86,7 +86,7 @@ class Judge:
         kind: Kind,
         draft: Manifest,
         files: Mapping[str, Mapping[str, bytes]],
-        wanted: NDArray[Any],
+        wanted: Any,
         effort: Effort,
     ) -> None:
         self._kind, self._draft, self._files, self._wanted, self._effort = kind, draft, files, wanted, effort
@@ -111,7 +111,7 @@ class Judge:
                 for role, graph in self._kind.graphs.items()
                 for session in (sessions[role], *self._tapped(plan, role))
             )
-            generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}), sessions)
+            generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}, self._kind.assets), sessions)
             golden = tuple(generator.golden(item) for item in self._kind.golden_items)
             with Contestant(plan.id, self._opener(plan)) as contestant:
                 measured = compare_speed(contestant, self._reference, self._inputs, self._effort)
@@ -141,16 +141,21 @@ class Judge:
 
     def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
         roles = {role: (self._files[file_key(plan)][role], graph.spec) for role, graph in self._kind.graphs.items()}
-        return functools.partial(_open_roles, plan.runtime, roles, self._draft.resources.threads, plan.precision)
+        return functools.partial(
+            _open_roles, plan.runtime, roles, dict(self._kind.calls), self._draft.resources.threads, plan.precision
+        )
 
 
 def _open_roles(
-    runtime: str, roles: Mapping[str, tuple[bytes, Any]], threads: int, precision: Precision
+    runtime: str, roles: Mapping[str, tuple[bytes, Any]], calls: Mapping[str, int], threads: int, precision: Precision
 ) -> Callable[[Any], Any]:
-    """In the child: every role opened once; a run computes each of them once."""
+    """In the child: every role opened once; a run computes each of them as often as one request does."""
     sessions = {role: open_session(runtime, model, spec, threads, precision) for role, (model, spec) in roles.items()}
 
     def run(inputs: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
+        for role, session in sessions.items():
+            for _ in range(calls.get(role, 1) - 1):
+                session.run(inputs[role])
         return {role: session.run(inputs[role]) for role, session in sessions.items()}
 
     return run

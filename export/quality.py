@@ -14,6 +14,7 @@ from training.swd import sliced_wasserstein
 PSNR_OF_EQUAL = 99.0  # decibels: equal images have no noise to measure
 SSIM_IMAGES = 64
 SSIM_WINDOW = 7
+POSITIONS = 512  # compared at once: double precision of all of them would take gigabytes
 
 
 def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[str, float]:
@@ -40,16 +41,21 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
 
 
 def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, float]:
-    """Figures of next-token scores `found` against `wanted`, both (N, T, V), at the same positions of the same texts.
+    """Figures of next-token scores `found` against `wanted`, both (..., V), at the same positions of the same texts.
 
     The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is what FP32 has of texts it writes,
     `perplexity` what the variant has of them, `perplexity_kept` the first over the second (1 when the distributions are equal).
     """
-    log_p, log_q = _log_softmax(wanted), _log_softmax(found)
-    p = np.exp(log_p)
-    entropy, cross = float(-(p * log_p).sum(axis=2).mean()), float(-(p * log_q).sum(axis=2).mean())
+    wanted, found = (scores.reshape(-1, scores.shape[-1]) for scores in (wanted, found))  # (P, V)
+    entropies, crosses = [], []
+    for at in range(0, len(wanted), POSITIONS):
+        log_p, log_q = (_log_softmax(scores[at : at + POSITIONS]) for scores in (wanted, found))
+        p = np.exp(log_p)
+        entropies.append(-(p * log_p).sum(axis=1))
+        crosses.append(-(p * log_q).sum(axis=1))
+    entropy, cross = (float(np.concatenate(parts).mean()) for parts in (entropies, crosses))
     return {
-        "greedy_agreement": round(float((wanted.argmax(axis=2) == found.argmax(axis=2)).mean()), 5),
+        "greedy_agreement": round(float((wanted.argmax(axis=1) == found.argmax(axis=1)).mean()), 5),
         "perplexity_kept": round(math.exp(entropy - cross), 5),
         "perplexity": round(math.exp(cross), 4),
         "perplexity_fp32": round(math.exp(entropy), 4),
@@ -58,8 +64,8 @@ def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> di
 
 
 def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max(axis=2, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True)))
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:

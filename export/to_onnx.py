@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from export.graphs import Graph
+from handlers.bundle import TensorSpec
 
 OPSET = 18
+TRACED = 8  # positions of a free dimension
 
 
 def onnx_from_graph(graph: Graph) -> bytes:
     """The ONNX file of `graph`: its outputs are those of the spec, the tap stays a named inner tensor."""
-    example = {name: torch.from_numpy(array) for name, array in graph.example(2, seed=0).items()}
+    example = {name: torch.from_numpy(array) for name, array in _short(graph).items()}
     names = graph.names
-    batch = torch.export.Dim("batch", min=1)
-    shapes = tuple(
-        {i: batch for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in graph.spec.inputs
-    )
+    names_of_sizes = {size for spec in graph.spec.inputs for size in spec.shape if isinstance(size, str)}
+    sizes = {name: torch.export.Dim(name, min=1) for name in sorted(names_of_sizes)}
+    free = [
+        {i: sizes[size] for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in graph.spec.inputs
+    ]
+    # By parameter of `forward`, as torch.export wants them: what a *parameter takes is a tuple of its own.
+    shapes = tuple(inspect.signature(graph.module.forward).bind(*free).arguments.values())
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -42,7 +50,17 @@ def onnx_from_graph(graph: Graph) -> bytes:
             verbose=False,
         )
         model = onnx.load(path)
-    return _serialize(_with_outputs(model, [output.name for output in graph.spec.outputs]))
+    return _serialize(_with_outputs(model, graph.spec.outputs))
+
+
+def _short(graph: Graph) -> dict[str, NDArray[Any]]:
+    """Two example rows, their free dimensions cut short: only shapes are traced, and a recurrent layer costs time for every step."""
+    rows = graph.example(2, seed=0)
+    cuts = {
+        spec.name: tuple(slice(TRACED if size in graph.free else None) for size in spec.shape)
+        for spec in graph.spec.inputs
+    }
+    return {name: array[cuts[name]] for name, array in rows.items()}
 
 
 class ExportError(ValueError):
@@ -87,11 +105,14 @@ def _element_type(model: onnx.ModelProto, tensor: str) -> int:
     return next((v.type.tensor_type.elem_type for v in values if v.name == tensor), int(onnx.TensorProto.FLOAT))
 
 
-def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+def _with_outputs(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> onnx.ModelProto:
+    names = [spec.name for spec in specs]
     kept = [output for output in model.graph.output if output.name in names]
     if [output.name for output in kept] != names:
         raise ValueError(f"the exporter gave outputs {[o.name for o in model.graph.output]}, wanted {names} among them")
     del model.graph.output[:]
+    for value, spec in zip(kept, specs, strict=True):  # a free dimension behind an LSTM comes out as the example's
+        value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, value.type.tensor_type.elem_type, spec.shape))
     model.graph.output.extend(kept)
     for node in model.graph.node:  # source paths and stack traces of the exporting machine do not belong in the file
         del node.metadata_props[:]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from export.quantize import VariantError
 from handlers.bundle import GraphSpec, write_file
@@ -19,6 +21,8 @@ from handlers.sessions import tensorrt_module
 CAPABILITIES = ("sm80", "sm86", "sm89", "sm120")
 CACHE = Path("artifacts/engines")
 PROFILE = (1, 8, 32)  # batch sizes: smallest, the one to optimise for, largest
+
+Free = Mapping[str, tuple[int, int]]  # as in export/graphs: the step and the most of a free dimension
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ def library() -> tuple[str, str] | None:
     return None if module is None else (module.__name__, str(module.__version__))
 
 
-def build_engine(model: bytes, spec: GraphSpec, capability: str) -> EngineFile:
+def build_engine(model: bytes, spec: GraphSpec, capability: str, free: Free = MappingProxyType({})) -> EngineFile:
     """Build (or take from the cache) the engine of an ONNX file for one compute capability. Raises `VariantError`."""
     found = library()
     if found is None:
@@ -48,12 +52,12 @@ def build_engine(model: bytes, spec: GraphSpec, capability: str) -> EngineFile:
     if cached.exists():
         return EngineFile(cached.read_bytes(), capability, requires, 0.0)
     began = time.perf_counter()
-    data = _build(model, spec, capability)
+    data = _build(model, spec, capability, free)
     write_file(cached, data)
     return EngineFile(data, capability, requires, time.perf_counter() - began)
 
 
-def _build(model: bytes, spec: GraphSpec, capability: str) -> bytes:
+def _build(model: bytes, spec: GraphSpec, capability: str, free: Free) -> bytes:
     trt = tensorrt_module()
     assert trt is not None
     logger = trt.Logger(trt.Logger.ERROR)
@@ -72,7 +76,7 @@ def _build(model: bytes, spec: GraphSpec, capability: str) -> bytes:
     settings = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     for tensor in spec.inputs:
-        shapes = [tuple(size if isinstance(size, int) else batch for size in tensor.shape) for batch in PROFILE]
+        shapes = [_profiled(tensor.shape, free, at) for at in range(len(PROFILE))]
         profile.set_shape(tensor.name, *shapes)
     settings.add_optimization_profile(profile)
     if hasattr(trt, "ComputeCapability"):  # TensorRT-RTX builds for any capability
@@ -85,3 +89,9 @@ def _build(model: bytes, spec: GraphSpec, capability: str) -> bytes:
     if engine is None:
         raise VariantError(f"{trt.__name__} {trt.__version__} built no engine for {capability}; its log has the reason")
     return bytes(engine)
+
+
+def _profiled(shape: tuple[int | str, ...], free: Free, at: int) -> tuple[int, ...]:
+    """A shape with its free dimensions at their least, usual or largest (`at` 0, 1, 2); all but the batch are in `free`."""
+    sizes = {name: (step, step, most) for name, (step, most) in free.items()}
+    return tuple(size if isinstance(size, int) else sizes.get(size, PROFILE)[at] for size in shape)

@@ -12,7 +12,7 @@ from typing import Any
 from handlers.bundle import Bundle
 from handlers.generator import BadRequest, Params, Request
 
-DESCRIBE_FORMAT = "atelier-describe/1"
+DESCRIBE_FORMAT = "atelier-describe/2"
 MAX_RECEIPT = 4096  # bytes, as base64url
 MAX_WHY = 500  # characters of the reason; the describe document has all of it
 PHRASES = {
@@ -165,6 +165,7 @@ def describe(bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, rea
         "content_types": list(manifest.content_types),
         "limits": manifest.limits,
         "scope": manifest.scope,
+        "example": manifest.example,
         "source": manifest.source,
         "serving": {"candidate": dict(candidate), "fingerprint": fingerprint, "reason": reason},
         "certificate": bundle.certificate,

@@ -153,6 +153,7 @@ class Bundle:
     manifest: Manifest
     digest: str
     certificate: dict[str, Any]
+    held: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # files of a bundle that is not written yet
 
     @property
     def version(self) -> str:
@@ -161,7 +162,8 @@ class Bundle:
 
     def read_file(self, identifier: str) -> bytes:
         """The bytes of a file, checked again as they are read, so that what is loaded is what was verified."""
-        return _verified(self.directory, self.manifest.files[identifier])
+        held = self.held.get(identifier)
+        return _verified(self.directory, self.manifest.files[identifier]) if held is None else held
 
 
 def directory(name: str) -> Path:

@@ -53,10 +53,11 @@ class StepParams(Params, Protocol):
 
     stream: bool  # whether the answer is sent piece by piece
     content_type: str
+    rows: int  # of the generator's capacity that it takes: the beams of a search, the texts of `n`
 
 
 class StepGenerator(Protocol):
-    """A generator that makes its answers step by step (LSTM text, WaveNet): requests join and leave between steps.
+    """A generator that makes its answers step by step (recurrent text, WaveNet): requests join and leave between steps.
 
     `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
     """

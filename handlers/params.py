@@ -11,7 +11,7 @@ from typing import Any
 from handlers.generator import BadRequest
 
 MAX_SEED = 2**53 - 1  # the largest integer that JavaScript holds exactly
-TYPES = ("integer", "number", "boolean", "string")
+TYPES = ("integer", "number", "boolean", "string", "strings", "messages")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,19 @@ class ParamSpec:
         """What a value must be, for messages: "an integer from 1 to 16"."""
         if self.choices is not None:
             return f"one of {', '.join(self.choices)}"
-        kind = {"integer": "an integer", "number": "a number", "boolean": "true or false", "string": "a string"}[
-            self.type
-        ]
+        kind = {
+            "integer": "an integer",
+            "number": "a number",
+            "boolean": "true or false",
+            "string": "a string",
+            "strings": "a string or a list of strings",
+            "messages": "a list of objects with role and content",
+        }[self.type]
         if self.minimum is not None and self.maximum is not None:
             return f"{kind} from {_plain(self.minimum)} to {_plain(self.maximum)}"
         return kind
 
-    def check(self, value: Any) -> int | float | bool | str:
+    def check(self, value: Any) -> Any:
         """The value if it is what is wanted, else `BadRequest`. A bool is not an integer; 1.0 is not one either."""
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         right = {
@@ -50,6 +55,8 @@ class ParamSpec:
             "number": number,
             "boolean": isinstance(value, bool),
             "string": isinstance(value, str),
+            "strings": isinstance(value, str) or _all(value, str),
+            "messages": bool(value) and _all(value, Mapping),
         }[self.type]
         if right and number:
             right = isinstance(value, int) or math.isfinite(value)  # a huge integer is no float, and is out of range
@@ -75,6 +82,10 @@ def check_all(params: Any, specs: Sequence[ParamSpec]) -> dict[str, Any]:
     return {
         name: spec.check(params[name]) if params.get(name) is not None else spec.default for name, spec in known.items()
     }
+
+
+def _all(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
 def draw_seed() -> int:

@@ -55,11 +55,16 @@ class StepScheduler:
 
     def _admits(self) -> bool:
         """Whether requests may join now: whenever there is room. A window batcher would wait until all have left."""
-        return len(self._live) < self._generator.capacity
+        return bool(self._waiting) and self._waiting[0].params.rows <= self._free()
+
+    def _free(self) -> int:
+        return self._generator.capacity - sum(int(job.params.rows) for job in self._live)
 
     def _admit(self) -> None:
-        free = self._generator.capacity - len(self._live)
-        batch = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        free, batch = self._free(), list[Job]()
+        while self._waiting and self._waiting[0].params.rows <= free:  # in order: one that is wide is not passed by
+            batch.append(self._waiting.popleft())
+            free -= batch[-1].params.rows
         self._desk.begin(batch, lambda job: str(job.params.content_type))
         started = self._desk.singly(batch, lambda jobs: self._generator.start([job.params for job in jobs]))
         for jobs, slots in started:

@@ -24,7 +24,7 @@ def try_model(
 ) -> tuple[Path, str]:
     """Ask the running server and save the answer below `out`; returns its path and a line about it.
 
-    `defaults` are sent as far as the model has such parameters, `params` in any case.
+    `defaults` are sent as far as the model has such parameters, `params` in any case; what else is needed is the model's example.
     """
     state = read_state(run_dir)
     if state is None:
@@ -35,8 +35,10 @@ def try_model(
     headers = {"Content-Type": "application/json"}
     address, path = str(state["inference"]), f"/predictions/{name}"
     described = json.loads(request(address, "POST", path, b"{}", {**headers, "X-Atelier": "describe"}).body)
-    known = {spec["name"] for spec in described.get("params", [])}
+    known = {spec["name"]: spec["default"] for spec in described.get("params", [])}
     sent = {key: value for key, value in defaults.items() if key in known} | params
+    # What a request must hold (a text to sum up) comes from the model's example.
+    sent = {k: v for k, v in described.get("example", {}).items() if known.get(k) is None and k not in sent} | sent
     begin = time.perf_counter()
     answer = request(address, "POST", path, json.dumps(sent).encode(), headers)
     took = (time.perf_counter() - begin) * 1e3
@@ -56,7 +58,8 @@ def try_model(
 def _texts(body: bytes, extension: str) -> list[str]:
     """The texts of an answer that is one."""
     document = json.loads(body) if extension == "json" else {}
-    return [choice["text"] for choice in document.get("choices", [])]
+    choices = document.get("choices", [])
+    return [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
 
 
 def decode_receipt(value: str) -> dict[str, Any]:

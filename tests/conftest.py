@@ -65,6 +65,14 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def tiny_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """A tiny summarizer called `summary`: it writes tokens, not sentences."""
+    folder = tmp_path_factory.mktemp("summary")
+    yield made(folder, "summarizer", "summary", ("onnxruntime",))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
 def tiny_copy(tiny: Tiny, workspace: Path) -> Path:
     """A working directory of one's own that holds a copy of the tiny model's artifacts."""

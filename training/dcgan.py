@@ -196,6 +196,7 @@ def _work(run: Run, config: Config, data: ImageSet, networks: Networks, step: in
         unit="images",
         units_per_step=config.batch_size,
         curves=("generator", "critic"),
+        right=("swd",),
     )
 
 

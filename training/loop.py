@@ -58,6 +58,14 @@ class Work:
     units_per_step: int
     curves: tuple[str, ...]
     """the figures that are plotted"""
+    right: tuple[str, ...] = ()
+    """figures of another scale, which are plotted against an axis on the right"""
+    model: Mapping[str, Any] | None = None
+    """what rebuilds the network where the data has a say in it; None: the config's `model` as it is"""
+    assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """files that belong to the model, by name: a tokenizer"""
+    done: Callable[[], bool] = lambda: False
+    """whether to end before the schedule does: nothing more is to be gained"""
 
 
 def take_up(
@@ -111,7 +119,7 @@ def go_on(
             checkpoint.Meta(
                 recipe=run.recipe,
                 config=dataclasses.asdict(config),
-                model=dataclasses.asdict(config.model),
+                model=dict(dataclasses.asdict(config.model) if work.model is None else work.model),
                 step=step,
                 seed=config.seed,
                 metrics=metrics,
@@ -120,12 +128,13 @@ def go_on(
             ),
             work.served(),
             work.state(),
+            work.assets,
         )
 
     saved = meta
     try:
         with Interruption() as interruption:
-            while step < run.schedule.steps and time.monotonic() < stop_at and not interruption.asked:
+            while step < run.schedule.steps and not (interruption.asked or work.done() or time.monotonic() >= stop_at):
                 losses = work.update(step + 1)
                 _check_finite(losses, step + 1, run)
                 if step == first:
@@ -154,7 +163,7 @@ def go_on(
     finally:
         bar.close()
         log.close()
-        plot_losses(log, run.folder / "losses.png", work.curves)
+        plot_losses(log, run.folder / "losses.png", work.curves, work.right)
     return saved
 
 

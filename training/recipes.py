@@ -76,7 +76,23 @@ RECIPES: dict[str, Recipe] = {
             "charlm",
             module="training.charlm",
             kind="step_text",
-            about="text byte by byte with an LSTM (Graves 2013), on a written world of short English texts",
+            about="text byte by byte with an RNN, LSTM or GRU (Graves 2013), on a written world of short English texts",
+        ),
+        Recipe(
+            "summarizer",
+            module="training.seq2seq",
+            kind="seq2seq",
+            about="a document into a line: LSTM encoder and decoder with attention (Luong 2015)",
+        ),
+        Recipe(
+            "dialogue",
+            module="training.seq2seq",
+            kind="seq2seq",
+            about="the reply to a conversation of several turns, with the same network",
+            changes={
+                preset: {"task": "dialogue", "data": "smalltalk", "source_field": "prompt", "target_field": "reply"}
+                for preset in PRESET_NAMES
+            },
         ),
     )
 }

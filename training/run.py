@@ -180,27 +180,30 @@ def save_grid(images: NDArray[np.uint8], path: Path, columns: int = 8, scale: in
     os.replace(temporary, path)
 
 
-def plot_losses(log: Log, path: Path, curves: tuple[str, ...]) -> None:
-    """Curves of the log against the step, as a PNG; a distance `swd` gets an axis of its own."""
+def plot_losses(log: Log, path: Path, curves: tuple[str, ...], right: tuple[str, ...] = ()) -> None:
+    """Curves of the log against the step, as a PNG; those of `right` against an axis of their own."""
     from matplotlib.figure import Figure
 
     lines = log.read()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
+
+    def points(curve: str) -> list[tuple[float, float]]:
+        return [(line["step"], line[curve]) for line in lines if curve in line]
+
     for curve in curves:
-        points = [(line["step"], line[curve]) for line in lines if curve in line]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=curve, linewidth=1)
+        if points(curve):
+            axes.plot(*zip(*points(curve), strict=True), label=curve, linewidth=1)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)
-    distances = [(line["step"], line["swd"]) for line in lines if "swd" in line]
-    if distances:
-        right = axes.twinx()
-        right.plot(*zip(*distances, strict=True), "k.--", label="swd (right)")
-        right.set_ylabel("sliced Wasserstein distance x 1000")
-        right.set_ylim(bottom=0)
-        right.legend(loc="upper right")
+    shown = [curve for curve in right if points(curve)]
+    if shown:
+        beside = axes.twinx()
+        for curve, style in zip(shown, ("k.--", "C3.:", "C4.-."), strict=False):
+            beside.plot(*zip(*points(curve), strict=True), style, label=f"{curve} (right)")
+        beside.set_ylim(bottom=0)
+        beside.legend(loc="upper right")
     if axes.lines:
         axes.legend(loc="upper left")
     temporary = path.with_name(f".{path.name}")

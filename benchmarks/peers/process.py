@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import subprocess
@@ -94,20 +93,25 @@ def process(
             running.wait()
 
 
-def wait(peer: Peer, running: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-    """Return when the peer answers with a PNG file. Raises `PeerError` with the end of its log."""
+def wait(
+    peer: Peer,
+    running: subprocess.Popen[bytes],
+    log: IO[bytes],
+    body: bytes = b'{"seed": 1}',
+    wanted: bytes = b"\x89PNG",
+) -> None:
+    """Return when the peer answers `body` with what begins as `wanted`. Raises `PeerError` with the end of its log."""
     deadline = time.monotonic() + START_SECONDS
     seen = "nobody listened"
     while time.monotonic() < deadline:
         if running.poll() is not None:
             raise PeerError(peer.name, f"ended while it started:\n{_tail(log)}")
         try:
-            body = json.dumps({"seed": 1}).encode()
             answer = request(peer.address, "POST", peer.path, body, {"Content-Type": "application/json"}, 20)
-            if answer.status == 200 and answer.body.startswith(b"\x89PNG"):
+            if answer.status == 200 and answer.body.startswith(wanted):
                 return
             if answer.status == 200:
-                raise PeerError(peer.name, f"answers {answer.body[:60]!r}, wanted a PNG file")
+                raise PeerError(peer.name, f"answers {answer.body[:60]!r}, wanted {wanted!r} at its beginning")
             seen = f"it answered {answer.status}"
         except OSError as error:
             seen = str(error)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,49 +26,74 @@ from serving.warm import CONNECTIONS, REQUESTS
 from training import checkpoint
 
 DELAY_MS = 20  # maxBatchDelay as users set it
+IMAGE = (b'{"seed": 1}', b"\x89PNG")
 
 
 @contextmanager
 def stock(model: str, batch: int) -> Iterator[Peer]:
-    """Batches of `batch` that form within 20 ms; the model is the checkpoint of that name. Its JVM is warm."""
-    with tempfile.TemporaryDirectory(prefix="st-", dir="/tmp") as name:  # unix sockets have short paths
+    """Images in batches of `batch` that form within 20 ms; the model is the checkpoint of that name. Its JVM is warm."""
+    with _folder() as name:
         folder = Path(name)
-        _archive(folder, model, batch)
-        inference, management, metrics, grpc_a, grpc_b = free_ports(5)
-        settings = folder / "config.properties"
-        settings.write_text(
-            f"inference_address=http://127.0.0.1:{inference}\nmanagement_address=http://127.0.0.1:{management}\n"
-            f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc_a}\ngrpc_management_port={grpc_b}\n"
-            f"disable_token_authorization=true\nmodel_store={folder}\nload_models=stock.mar\n"
-        )
-        # What its `torchserve` command adds where TEMP is set. Two TorchServes in one temporary folder take each other's sockets.
-        command = java_command([f"-Djava.io.tmpdir={folder}"], settings, folder, folder)
-        environment = {"TMPDIR": name, "TEMP": name, "LOG_LOCATION": name, "METRICS_LOCATION": name}
-        with tempfile.TemporaryFile() as log, process(command, environment, folder, log) as running:
-            address = f"http://127.0.0.1:{inference}"
-            peer = Peer(f"stock TorchServe b{batch}", address, "/predictions/stock", pid=running.pid)
-            wait(peer, running, log)
-            # The front end's code is compiled after some 20,000 requests; /ping is as cheap as the pings that warm ours.
-            send(Load(address, "/ping", "", 8.0, 0.0, CONNECTIONS, requests=REQUESTS, method="GET"))
+        source = checkpoint.directory(model)
+        meta = checkpoint.read(source)
+        sizes = folder / "model.json"
+        sizes.write_text(json.dumps(dict(meta.model)))
+        weights = next(source / name for name in meta.files if name.startswith("model-"))
+        network = {"model_file": str(ROOT / "training/models/dcgan.py"), "serialized_file": str(weights)}
+        _archive(folder, batch, "stock_handler.py", sizes, **network)
+        with _serving(folder, f"stock TorchServe b{batch}", {}, *IMAGE) as peer:
             yield peer
 
 
-def _archive(folder: Path, model: str, batch: int) -> None:
-    """folder/stock.mar: network definition, weights as safetensors, handler."""
-    source = checkpoint.directory(model)
-    meta = checkpoint.read(source)
-    weights = next(source / name for name in meta.files if name.startswith("model-"))
-    sizes = folder / "model.json"
-    sizes.write_text(json.dumps(dict(meta.model)))
+@contextmanager
+def stock_text(model: str, example: Mapping[str, Any]) -> Iterator[Peer]:
+    """Texts, one request after the other; the network definition is imported from the project. Its JVM is warm."""
+    with _folder() as name:
+        folder = Path(name)
+        settings = folder / "model.json"
+        settings.write_text(json.dumps({"checkpoint": str(checkpoint.directory(model).resolve())}))
+        _archive(folder, 1, "stock_text_handler.py", settings)
+        body = json.dumps({**example, "max_tokens": 1}).encode()
+        with _serving(folder, "stock TorchServe", {"PYTHONPATH": str(ROOT)}, body, b"{") as peer:
+            yield peer
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="st-", dir="/tmp")  # unix sockets have short paths
+
+
+@contextmanager
+def _serving(folder: Path, peer_name: str, more: Mapping[str, str], body: bytes, wanted: bytes) -> Iterator[Peer]:
+    name = str(folder)
+    inference, management, metrics, grpc_a, grpc_b = free_ports(5)
+    settings = folder / "config.properties"
+    settings.write_text(
+        f"inference_address=http://127.0.0.1:{inference}\nmanagement_address=http://127.0.0.1:{management}\n"
+        f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc_a}\ngrpc_management_port={grpc_b}\n"
+        f"disable_token_authorization=true\nmodel_store={folder}\nload_models=stock.mar\n"
+    )
+    # What its `torchserve` command adds where TEMP is set. Two TorchServes in one temporary folder take each other's sockets.
+    command = java_command([f"-Djava.io.tmpdir={folder}"], settings, folder, folder)
+    environment = {"TMPDIR": name, "TEMP": name, "LOG_LOCATION": name, "METRICS_LOCATION": name, **more}
+    with tempfile.TemporaryFile() as log, process(command, environment, folder, log) as running:
+        address = f"http://127.0.0.1:{inference}"
+        peer = Peer(peer_name, address, "/predictions/stock", pid=running.pid)
+        wait(peer, running, log, body, wanted)
+        # The front end's code is compiled after some 20,000 requests; /ping is as cheap as the pings that warm ours.
+        send(Load(address, "/ping", "", 8.0, 0.0, CONNECTIONS, requests=REQUESTS, method="GET"))
+        yield peer
+
+
+def _archive(folder: Path, batch: int, handler: str, extra: Path, **network: str) -> None:
+    """folder/stock.mar."""
     config = folder / "model-config.yaml"
     config.write_text(yaml.safe_dump({"minWorkers": 1, "maxWorkers": 1, "batchSize": batch, "maxBatchDelay": DELAY_MS}))
     pack(
         folder,
         model_name="stock",
         version="1.0",
-        model_file=str(ROOT / "training/models/dcgan.py"),
-        serialized_file=str(weights),
-        handler=str(ROOT / "benchmarks/peers/stock_handler.py"),
-        extra_files=str(sizes),
+        handler=str(ROOT / "benchmarks/peers" / handler),
+        extra_files=str(extra),
         config_file=str(config),
+        **network,
     )

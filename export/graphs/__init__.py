@@ -30,6 +30,9 @@ class Graph:
     tap_tolerance: float  # largest absolute difference to PyTorch at the tap
     output_tolerance: float  # and at the outputs, in levels where they are integers
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
+    free: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """dimensions besides the batch that are free: the step they grow by, and the most; padding with zeros must change nothing"""
+    written_out: str | None = None  # the ONNX operator (LSTM, GRU) that stands in the graph as its matrix products
 
     @property
     def names(self) -> list[str]:
@@ -53,10 +56,12 @@ class Kind:
     scope: str
     resources: Resources
     example: dict[str, Any]  # a request that works
-    render: Callable[[Mapping[str, Session], int, int], NDArray[Any]]  # (sessions, count, seed) -> what is compared
-    quality: Callable[[NDArray[Any], NDArray[Any]], dict[str, float]]  # (FP32's, a variant's) -> figures
+    render: Callable[[Mapping[str, Session], int, int], Any]  # (sessions, count, seed) -> what is compared, one an item
+    quality: Callable[[Any, Any], dict[str, float]]  # (FP32's, a variant's) -> figures
     budget: dict[str, float]  # the least a variant must reach, by figure
     golden_items: tuple[dict[str, Any], ...]
+    calls: Mapping[str, int] = dataclasses.field(default_factory=dict)  # runs of a graph for one request, where not 1
+    assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
 
 
 def load(kind: str, module: nn.Module) -> Kind:

@@ -17,7 +17,7 @@ from export.quality import image_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.media import CONTENT_TYPES
 from handlers.params import MAX_SEED, ParamSpec
-from handlers.sampling import normals
+from handlers.philox import normals
 from handlers.sessions import Session
 
 MAX_N = 16

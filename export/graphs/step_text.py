@@ -1,4 +1,6 @@
-"""Text byte by byte: one graph `step`, token (B,) and the state h, c (B, L, H) -> logits (B, V) and the state after it.
+"""Text byte by byte: one graph `step`, token (B,) and the state (B, L, H) each -> logits (B, V) and the state after it.
+
+A state is h and c of an LSTM, h alone of an RNN or a GRU: each is an input NAME and an output next_NAME.
 
 What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same byte, along
 texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
@@ -19,7 +21,7 @@ from export.graphs import Graph, Kind
 from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.params import MAX_SEED, ParamSpec
-from handlers.sampling import uniforms
+from handlers.philox import uniforms
 from handlers.sessions import Session
 
 SLOTS = 32
@@ -45,47 +47,49 @@ class StepGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, token: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """token (B,), h and c (B, L, H) -> logits (B, V), next_h and next_c (B, L, H)."""
-        logits, next_h, next_c = self.model.step(token, h, c)  # type: ignore[operator]
-        return logits, next_h, next_c
+    def forward(self, token: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """token (B,), state (B, L, H) each -> logits (B, V), state after it (B, L, H) each."""
+        results: tuple[Tensor, ...] = self.model.step(token, *state)  # type: ignore[operator]
+        return results
 
 
 def describe(model: nn.Module) -> Kind:
-    """The kind of a trained model with `step` and `config.{layers, hidden}`."""
-    layers, hidden = int(model.config.layers), int(model.config.hidden)  # type: ignore[union-attr,arg-type]
+    """The kind of a trained model with `step`, `zeros`, `state_names` and `config.{cell, layers, hidden}`."""
+    trained: Any = model
+    names: tuple[str, ...] = trained.state_names
+    layers, hidden = int(trained.config.layers), int(trained.config.hidden)
     graph = StepGraph(model).eval()
 
     @functools.cache
-    def written(count: int, steps: int, seed: int) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+    def written(count: int, steps: int, seed: int) -> tuple[NDArray[np.int64], list[Tensor]]:
         """Bytes (count, steps) that FP32 draws, and its state after them; a text that ends is followed by another."""
         draws = uniforms(range(seed, seed + count), steps)
-        h = torch.zeros(count, layers, hidden)
-        c, token, tokens = h, torch.zeros(count, dtype=torch.int64), []
+        state, token, tokens = list(trained.zeros(count)), torch.zeros(count, dtype=torch.int64), []
         with torch.inference_mode():
             for step in range(steps):
                 tokens.append(token)
-                logits, h, c = graph(token, *(state * (token != 0)[:, None, None] for state in (h, c)))
+                begun = (token != 0)[:, None, None]
+                logits, *state = graph(token, *(tensor * begun for tensor in state))
                 upto = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
                 token = (upto < torch.from_numpy(draws[:, step : step + 1])).sum(dim=1).clamp(max=upto.shape[1] - 1)
-        return torch.stack(tokens, dim=1).numpy(), h, c
+        return torch.stack(tokens, dim=1).numpy(), state
 
     def inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
-        tokens, h, c = written(count, EXAMPLE_STEPS, seed)
-        return {"token": tokens[:, -1].copy(), "h": h.numpy(), "c": c.numpy()}
+        tokens, state = written(count, EXAMPLE_STEPS, seed)
+        return {"token": tokens[:, -1].copy(), **{name: s.numpy() for name, s in zip(names, state, strict=True)}}
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> NDArray[np.float32]:
         """Scores (count, RENDER_STEPS, V) along what FP32 wrote."""
-        tokens, _, _ = written(count, RENDER_STEPS, seed)
+        tokens, _ = written(count, RENDER_STEPS, seed)
         parts = []
         for at in range(0, count, SLOTS):
             rows = tokens[at : at + SLOTS]  # (B, T)
-            state = {"h": np.zeros((len(rows), layers, hidden), np.float32)}
-            state["c"], scores = state["h"], []
+            state = dict.fromkeys(names, np.zeros((len(rows), layers, hidden), np.float32))
+            scores = []
             for token in rows.T:
                 begun = (token != 0)[:, None, None]
                 found = sessions["step"].run({"token": token.copy(), **{k: v * begun for k, v in state.items()}})
-                state = {"h": found["next_h"], "c": found["next_c"]}
+                state = {name: found[f"next_{name}"] for name in names}
                 scores.append(found["logits"])
             parts.append(np.stack(scores, axis=1))
         return np.concatenate(parts)
@@ -94,17 +98,17 @@ def describe(model: nn.Module) -> Kind:
     spec = GraphSpec(
         inputs=(
             TensorSpec("token", "int64", ("batch",)),
-            TensorSpec("h", "float32", state_shape),
-            TensorSpec("c", "float32", state_shape),
+            *(TensorSpec(name, "float32", state_shape) for name in names),
         ),
         outputs=(
             TensorSpec("logits", "float32", ("batch", 256)),
-            TensorSpec("next_h", "float32", state_shape),
-            TensorSpec("next_c", "float32", state_shape),
+            *(TensorSpec(f"next_{name}", "float32", state_shape) for name in names),
         ),
     )
+    operator = str(trained.config.cell).upper()  # RNN, LSTM and GRU are what ONNX calls them, too
+    step = Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs, written_out=operator)
     return Kind(
-        graphs={"step": Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs)},
+        graphs={"step": step},
         params=PARAMS,
         limits={
             "max_tile": SLOTS,

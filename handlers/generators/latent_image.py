@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import media, sampling
+from handlers import media, philox
 from handlers.bundle import Bundle
 from handlers.generator import BadRequest, Media, Request
 from handlers.params import MAX_SEED, check_all, draw_seed
@@ -100,7 +100,7 @@ class LatentImage:
 
     def _pixels(self, items: Sequence[tuple[int, float]]) -> NDArray[np.uint8]:
         """(seed, truncation) pairs -> images (len(items), S, S, 3), computed in tiles that bound the memory."""
-        z = sampling.normals([seed for seed, _ in items], self._latent)
+        z = philox.normals([seed for seed, _ in items], self._latent)
         z *= np.array([truncation for _, truncation in items], np.float32)[:, None]  # docs/sampling.md
         tiles = [self._session.run({"z": z[at : at + self._tile]})["image"] for at in range(0, len(z), self._tile)]
         return tiles[0] if len(tiles) == 1 else np.concatenate(tiles)

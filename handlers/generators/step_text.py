@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import sampling
-from handlers.bundle import Bundle
+from handlers import philox
+from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
 from handlers.generator import BadRequest, Request
 from handlers.media import SOURCE_TYPE
 from handlers.params import check_all, draw_seed
@@ -37,6 +37,11 @@ class TextParams:
     top_k: int
     seed: int
     stream: bool
+
+    @property
+    def rows(self) -> int:
+        """A request writes one text."""
+        return 1
 
     @property
     def content_type(self) -> str:
@@ -67,7 +72,11 @@ class TextSlot:
 
 
 class StepText:
-    """StepGenerator over the role `step`: token (B,), h and c (B, L, H) -> logits (B, V), next_h, next_c."""
+    """StepGenerator over the role `step`: token (B,) and the state -> logits (B, V) and the state after it.
+
+    The state is what the graph says: every input NAME of floats, which it gives back as next_NAME. Raises `BundleError`
+    when it does not.
+    """
 
     def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
         manifest = bundle.manifest
@@ -75,10 +84,10 @@ class StepText:
         self._max_prompt_bytes = manifest.limits["max_prompt_bytes"]
         self._tile = manifest.limits["max_tile"]
         self.capacity = manifest.limits["max_slots"]
-        shape = next(spec.shape for spec in manifest.graphs[ROLE].inputs if spec.name == "h")
-        self._state = np.zeros(
-            (2, self.capacity, *(int(size) for size in shape[1:])), np.float32
-        )  # (h and c, slots, L, H)
+        self._state = {
+            spec.name: np.zeros((self.capacity, *(int(size) for size in spec.shape[1:])), spec.dtype)
+            for spec in state_specs(manifest.graphs[ROLE])
+        }  # (slots, L, H) each
         self._free = list(range(self.capacity))
 
     def parse(self, request: Request) -> TextParams:
@@ -106,27 +115,30 @@ class StepText:
         slots: list[TextSlot] = []
         for params in batch:
             prompt = params.prompt.encode()
-            uniforms = sampling.uniforms([params.seed], params.max_tokens, STREAM)[0]
+            uniforms = philox.uniforms([params.seed], params.max_tokens, STREAM)[0]
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             slots.append(TextSlot(params, self._free[len(slots)], prompt, uniforms, decoder, len(prompt)))
         del self._free[: len(slots)]
-        self._state[:, [slot.row for slot in slots]] = 0.0
+        rows = [slot.row for slot in slots]
+        for state in self._state.values():
+            state[rows] = 0.0
         return slots
 
     def step(self, slots: Sequence[TextSlot]) -> None:
         """Every slot reads its token; those past their prompt write the next one. Nothing changes if this raises."""
         rows = [slot.row for slot in slots]
         tokens = np.array([slot.token for slot in slots], np.int64)  # (B,)
-        states = self._state[:, rows]  # (2, B, L, H)
+        inputs = {"token": tokens, **{name: state[rows] for name, state in self._state.items()}}
         parts = [
-            self._run(tokens[at : at + self._tile], states[:, at : at + self._tile])
+            self._session.run({name: array[at : at + self._tile] for name, array in inputs.items()})
             for at in range(0, len(rows), self._tile)
         ]
         logits = np.concatenate([part["logits"] for part in parts])
         writing = [i for i, slot in enumerate(slots) if not slot.feed]
         chosen = choose(logits[writing], [slots[i] for i in writing]).tolist() if writing else []
-        self._state[0, rows] = np.concatenate([part["next_h"] for part in parts])
-        self._state[1, rows] = np.concatenate([part["next_c"] for part in parts])
+        after = {name: np.concatenate([part[f"next_{name}"] for part in parts]) for name in self._state}
+        for name, state in self._state.items():
+            state[rows] = after[name]
         for slot in slots:
             if slot.feed:
                 slot.token, slot.feed = slot.feed[0], slot.feed[1:]
@@ -159,7 +171,7 @@ class StepText:
         (slot,) = self.start([self.parse(Request(params))])
         while slot.finished is None:
             self.step([slot])
-            digest.update(bytes([slot.token]) + self._state[:, slot.row].tobytes())
+            digest.update(bytes([slot.token]) + b"".join(state[slot.row].tobytes() for state in self._state.values()))
         return digest.hexdigest()
 
     def preview(self, seeds: Sequence[int]) -> list[str]:
@@ -171,11 +183,6 @@ class StepText:
                 self.step([slot])
             texts.append(slot.made.decode(errors="replace"))
         return texts
-
-    def _run(self, tokens: NDArray[np.int64], states: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        return self._session.run(
-            {"token": tokens, "h": np.ascontiguousarray(states[0]), "c": np.ascontiguousarray(states[1])}
-        )
 
     def _take(self, slot: TextSlot, token: int) -> None:
         slot.token = token
@@ -206,6 +213,20 @@ class StepText:
                 "digital_source_type": SOURCE_TYPE,
             }
         )
+
+
+def state_specs(graph: GraphSpec) -> list[TensorSpec]:
+    """The inputs of floats, each of which must come back as next_NAME with the same shape. Raises `BundleError`."""
+    given = {spec.name: (spec.dtype, spec.shape) for spec in graph.outputs}
+    states = [spec for spec in graph.inputs if spec.dtype.startswith("float")]
+    for spec in states:
+        if given.get(f"next_{spec.name}") != (spec.dtype, spec.shape):
+            wanted = f"next_{spec.name}, {spec.dtype} {list(spec.shape)}"
+            found = ", ".join(f"{name}, {dtype} {list(shape)}" for name, (dtype, shape) in given.items())
+            raise BundleError(
+                f"the graph takes the state {spec.name} and gives {found}; wanted {wanted}: build the bundle again"
+            )
+    return states
 
 
 def choose(logits: NDArray[np.float32], slots: Sequence[TextSlot]) -> NDArray[np.int64]:

@@ -311,12 +311,12 @@ from pathlib import Path
 from handlers import bundle, engine
 from handlers.device import device_class
 from handlers.sessions import open_session
-from handlers import sampling
+from handlers import philox
 import hashlib
 opened = engine.open_engine(bundle.read(Path(sys.argv[1])))
 read = bundle.read(Path(sys.argv[1]))
 session = open_session("openvino", read.read_file("generator-int8_static"), read.manifest.graphs["generator"], 1)
-image = session.run({"z": sampling.normals(range(4), 100)})["image"]
+image = session.run({"z": philox.normals(range(4), 100)})["image"]
 print(device_class(), hashlib.sha256(image.tobytes()).hexdigest())
 print(opened.reason)
 """

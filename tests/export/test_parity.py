@@ -13,6 +13,7 @@ from export.graphs import Graph
 from export.graphs.latent_image import describe
 from export.parity import ROWS, Difference, ParityError, batch_invariant, compare, reference, tapped_spec
 from export.to_onnx import ExportError, expose_tap, onnx_from_graph
+from handlers.bundle import GraphSpec, TensorSpec
 from handlers.sessions import Arrays, Session, open_session
 from training.models.dcgan import ModelConfig, build
 
@@ -145,3 +146,30 @@ def test_an_operator_without_an_onnx_form_is_named() -> None:
     message = r"at graph node %\w+: .*aten\.linalg_matrix_exp.*Write that part of the model with operators ONNX has"
     with pytest.raises(ExportError, match=message):
         onnx_from_graph(describe(Exotic()).graphs["generator"])
+
+
+class Summed(torch.nn.Module):
+    """Sums a row, or, when it is told to be wrong, averages it over its padded length."""
+
+    def __init__(self, wrong: bool) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.mean(dim=1) if self.wrong else values.sum(dim=1)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_result_that_depends_on_padding_is_not_invariant(wrong: bool) -> None:
+    spec = GraphSpec(
+        (TensorSpec("values", "float32", ("batch", "source")),), (TensorSpec("out", "float32", ("batch",)),)
+    )
+
+    def inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
+        return {"values": np.arange(count * 8, dtype=np.float32).reshape(count, 8) + seed}
+
+    def infer(arrays: Arrays) -> Arrays:
+        return {"out": Summed(wrong)(torch.from_numpy(arrays["values"])).numpy()}
+
+    padded = Graph(Summed(wrong), spec, None, 1e-3, 1e-3, inputs, free={"source": (8, 32)})
+    assert batch_invariant(padded, Session(spec, infer, "fake"), 4, seed=1) is not wrong

@@ -10,13 +10,16 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from export.graphs import Graph
+from export.graphs import Graph, step_text
 from export.graphs.latent_image import describe
-from export.quantize import METHODS, VariantError, quantize_dynamic, quantize_static
+from export.quantize import METHODS, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.to_onnx import onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import VARIANTS, make
 from handlers.sessions import SessionError, open_session
+from tests.export.test_rowwise import recurrent
+from training.models import charlm
+from training.models.cells import CellName
 from training.models.dcgan import ModelConfig, build
 
 TRT = pytest.mark.skipif(library() is None, reason="TensorRT is not installed: pip install -r requirements/export.txt")
@@ -108,6 +111,42 @@ def test_graphs_without_products_are_named(graph: Graph, fp32: bytes) -> None:
         quantize_dynamic(onnx.load_from_string(fp32))
     with pytest.raises(VariantError, match="unknown variant 'int3'; known: fp32"):
         make("int3", graph, fp32, rows(graph), lambda data: 1.0)
+
+
+def test_onnx_runtime_has_an_int8_kernel_for_lstm_alone() -> None:
+    """If this fails after an upgrade, reports say so by themselves; the row-wise form may then not be the best one."""
+    assert {cell: has_int8_kernel(cell) for cell in ("RNN", "LSTM", "GRU")} == {
+        "RNN": False,
+        "LSTM": True,
+        "GRU": False,
+    }
+    assert "DynamicQuantizeLSTM" in operators(quantize_dynamic(recurrent("LSTM")))
+    with pytest.raises(VariantError, match=r"none of MatMul, .*; ONNX Runtime has no INT8 GRU kernel"):
+        quantize_dynamic(recurrent("GRU"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "kernel"),
+    [("rnn", "no INT8 RNN kernel"), ("lstm", "an INT8 LSTM kernel, not used here"), ("gru", "no INT8 GRU kernel")],
+)
+def test_the_dynamic_form_of_a_cell_says_which_kernel_there_is(cell: CellName, kernel: str) -> None:
+    network = charlm.build(charlm.ModelConfig(cell, embedding=8, hidden=16, layers=1), seed=0)
+    step = step_text.describe(network.eval()).graphs["step"]
+    made = make("int8_dynamic", step, onnx_from_graph(step), {}, lambda data: 1.0)
+    said = made.how["cell"]
+    assert said == f"ONNX Runtime has {kernel}: the matrix products of the written-out cell are quantized one by one"
+    assert operators(made.data).count("MatMulInteger") == 3  # input, state, scores: a Gemm is a product, too
+    assert not {"Gemm", "MatMul"} & set(operators(made.data))
+
+
+def test_products_without_constant_weights_are_no_dynamic_form() -> None:
+    value, tensor = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    inputs = [value(name, tensor, [4, 4]) for name in ("x", "w")]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "product")
+    graph = onnx.helper.make_graph([node], "g", inputs, [value("y", tensor, [4, 4])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(VariantError, match="dynamic quantization left all of MatMul as they were: no constant weights"):
+        quantize_dynamic(model)
 
 
 def test_one_int8_file_for_all_runtimes(graph: Graph, fp32: bytes, workspace: Any) -> None:

@@ -83,3 +83,26 @@ def test_drawn_seeds_are_in_range_and_differ() -> None:
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(ValueError, match="parameter x has type 'complex', wanted one of integer"):
         ParamSpec("x", "complex", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("strings", ["a", 1], "x is a list, wanted a string or a list of strings"),
+        ("strings", 1, "x is 1, wanted a string or a list of strings"),
+        ("messages", [], "x is a list, wanted a list of objects with role and content"),
+        ("messages", ["a"], "x is a list, wanted a list of objects with role and content"),
+        ("messages", {"role": "user"}, "x is an object, wanted a list of objects with role and content"),
+    ],
+)
+def test_lists_are_checked_item_by_item(kind: str, value: Any, message: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        ParamSpec("x", kind, "").check(value)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("strings", "a"), ("strings", ["a", "b"]), ("strings", []), ("messages", [{}])]
+)
+def test_lists_that_are_right_come_back_as_they_are(kind: str, value: Any) -> None:
+    assert ParamSpec("x", kind, "").check(value) == value

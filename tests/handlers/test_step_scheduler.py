@@ -25,6 +25,7 @@ class Count:
     steps: int = 3
     stream: bool = True
     content_type: str = "text/plain"
+    rows: int = 1
 
     def public(self) -> dict[str, Any]:
         return {"name": self.name}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
 from handlers.engine import open_engine
 from handlers.generator import BadRequest, Request
 from handlers.generators.step_text import StepText, TextSlot, choose
@@ -71,7 +72,7 @@ def text_of(document: Any) -> str:
 
 
 class Scripted:
-    """A session that wants the bytes of `script` one after another, whatever it reads; the state counts them."""
+    """A session that wants the bytes of `script` one after another, whatever it reads; its states count them."""
 
     def __init__(self, script: bytes) -> None:
         self.script = script
@@ -79,15 +80,52 @@ class Scripted:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         self.batches.append(inputs["token"].tolist())
+        states = {f"next_{name}": array + 1 for name, array in inputs.items() if name != "token"}
         at = inputs["h"][:, 0, 0].astype(int)
         logits = np.zeros((len(at), 256), np.float32)
         logits[np.arange(len(at)), [self.script[i] if i < len(self.script) else 0 for i in at]] = 50.0
-        return {"logits": logits, "next_h": inputs["h"] + 1, "next_c": inputs["c"]}
+        return {"logits": logits, **states}
 
 
 def scripted(tiny_text: Tiny, script: bytes) -> tuple[StepText, Scripted]:
     session: Any = Scripted(script)
     return StepText(tiny_text.bundle, {"step": session}), session
+
+
+def with_states(bundle: Bundle, graph: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> Bundle:
+    """The same bundle with other states (name -> shape without the slots) in its graph: those it takes and gives."""
+    inputs = [TensorSpec(name, "float32", ("batch", *shape)) for name, shape in graph.items()]
+    outputs = [TensorSpec(name, "float32", ("batch", *shape)) for name, shape in given.items()]
+    spec = GraphSpec((TensorSpec("token", "int64", ("batch",)), *inputs), tuple(outputs))
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, graphs={"step": spec}))
+
+
+@pytest.mark.parametrize(
+    "states", [{"h": (2, 8)}, {"h": (2, 8), "c": (2, 8)}, {"memory": (1, 4), "past": (3, 16, 2), "h": (1, 1)}]
+)
+def test_the_state_is_what_the_graph_says(tiny_text: Tiny, states: dict[str, tuple[int, ...]]) -> None:
+    given = {"logits": (256,), **{f"next_{name}": shape for name, shape in states.items()}}
+    session: Any = Scripted(b"abc\0")
+    stub = StepText(with_states(tiny_text.bundle, states, given), {"step": session})
+    assert {name: array.shape[1:] for name, array in stub._state.items()} == states
+    assert write(stub, GREEDY, {**GREEDY, "max_tokens": 2}) == [b"abc", b"ab"]
+    assert len(stub.golden({**GREEDY, "max_tokens": 2})) == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"logits": (256,)}, r"logits, float32 \['batch', 256\]"),
+        ({"logits": (256,), "next_h": (3, 8)}, r"logits, .*, next_h, float32 \['batch', 3, 8\]"),
+    ],
+)
+def test_a_state_that_does_not_come_back_is_refused(
+    tiny_text: Tiny, given: dict[str, tuple[int, ...]], found: str
+) -> None:
+    session: Any = Scripted(b"")
+    wanted = r"wanted next_h, float32 \['batch', 2, 8\]: build the bundle again"
+    with pytest.raises(BundleError, match=f"the graph takes the state h and gives {found}; {wanted}"):
+        StepText(with_states(tiny_text.bundle, {"h": (2, 8)}, given), {"step": session})
 
 
 def test_the_same_request_gives_the_same_text(generator: StepText) -> None:
@@ -147,8 +185,8 @@ def test_a_tile_of_one_gives_the_same_texts(tiny_text: Tiny, generator: StepText
 
 def likeliest(generator: StepText, prompt: bytes, count: int) -> bytes:
     """The argmax path, written down by itself."""
-    state = np.zeros((1, *generator._state.shape[2:]), np.float32)
-    h, c, written = state, state, b""
+    h = c = np.zeros((1, *generator._state["h"].shape[1:]), np.float32)
+    written = b""
     for token in [0, *prompt]:
         out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
         h, c = out["next_h"], out["next_c"]
@@ -157,6 +195,16 @@ def likeliest(generator: StepText, prompt: bytes, count: int) -> bytes:
         out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
         h, c = out["next_h"], out["next_c"]
     return written
+
+
+def copied(generator: StepText) -> dict[str, NDArray[Any]]:
+    """The state of every slot as it is now."""
+    return {name: state.copy() for name, state in generator._state.items()}
+
+
+def assert_unchanged(generator: StepText, before: dict[str, NDArray[Any]]) -> None:
+    for name, state in before.items():
+        np.testing.assert_array_equal(generator._state[name], state)
 
 
 @pytest.mark.parametrize("prompt", ["", "The ", "zwölf"])
@@ -384,10 +432,10 @@ def test_more_requests_than_slots_raise_and_change_nothing(generator: StepText) 
     request = {"seed": 4, "max_tokens": 20}
     (wanted,) = write(generator, request)
     slots = start(generator, *[request] * 30)
-    state, free = generator._state.copy(), list(generator._free)
+    state, free = copied(generator), list(generator._free)
     with pytest.raises(ValueError, match="3 requests for 2 free slots"):
         start(generator, *[request] * 3)
-    np.testing.assert_array_equal(generator._state, state)
+    assert_unchanged(generator, state)
     assert generator._free == free
     slots += start(generator, *[request] * 2)
     finish(generator, slots)
@@ -399,7 +447,7 @@ def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     slots = start(stub, {**GREEDY, "prompt": "x"}, GREEDY)
     stub.step(slots)
     before = [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots]
-    state, run = stub._state.copy(), session.run
+    state, run = copied(stub), session.run
 
     def broken(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         raise RuntimeError("the engine broke")
@@ -407,7 +455,7 @@ def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     session.run = broken  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="the engine broke"):
         stub.step(slots)
-    np.testing.assert_array_equal(stub._state, state)
+    assert_unchanged(stub, state)
     assert [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots] == before
     session.run = run  # type: ignore[method-assign]
     finish(stub, slots)

@@ -1,7 +1,8 @@
-"""The language model over bytes: one step equals a whole sequence, a resumed run the uninterrupted one, and it learns."""
+"""The language model over bytes: it learns with every cell, and a resumed run equals the uninterrupted one."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,61 +21,11 @@ from training import checkpoint
 from training.__main__ import main
 from training.charlm import IGNORED, _inputs_and_targets, bits_per_byte, load_generator, row_spans, sample
 from training.data.sentences import stream
-from training.models.charlm import BOUNDARY, VOCABULARY, CharLM, ModelConfig, build
+from training.models.cells import CELLS, CellName
+from training.models.charlm import BOUNDARY, CharLM, ModelConfig, build
 
 NAME = ["--name", "m", "--preset", "tiny"]
 SMALL = ModelConfig(embedding=8, hidden=16, layers=2)
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_steps_equal_the_whole_sequence(layers: int) -> None:
-    network = build(ModelConfig(embedding=8, hidden=16, layers=layers), seed=1).eval()
-    tokens = torch.randint(0, VOCABULARY, (3, 20), generator=torch.Generator().manual_seed(0))
-    logits, (last_h, last_c) = network(tokens)
-    assert logits.shape == (3, 20, VOCABULARY)
-    h = c = torch.zeros(3, layers, 16)
-    for t in range(20):
-        scores, h, c = network.step(tokens[:, t], h, c)
-        torch.testing.assert_close(scores, logits[:, t], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(h, last_h.transpose(0, 1), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(c, last_c.transpose(0, 1), atol=1e-6, rtol=1e-5)
-
-
-def test_a_sequence_can_be_read_in_two_parts() -> None:
-    network = build(SMALL, seed=1).eval()
-    tokens = torch.arange(2 * 12).reshape(2, 12)
-    whole, _ = network(tokens)
-    first, state = network(tokens[:, :5])
-    second, _ = network(tokens[:, 5:], state)
-    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
-
-
-def test_weights_follow_the_seed_and_memories_are_of_many_lengths() -> None:
-    before = torch.get_rng_state()
-    first, second, other = (build(SMALL, seed) for seed in (1, 1, 2))
-    assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(first.embedding.weight, second.embedding.weight)
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)
-    _, _, bias, _ = first.lstm.all_weights[1]
-    write, keep, rest = bias[:16], bias[16:32], bias[32:]
-    assert torch.equal(write, -keep)
-    assert keep.min() >= 0
-    assert 2 < keep.max() < 5
-    assert not rest.any()
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"embedding": 0}, "embedding is 0, wanted at least 1"),
-        ({"hidden": 0}, "hidden is 0, wanted at least 1"),
-        ({"layers": 0}, "layers is 0, wanted at least 1"),
-        ({"dropout": 1.0}, r"dropout is 1\.0, wanted at least 0 and less than 1"),
-    ],
-)
-def test_impossible_sizes_are_refused(fields: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ModelConfig(**fields)  # type: ignore[arg-type]
 
 
 def test_rows_are_whole_texts_and_long_texts_are_cut_at_characters() -> None:
@@ -104,8 +55,9 @@ def test_bits_per_byte_of_a_network_that_knows_nothing() -> None:
     assert bits_per_byte(network, ["a", "längere Texte", "x" * 2000] * 30) == 8.0
 
 
-def test_samples_follow_the_seed_and_stop_at_the_boundary() -> None:
-    network = build(SMALL, seed=0).eval()
+@pytest.mark.parametrize("cell", CELLS)
+def test_samples_follow_the_seed_and_stop_at_the_boundary(cell: CellName) -> None:
+    network = build(dataclasses.replace(SMALL, cell=cell), seed=0).eval()
     assert sample(network, 3, 0.7, seed=1) == sample(network, 3, 0.7, seed=1) != sample(network, 3, 0.7, seed=2)
     torch.nn.init.zeros_(network.output.weight)
     with torch.no_grad():
@@ -118,7 +70,7 @@ def test_samples_follow_the_seed_and_stop_at_the_boundary() -> None:
 def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert main(["charlm", *NAME]) == 0
     meta, network = load_generator(checkpoint.directory("m"))
-    assert (meta.step, meta.recipe, meta.model["hidden"]) == (6, "charlm", 32)
+    assert (meta.step, meta.recipe, meta.model["hidden"], meta.model["cell"]) == (6, "charlm", 32, "lstm")
     assert meta.metrics.keys() == {"loss", "bits_per_byte", "valid", "bits_per_byte_train"}
     assert meta.data["name"] == "sentences-v1-64"
     assert isinstance(network, CharLM)
@@ -129,13 +81,15 @@ def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert Path("artifacts/runs/m/losses.png").stat().st_size > 1000
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
-    assert main(["charlm", *NAME, "--steps", "9"]) == 0  # with dropout
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellName) -> None:
+    command = ["charlm", *NAME, "--cell", cell]
+    assert main([*command, "--steps", "9"]) == 0  # with dropout
     whole = tensors()
     metrics = checkpoint.read(checkpoint.directory("m")).metrics
-    assert main(["charlm", *NAME, "--restart", "--steps", "4"]) == 0
+    assert main([*command, "--restart", "--steps", "4"]) == 0
     torch.rand(1)  # nothing hangs on the global random state
-    assert main(["charlm", *NAME, "--steps", "9"]) == 0
+    assert main([*command, "--steps", "9"]) == 0
     assert_equal(whole, tensors())
     assert checkpoint.read(checkpoint.directory("m")).metrics == metrics
 
@@ -163,9 +117,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     assert_equal(resumed, tensors())
 
 
-def test_it_learns(workspace: Path) -> None:
-    small = ["--layers", "1", "--hidden", "64", "--dropout", "0", "--learning-rate", "0.02"]
-    assert main(["charlm", *NAME, *small, "--steps", "200", "--sample-every", "1000"]) == 0
+@pytest.mark.parametrize(("cell", "steps"), [("rnn", 200), ("lstm", 200), ("gru", 500)])
+def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
+    """A fresh GRU writes little, because what it writes replaces what it keeps: it begins more slowly than the others."""
+    small = ["--cell", cell, "--layers", "1", "--hidden", "64", "--dropout", "0", "--learning-rate", "0.02"]
+    assert main(["charlm", *NAME, *small, "--steps", str(steps), "--sample-every", "1000"]) == 0
     metrics = checkpoint.read(checkpoint.directory("m")).metrics
     assert metrics["bits_per_byte"] < 3.5  # of 8; the frequencies of the bytes alone give more than 4
 
@@ -203,6 +159,7 @@ def test_nan_stops_the_run_with_the_reason(workspace: Path, capsys: pytest.Captu
         (["--seed", "-1"], "--seed is -1, wanted at least 0"),
         (["--clip", "0"], "--clip is 0.0, wanted more than 0"),
         (["--hidden", "0"], "hidden is 0, wanted at least 1"),
+        (["--cell", "qrnn"], "invalid choice 'qrnn'"),
     ],
 )
 def test_bad_commands_are_refused(
@@ -215,6 +172,21 @@ def test_bad_commands_are_refused(
     assert code == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not Path("artifacts").exists()
+
+
+def test_another_cell_is_another_run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["charlm", *NAME]) == 0
+    assert main(["charlm", *NAME, "--cell", "gru"]) == 1
+    assert "use the same values to resume, another --name, or --restart" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_names_no_cell_is_an_lstm(workspace: Path) -> None:
+    assert main(["charlm", *NAME]) == 0
+    path = checkpoint.directory("m")
+    raw = json.loads((path / "checkpoint.json").read_text())
+    del raw["model"]["cell"]
+    (path / "checkpoint.json").write_text(json.dumps(raw))
+    assert load_generator(path)[1].config.cell == "lstm"
 
 
 def test_weights_that_do_not_fit_are_refused(workspace: Path) -> None:

@@ -1,4 +1,4 @@
-"""A language model over bytes: an LSTM (Hochreiter, Schmidhuber 1997) that predicts the next byte of a text.
+"""A language model over bytes: a recurrent network (RNN, LSTM or GRU) that predicts the next byte of a text.
 
 Generating sequences with such a network, byte by byte: Graves 2013 (arXiv:1308.0850). A vocabulary of bytes needs no
 tokenizer and can write any UTF-8 text; the byte 0, which no text contains, begins and ends every text.
@@ -12,30 +12,32 @@ import dataclasses
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.models.cells import CELLS, CellName, State
 
 VOCABULARY = 256  # every byte is a token
 BOUNDARY = 0  # the byte that begins and ends a text
-REMEMBERED = 128  # bytes that the longest memory of a fresh network reaches back: about one text
-
-State = tuple[Tensor, Tensor]  # (h, c)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network."""
+    """Sizes of the network, and what it is made of."""
 
+    cell: CellName = "lstm"
+    """rnn: one tanh (Elman 1990); lstm: a memory with three gates; gru: two gates, and three quarters of an LSTM's weights"""
     embedding: int = 128
     """width of the vector a byte is looked up as"""
     hidden: int = 512
-    """width of every LSTM layer"""
+    """width of every recurrent layer"""
     layers: int = 2
-    """how many LSTM layers stand on each other"""
+    """how many recurrent layers stand on each other"""
     dropout: float = 0.2
     """share of a layer's outputs that is dropped in training, between layers and before the logits"""
 
     def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}, wanted one of {', '.join(CELLS)}")
         for field in ("embedding", "hidden", "layers"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}, wanted at least 1")
@@ -44,56 +46,65 @@ class ModelConfig:
 
 
 class CharLM(nn.Module):
-    """Bytes so far -> logits of the next byte. `forward` reads whole sequences (training), `step` one byte (export)."""
+    """Bytes so far -> logits of the next byte. `forward` reads whole sequences (training), `step` one byte (export).
+
+    A state is a tuple of tensors, one for each of `state_names`: h and c of an LSTM, h alone of the others.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self._cell = CELLS[config.cell]
         self.embedding = nn.Embedding(VOCABULARY, config.embedding)
-        between = config.dropout if config.layers > 1 else 0.0  # nn.LSTM warns of dropout with nothing above it
-        self.lstm = nn.LSTM(config.embedding, config.hidden, config.layers, batch_first=True, dropout=between)
+        between = config.dropout if config.layers > 1 else 0.0  # PyTorch warns of dropout with nothing above it
+        sequence = self._cell.sequence(
+            config.embedding, config.hidden, config.layers, batch_first=True, dropout=between
+        )
+        self.add_module(config.cell, sequence)  # its name is the cell's: so are those of the weights in a checkpoint
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, VOCABULARY)
         self._init_weights()
 
+    @property
+    def recurrent(self) -> nn.RNNBase:
+        """The recurrent layers."""
+        layers: nn.RNNBase = getattr(self, self.config.cell)
+        return layers
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """What the tensors of a state are called, in the order `step` takes and gives them."""
+        return self._cell.states
+
+    def zeros(self, count: int) -> State:
+        """The state before the first byte of `count` texts, for `step`: (B, L, H) each."""
+        shape = (count, self.config.layers, self.config.hidden)
+        return tuple(torch.zeros(shape, device=self.output.weight.device) for _ in self.state_names)
+
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """tokens (B, T) int64 -> logits (B, T, 256) and state ((L, B, H), (L, B, H)); no state is a state of zeros."""
-        outputs, state = self.lstm(self.embedding(tokens), state)  # (B, T, H)
+        """tokens (B, T) int64 -> logits (B, T, 256) and the state, (L, B, H) each; no state is a state of zeros."""
+        given = state[0] if state is not None and len(state) == 1 else state  # PyTorch's form of one tensor
+        outputs, after = self.recurrent(self.embedding(tokens), given)  # (B, T, H)
         logits: Tensor = self.output(self.dropout(outputs))
-        return logits, state
+        return logits, after if isinstance(after, tuple) else (after,)
 
-    def step(self, token: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """token (B,) int64, h and c (B, L, H) -> logits (B, 256) of the next byte, h and c after it (B, L, H).
+    def step(self, token: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """token (B,) int64, state (B, L, H) each -> logits (B, 256) of the next byte, and the state after it.
 
-        `forward` for one time step without dropout. The cell is written out, because plain matrix products are what
-        every runtime can compute and quantize, and the batch comes first, because a batch is made of single requests.
+        `forward` for one time step without dropout. The batch comes first, because it is made of single requests.
         """
         below = self.embedding(token)  # (B, E), in upper layers (B, H)
-        hidden, cell = [], []
-        for layer in range(self.config.layers):
-            w_ih, w_hh, b_ih, b_hh = self.lstm.all_weights[layer]  # (4H, E or H), (4H, H), (4H,), (4H,)
-            gates = F.linear(below, w_ih, b_ih) + F.linear(h[:, layer], w_hh, b_hh)  # (B, 4H)
-            write, keep, candidate, show = gates.chunk(4, dim=1)  # the order of nn.LSTM: i, f, g, o
-            kept = torch.sigmoid(keep) * c[:, layer] + torch.sigmoid(write) * torch.tanh(candidate)
-            below = torch.sigmoid(show) * torch.tanh(kept)
-            hidden.append(below)
-            cell.append(kept)
-        logits: Tensor = self.output(below)
-        return logits, torch.stack(hidden, dim=1), torch.stack(cell, dim=1)
+        layers: list[State] = []
+        for layer, weights in enumerate(self.recurrent.all_weights):
+            layers.append(self._cell.step(below, tuple(tensor[:, layer] for tensor in state), weights))
+            below = layers[-1][0]
+        return self.output(below), *(torch.stack(tensors, dim=1) for tensors in zip(*layers, strict=True))
 
     def _init_weights(self) -> None:
         nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(self.config.embedding))
-        H, bound = self.config.hidden, 1 / math.sqrt(self.config.hidden)
-        for w_ih, w_hh, b_ih, b_hh in self.lstm.all_weights:
-            nn.init.uniform_(w_ih, -bound, bound)
-            nn.init.uniform_(w_hh, -bound, bound)
-            nn.init.zeros_(b_ih)
-            nn.init.zeros_(b_hh)
-            # Cells that remember for 1 to REMEMBERED bytes from the first step on, without which a fact is hard to learn
-            # to carry into the next sentence (Tallec, Ollivier 2018, arXiv:1804.11188, equation 16: chrono initialization).
-            spans = torch.empty(H).uniform_(1.0, REMEMBERED - 1.0).log()
-            b_ih.data[:H], b_ih.data[H : 2 * H] = -spans, spans
-        nn.init.normal_(self.output.weight, 0.0, bound)
+        for weights in self.recurrent.all_weights:
+            self._cell.init(weights)
+        nn.init.normal_(self.output.weight, 0.0, 1 / math.sqrt(self.config.hidden))
         nn.init.zeros_(self.output.bias)
 
 

@@ -1,0 +1,222 @@
+"""Text from text: are summaries right, what INT8 is worth, how near the bare engine the server comes, and stock TorchServe beside it.
+
+Facts: the demo's summarizer, trained if it is absent, writes what it never learned; its certified engine, greedily. Speed: the same
+network at paper size (any weights: texts are as long as is asked for), 32 closed-loop clients with streams, mixed lengths, against the
+same requests in one process. Invariance: answers of the server alone and in company, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page
+from benchmarks.blocks import WARM_SECONDS, Bench
+from benchmarks.export import ensure
+from benchmarks.limit import Limit
+from benchmarks.load import CHOICE, SEED, Load
+from benchmarks.load import run as send
+from benchmarks.peers import run as peers
+from benchmarks.peers.process import Peer
+from benchmarks.peers.stock import stock_text
+from benchmarks.steps import SETTLE_SECONDS, under_load
+from export.archive import archive
+from export.assemble import environment
+from handlers.bundle import Bundle
+from handlers.device import device_class
+from handlers.engine import open_engine
+from handlers.generator import Request
+from handlers.sessions import Session, open_session
+from training.data import reports
+from training.data.pairs import Pair
+from training.rouge import rouge
+
+DEMO, SPEED = "summarizer", "bench-summarizer"
+DEMO_RECIPE = ["summarizer", "--name", DEMO, "--preset", "demo"]
+SPEED_RECIPE = ["summarizer", "--name", SPEED, "--preset", "paper", "--world-size", "2000", "--steps", "1"]
+ROLE = "decoder_step"
+STREAMS = 32
+LENGTHS = (8, 16, 32, 64)  # tokens of the texts, each as often as the others
+FRESH = 200  # reports that are summarized, of a seed that no training draws
+FRESH_SEED = 7
+BATCHES = (1, 8, 32)
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """All figures; trains and builds what is absent."""
+    demo, speed = ensure(DEMO, DEMO_RECIPE, quick), ensure(SPEED, SPEED_RECIPE, quick)
+    bench = Bench(quick)
+    figures = facts(demo)
+    figures["token_agreement"] = served_quality(demo)["greedy_agreement"]
+    figures["perplexity_kept"] = served_quality(demo)["perplexity_kept"]
+    speedups = step_speedups(speed, 0.5 if quick else 2.0)
+    figures["int8_speedup_step"] = speedups["1"]["speedup"]
+    figures["int8_step_ms"] = {batch: of["int8_ms"] for batch, of in speedups.items()}
+    figures["int8_speedups_step"] = {batch: of["speedup"] for batch, of in speedups.items()}
+    figures |= through_the_server(bench, speed)
+    figures |= {"spreads": bench.spreads, "environment": environment(), "quick": quick}
+    print(f"report: {report(figures, demo)}")
+    return figures
+
+
+def facts(bundle: Bundle) -> dict[str, Any]:
+    """What the certified engine makes of fresh reports."""
+    pairs = [reports.report(FRESH_SEED, index) for index in range(FRESH)]
+    written = summaries(bundle, pairs)
+    verdicts = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
+    return {
+        "fact_accuracy": round(sum(v.right for v in verdicts) / sum(v.facts for v in verdicts), 4),
+        "summaries_right": round(sum(v.problem is None for v in verdicts) / FRESH, 4),
+        "rouge_l": rouge([pair.target for pair in pairs], written)["rouge_l"],
+        "rouge_l_lead": rouge([pair.target for pair in pairs], [lead(pair.source[0]) for pair in pairs])["rouge_l"],
+    }
+
+
+def lead(document: str) -> str:
+    """The first sentence: what a summary must be better than."""
+    return document.partition(". ")[0] + "."
+
+
+def summaries(bundle: Bundle, pairs: Sequence[Pair]) -> list[str]:
+    """Greedy texts of the served engine, as many at once as it takes."""
+    generator, texts = open_engine(bundle).generator, list[str]()
+    for at in range(0, len(pairs), generator.capacity):
+        asked = [{"text": pair.source[0], "truncate": True, "seed": 0} for pair in pairs[at : at + generator.capacity]]
+        slots = generator.start([generator.parse(Request(params)) for params in asked])
+        while live := [slot for slot in slots if slot.finished is None]:
+            generator.step(live)
+        texts += [json.loads(generator.drain(slot))["choices"][0]["text"] for slot in slots]
+    return texts
+
+
+def served_quality(bundle: Bundle) -> dict[str, float]:
+    """What the certificate says of the row-wise INT8 form, whether or not it is the one that is served."""
+    candidates = bundle.certificate["devices"][device_class()]["candidates"]
+    quality: dict[str, float] = candidates["int8_rowwise-onnxruntime"]["quality"]
+    return quality
+
+
+def step_speedups(bundle: Bundle, seconds: float) -> dict[str, dict[str, float]]:
+    """FP32 over row-wise INT8, one step of the decoder in ONNX Runtime with one thread, in alternating blocks."""
+    import numpy as np
+
+    spec = bundle.manifest.graphs[ROLE]
+    sessions = {
+        variant: open_session("onnxruntime", bundle.read_file(f"{ROLE}-{variant}"), spec, 1)
+        for variant in ("fp32", "int8_rowwise")
+    }
+    found = {}
+    for batch in BATCHES:
+        sizes: dict[str, int] = {"batch": batch, "source": bundle.manifest.limits["source_multiple"]}
+        inputs = {
+            tensor.name: np.zeros(
+                [sizes[size] if isinstance(size, str) else size for size in tensor.shape], tensor.dtype
+            )
+            for tensor in spec.inputs
+        }
+        inputs["lengths"] += sizes["source"]
+        times: dict[str, list[float]] = {variant: [] for variant in sessions}
+        for _ in range(5):
+            for variant, session in sessions.items():
+                times[variant].append(median_ms(session, inputs, seconds / 5))
+        ratios = [a / b for a, b in zip(*times.values(), strict=True)]
+        found[str(batch)] = {
+            "speedup": round(statistics.median(ratios), 2),
+            "int8_ms": round(statistics.median(times["int8_rowwise"]), 3),
+        }
+    return found
+
+
+def median_ms(session: Session, inputs: Mapping[str, Any], seconds: float) -> float:
+    """Median milliseconds of a run, over at least that long."""
+    times, until = list[float](), time.perf_counter() + seconds
+    while (began := time.perf_counter()) < until or len(times) < 3:
+        session.run(inputs)
+        times.append(time.perf_counter() - began)
+    return 1e3 * statistics.median(times)
+
+
+def through_the_server(bench: Bench, bundle: Bundle) -> dict[str, Any]:
+    """Tokens a second of the server, of the engine alone, and of stock TorchServe; invariance of answers."""
+    example = {"text": bundle.manifest.example["text"]}
+    asks = [{**example, "min_tokens": length, "max_tokens": length} for length in LENGTHS]
+    engines, fractions, ratios, first, rates = [], [], [], [], []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        peers.ours(archive(SPEED, Path(folder))) as ours,
+        Limit(bundle.directory, asks) as limit,
+        stock_text(SPEED, example) as stock,
+    ):
+        invariant = equal_in_company(ours, asks)
+        for number in range(bench.pairs):
+            engines.append(limit.block(STREAMS, bench.seconds)[0])
+            load = load_of(ours, asks, bench.seconds + 2 * SETTLE_SECONDS, number, stream=True)
+            result, tokens_per_s = under_load(ours, load, bench.seconds)
+            rates.append(tokens_per_s)
+            fractions.append(tokens_per_s / engines[-1])
+            first.append(result.first_byte_p50_ms)
+            other = send(load_of(stock, asks, 2 * bench.seconds, number, stream=False))
+            ratios.append(tokens_per_s / (other.good_per_s * statistics.mean(LENGTHS)))
+    return {
+        "tokens_fraction_of_engine": bench.note("tokens_fraction_of_engine", fractions, 3),
+        "ratio_vs_stock": bench.note("ratio_vs_stock", ratios, 1),
+        "first_chunk_ms": bench.note("first_chunk_ms", first, 1),
+        "tokens_per_s": round(statistics.median(rates)),
+        "engine_tokens_per_s": round(statistics.median(engines)),
+        "batch_invariant": invariant,
+    }
+
+
+def load_of(peer: Peer, asks: Sequence[Mapping[str, Any]], seconds: float, number: int, stream: bool) -> Load:
+    """A closed loop of `STREAMS` clients that ask for `asks` in turn."""
+    choices = [json.dumps({**ask, **({"stream": True} if stream else {})})[1:-1] for ask in asks]
+    body = f'{{"seed": {SEED}, {CHOICE}}}'
+    warm = SETTLE_SECONDS if stream else WARM_SECONDS
+    return Load(
+        peer.address, peer.path, body, seconds, warm, STREAMS, first_seed=1 + number * 1_000_000, choices=choices
+    )
+
+
+def equal_in_company(ours: Peer, asks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether drawn texts are the same bytes when each is asked for alone and when all are asked for together."""
+    assert ours.server is not None
+    model = ours.path.rpartition("/")[2]
+    server = ours.server
+    requests = [{**ask, "temperature": 1.0, "seed": seed} for seed, ask in enumerate([*asks] * 8)]
+
+    def ask(params: Mapping[str, Any]) -> bytes:
+        return server.post(params, model).body
+
+    alone = [ask(params) for params in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(ask, requests)) == alone
+
+
+def report(figures: Mapping[str, Any], demo: Bundle) -> Path:
+    """The page."""
+    bars: Callable[..., str] = page.bars
+    rates = {"server": figures["tokens_per_s"], "engine alone": figures["engine_tokens_per_s"]}
+    rates["stock TorchServe"] = round(figures["tokens_per_s"] / figures["ratio_vs_stock"])
+    pairs = [reports.report(FRESH_SEED, index) for index in range(6)]
+    shown: list[Sequence[Any]] = [("report", "wanted", "written")]
+    shown += [(pair.source[0], pair.target, text) for pair, text in zip(pairs, summaries(demo, pairs), strict=True)]
+    steps: list[Sequence[Any]] = [("texts in a step", "row-wise INT8, ms", "times FP32")]
+    steps += [(b, figures["int8_step_ms"][b], figures["int8_speedups_step"][b]) for b in figures["int8_step_ms"]]
+    lengths = f"{STREAMS} streams, texts of {', '.join(map(str, LENGTHS))} tokens, each as often."
+    return page.write(
+        "text",
+        figures,
+        [
+            page.Section("Tokens", lengths, bars(rates, "tokens a second")),
+            page.Section(
+                "A step of the decoder", "Paper size, one thread, sources of one step of padding.", rows=steps
+            ),
+            page.Section("Summaries", "Of reports that were never learned.", rows=shown),
+        ],
+    )

@@ -1,0 +1,299 @@
+"""Text from text: two graphs, `encoder` and `decoder_step`, over the same weights as in training.
+
+What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under FP32's own
+distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the references.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.graphs import Graph, Kind
+from export.graphs.text_schema import params_of
+from export.quality import score_quality
+from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.sessions import Session
+from handlers.tokens import BEGIN, END, NEVER
+from training.models.cells import CELLS
+from training.models.seq2seq import PAD, Seq2Seq
+from training.rouge import rouge
+from training.seq2seq import Trained, encode, padded
+
+SLOTS = 32
+QUEUE = 64
+MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order
+EXAMPLE_STEPS = 4  # after which a state is one that occurs in service
+GROUP = 32  # sources that are rendered together
+GOLDEN: tuple[dict[str, Any], ...] = (
+    {"seed": 0},
+    {"seed": 2**40, "temperature": 0.8, "top_k": 20, "top_p": 0.9},
+    {"seed": 7, "beams": 4},
+)
+BYTES_PER_TOKEN = 12  # more than any usual text has
+
+
+class EncoderGraph(nn.Module):
+    """The source, once."""
+
+    def __init__(self, network: Seq2Seq) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """tokens (B, S), lengths (B,) -> memory (B, S, H), first states (B, L, H)."""
+        return self.network.encode(tokens, lengths)
+
+
+class DecoderGraph(nn.Module):
+    """One token."""
+
+    def __init__(self, network: Seq2Seq) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, token: Tensor, feed: Tensor, tokens: Tensor, memory: Tensor, lengths: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """As `Seq2Seq.step`, states one by one."""
+        return self.network.step(token, feed, tokens, memory, lengths, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """What a variant makes of the held-out sources: scores along FP32's texts (P, V), and texts of its own."""
+
+    scores: NDArray[np.float32]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def describe(model: nn.Module) -> Kind:
+    """The kind of a trained `summarizer` or `dialogue`."""
+    assert isinstance(model, Trained)
+    network, config = model.network, model.network.config
+    names = CELLS[config.cell].states
+    pairs = [encode(model.tokens, pair, config, model.task) for pair in model.held_out]
+    sources = [pair.source for pair in pairs]
+    references = [pair.target for pair in model.held_out]
+
+    def torch_run(module: nn.Module, spec: GraphSpec) -> Session:
+        def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            with torch.inference_mode():
+                values = module(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
+            return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, values, strict=True)}
+
+        return Session(spec, run, "torch")
+
+    encoder, decoder = EncoderGraph(network).eval(), DecoderGraph(network).eval()
+    specs = _specs(config.vocabulary, config.hidden, config.layers, names)
+    plain = {"encoder": torch_run(encoder, specs["encoder"]), "decoder_step": torch_run(decoder, specs["decoder_step"])}
+
+    @functools.cache
+    def path(count: int) -> tuple[tuple[int, ...], ...]:
+        """What FP32 writes for the first sources, END included unless the text was cut."""
+        return tuple(tuple(tokens) for tokens, _ in _decode(plain, sources[:count], None, config.max_target))
+
+    def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
+        used = sources[:count]
+        forced = _decode(sessions, used, path(count), config.max_target)
+        free = _decode(sessions, used, None, config.max_target)
+        texts = tuple(model.tokens.decode(tokens) for tokens, _ in free)
+        return Rendered(np.concatenate([scores for _, scores in forced]), texts)
+
+    def quality(wanted: Rendered, found: Rendered) -> dict[str, float]:
+        reference = references[: len(wanted)]
+        of_wanted, of_found = rouge(reference, wanted.texts)["rouge_l"], rouge(reference, found.texts)["rouge_l"]
+        return {
+            **score_quality(wanted.scores, found.scores),
+            "rouge_l": of_found,
+            "rouge_l_kept": round(1 + of_found - of_wanted, 4),
+        }
+
+    def rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        chosen = [sources[(seed + at) % len(sources)] for at in range(count)]
+        return _padded(chosen)
+
+    def encoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
+        tokens, lengths = rows(count, seed)
+        return {"tokens": tokens, "lengths": lengths}
+
+    def decoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
+        tokens, lengths = rows(count, seed)
+        state = _first(plain, tokens, lengths)
+        token = np.full(count, BEGIN, np.int64)
+        for _ in range(EXAMPLE_STEPS):
+            found = plain["decoder_step"].run({"token": token, **state})
+            token = _best(found["logits"])
+            state |= {name: found[f"next_{name}"] for name in ("feed", *names)}
+        return {"token": token, **state}
+
+    chat = model.task == "dialogue"
+    asked = _request(model.held_out[0].source, chat)
+    return Kind(
+        graphs={
+            role: Graph(
+                module,
+                specs[role],
+                None,
+                1e-3,
+                1e-3,
+                inputs,
+                free={"source": (MULTIPLE, _up(config.max_source))},
+                written_out=config.cell.upper(),
+            )
+            for role, module, inputs in (
+                ("encoder", encoder, encoder_inputs),
+                ("decoder_step", decoder, decoder_inputs),
+            )
+        },
+        params=params_of(chat, config.max_target),
+        limits={
+            "max_tile": SLOTS,
+            "max_slots": SLOTS,
+            "max_queue": QUEUE,
+            "max_seconds": 60,
+            "max_compute_seconds": 10,
+            "max_source": config.max_source,
+            "max_source_bytes": config.max_source * BYTES_PER_TOKEN,
+            "source_multiple": MULTIPLE,
+            "max_stop": 4,
+            "max_stop_characters": 64,
+            "max_request_bytes": 512 * 1024,
+            "max_response_bytes": 1024 * 1024,
+        },
+        content_types=("application/json", "text/event-stream"),
+        scope="text:generate",
+        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
+        resources=Resources("step", 1, _memory_mb(network), workers=1, batch_size=SLOTS),
+        example=asked,
+        render=render,
+        quality=quality,
+        budget={"greedy_agreement": 0.99, "perplexity_kept": 0.99, "rouge_l_kept": 0.99},
+        golden_items=tuple(
+            {**_request(pair.source, chat), **more, "truncate": True}
+            for pair, more in zip(
+                (model.held_out * 3)[:3],
+                GOLDEN,
+                strict=True,
+            )
+        ),
+        calls={"decoder_step": max(1, round(float(np.mean([len(pair.target) for pair in pairs]))))},
+        assets={"tokenizer": model.tokens.data},
+    )
+
+
+def _decode(
+    sessions: Mapping[str, Session],
+    sources: Sequence[NDArray[np.int32]],
+    forced: Sequence[Sequence[int]] | None,
+    longest: int,
+) -> list[tuple[list[int], NDArray[np.float32]]]:
+    """For every source the tokens that were written (greedily, or those of `forced`) and the scores before each (T, V).
+
+    Scores are kept along `forced` alone: of free texts nobody needs them.
+    """
+    results: list[tuple[list[int], NDArray[np.float32]]] = []
+    for at in range(0, len(sources), GROUP):
+        tokens, lengths = _padded(sources[at : at + GROUP])
+        count = len(tokens)
+        state = _first(sessions, tokens, lengths)
+        token = np.full(count, BEGIN, np.int64)
+        written: list[list[int]] = [[] for _ in range(count)]
+        kept: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
+        wanted = None if forced is None else forced[at : at + GROUP]
+        live = set(range(count))
+        for step in range(longest):
+            found = sessions["decoder_step"].run({"token": token, **state})
+            state |= {name.removeprefix("next_"): found[name] for name in found if name.startswith("next_")}
+            best = _best(found["logits"])
+            for row in sorted(live):
+                token[row] = best[row] if wanted is None else wanted[row][step]
+                written[row].append(int(token[row]))
+                if wanted is not None:
+                    kept[row].append(found["logits"][row])
+                if token[row] == END or (wanted is not None and step + 1 == len(wanted[row])):
+                    live.remove(row)
+            if not live:
+                break
+        vocabulary = found["logits"].shape[1]
+        results += [
+            (row, np.stack(scores) if scores else np.zeros((0, vocabulary), np.float32))
+            for row, scores in zip(written, kept, strict=True)
+        ]
+    return results
+
+
+def _best(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    allowed = logits.copy()
+    allowed[:, list(NEVER)] = -np.inf
+    return np.asarray(allowed.argmax(axis=1))
+
+
+def _first(
+    sessions: Mapping[str, Session], tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """The inputs of the first step but for its token."""
+    source = {"tokens": tokens, "lengths": lengths}
+    read = sessions["encoder"].run(source)
+    return {**read, **source, "feed": np.zeros((len(tokens), read["memory"].shape[2]), np.float32)}
+
+
+def _padded(sources: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    tokens, lengths = (part.numpy() for part in padded(sources))
+    return np.pad(tokens, ((0, 0), (0, _up(tokens.shape[1]) - tokens.shape[1])), constant_values=PAD), lengths
+
+
+def _up(positions: int) -> int:
+    return -(-positions // MULTIPLE) * MULTIPLE
+
+
+def _request(turns: Sequence[str], chat: bool) -> dict[str, Any]:
+    if not chat:
+        return {"text": turns[0]}
+    return {"messages": [{"role": ("user", "assistant")[at % 2], "content": turn} for at, turn in enumerate(turns)]}
+
+
+def _specs(vocabulary: int, hidden: int, layers: int, names: Sequence[str]) -> dict[str, GraphSpec]:
+    def states(prefix: str = "") -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(f"{prefix}{name}", "float32", ("batch", layers, hidden)) for name in names)
+
+    tokens = TensorSpec("tokens", "int64", ("batch", "source"))
+    memory, lengths = (
+        TensorSpec("memory", "float32", ("batch", "source", hidden)),
+        TensorSpec("lengths", "int64", ("batch",)),
+    )
+    return {
+        "encoder": GraphSpec((tokens, lengths), (memory, *states())),
+        "decoder_step": GraphSpec(
+            (
+                TensorSpec("token", "int64", ("batch",)),
+                TensorSpec("feed", "float32", ("batch", hidden)),
+                tokens,
+                memory,
+                lengths,
+                *states(),
+            ),
+            (
+                TensorSpec("logits", "float32", ("batch", vocabulary)),
+                TensorSpec("weights", "float32", ("batch", "source")),
+                TensorSpec("next_feed", "float32", ("batch", hidden)),
+                *states("next_"),
+            ),
+        ),
+    }
+
+
+def _memory_mb(network: nn.Module) -> int:
+    """What proxy and engine need at most: two interpreters, the runtime, the tokenizer, the weights twice, the rows."""
+    weights = sum(parameter.numel() for parameter in network.parameters()) * 4
+    return 300 + 2 * weights // 2**20

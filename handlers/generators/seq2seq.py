@@ -1,0 +1,266 @@
+"""Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step, many texts together.
+
+Roles: `encoder`, tokens (B, S) and lengths (B,) -> memory (B, S, H) and the first states; `decoder_step`, token (B,), the states,
+tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states. Dimensions: B texts in a step, S positions, V tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers import philox, sampling, text_params
+from handlers.beam import Beam
+from handlers.bundle import Bundle
+from handlers.generator import Request
+from handlers.rows import Rows
+from handlers.sessions import Session
+from handlers.text_answers import Answers, Choice
+from handlers.text_params import TextParams
+from handlers.tokens import BEGIN, END, NEVER, Tokens
+from handlers.writing import Writing
+
+ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
+STREAM = 2  # of the random numbers: other generators draw from other ones
+OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are no state
+
+
+@dataclasses.dataclass(eq=False)
+class Text:
+    """One text in the making; its states are row `row` of the generator's arrays."""
+
+    index: int
+    writing: Writing
+    uniforms: NDArray[np.float64]
+    row: int = -1
+    token: int = BEGIN  # the last one, which is read next
+    tokens: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[float] = dataclasses.field(default_factory=list)
+    told: int = 0  # tokens whose log-probabilities have been sent
+    finished: str | None = None
+
+    def moved(self, row: int) -> None:
+        """The generator has moved its row."""
+        self.row = row
+
+
+@dataclasses.dataclass(eq=False)
+class Slot:
+    """One request: `n` texts that are drawn, or the `beams` of one search."""
+
+    params: TextParams
+    texts: list[Text]
+    beam: Beam | None
+    items: int = 0
+    finished: str | None = None
+
+
+class Seq2Seq:
+    """StepGenerator over the roles `encoder` and `decoder_step`."""
+
+    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
+        manifest = bundle.manifest
+        self._specs, self._limits, self._name = manifest.params, manifest.limits, manifest.name
+        self._encoder, self._decoder = sessions[ENCODER], sessions[DECODER]
+        self._tile, self.capacity = self._limits["max_tile"], self._limits["max_slots"]
+        self._example = manifest.example
+        shapes = {spec.name: spec.shape for spec in (*self._decoder.spec.inputs, *self._decoder.spec.outputs)}
+        self._tokens = Tokens(bundle.read_file(TOKENIZER), int(shapes["logits"][1]))
+        states = {s.name: tuple(map(int, s.shape[1:])) for s in self._decoder.spec.inputs if s.name not in OTHERS}
+        self._rows = Rows(self.capacity, int(shapes["memory"][2]), states, self._limits["source_multiple"])
+        self._answers = Answers(self._name, any(spec.name == "messages" for spec in manifest.params))
+
+    def parse(self, request: Request) -> TextParams:
+        """Check one request. Raises `BadRequest`."""
+        return text_params.parse(request.params, self._specs, self._limits, self._name, self._tokens.encode_turns)
+
+    def start(self, batch: Sequence[TextParams]) -> list[Slot]:
+        """Read the sources, and give every text a row."""
+        wanted = sum(params.rows for params in batch)
+        if wanted > self.capacity - self._rows.live:
+            raise ValueError(f"{wanted} texts for {self.capacity - self._rows.live} free rows")
+        read = [item for at in range(0, len(batch), self._tile) for item in self._read(batch[at : at + self._tile])]
+        return [self._slot(params, found) for params, found in zip(batch, read, strict=True)]
+
+    def step(self, slots: Sequence[Slot]) -> None:
+        """Every unfinished text of `slots` gets its next token. Nothing changes if this raises."""
+        texts = sorted((t for slot in slots for t in slot.texts if t.finished is None), key=lambda text: text.row)
+        found = self._run(texts)
+        place = {text: at for at, text in enumerate(texts)}
+        logits = found["logits"]
+        sampling.forbid(logits, NEVER)
+        drawn = {slot: self._choose(slot, logits, place) for slot in slots if slot.beam is None}
+        beams = {slot: self._search(slot, slot.beam, found, place) for slot in slots if slot.beam is not None}
+        source = np.arange(len(texts))
+        for slot, beam in beams.items():
+            for text, parent in zip(slot.texts, beam.parents, strict=False):
+                source[place[text]] = place[slot.texts[parent]]
+        rows = [text.row for text in texts]
+        for name, state in self._rows.states.items():
+            state[rows] = found[f"next_{name}"][source]
+        for slot, tokens in drawn.items():
+            self._write(slot, tokens)
+        for slot, beam in beams.items():
+            self._grow(slot, beam)
+
+    def drain(self, slot: Slot) -> bytes:
+        """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
+        if slot.params.stream:
+            events = [self._answers.event(piece) for text in slot.texts if (piece := self._piece(text, slot.params))]
+            if slot.finished is not None:
+                ends = [Choice(text.index, "", text.finished) for text in slot.texts]
+                events.append(self._answers.last(ends, *self._usage(slot), slot.params.seed))
+            return b"".join(events)
+        if slot.finished is None:
+            return b""
+        choices = [
+            Choice(text.index, text.writing.text, text.finished, self._told(text) if slot.params.logprobs else None)
+            for text in slot.texts[: slot.params.n]
+        ]
+        return self._answers.whole(choices, *self._usage(slot), slot.params.seed)
+
+    def cancel(self, slot: Slot) -> None:
+        """Give the rows of a slot back."""
+        for text in slot.texts:
+            self._end(text, "cancelled")
+        slot.finished = slot.finished or "cancelled"
+
+    def golden(self, params: Mapping[str, Any]) -> str:
+        """sha256 of every score and state on the way of one answer made alone."""
+        digest = hashlib.sha256()
+        (slot,) = self.start([self.parse(Request(params))])
+        while slot.finished is None:
+            self.step([slot])
+            for text in slot.texts:
+                if text.finished is None:
+                    digest.update(b"".join(state[text.row].tobytes() for state in self._rows.states.values()))
+        digest.update(repr([text.tokens for text in slot.texts]).encode())
+        return digest.hexdigest()
+
+    def preview(self, seeds: Sequence[int]) -> list[str]:
+        """For each seed what is drawn for the example at temperature 0.7."""
+        texts = []
+        for seed in seeds:
+            (slot,) = self.start([self.parse(Request({**self._example, "temperature": 0.7, "seed": seed}))])
+            while slot.finished is None:
+                self.step([slot])
+            texts.append(slot.texts[0].writing.text)
+        return texts
+
+    def _read(self, batch: Sequence[TextParams]) -> list[dict[str, NDArray[np.float32]]]:
+        """Memory (S, H) and first states of every source."""
+        multiple = self._limits["source_multiple"]
+        longest = -(-max(len(params.ids) for params in batch) // multiple) * multiple
+        tokens = np.zeros((len(batch), longest), np.int64)
+        for at, params in enumerate(batch):
+            tokens[at, : len(params.ids)] = params.ids
+        found = self._encoder.run({"tokens": tokens, "lengths": np.array([len(p.ids) for p in batch], np.int64)})
+        return [{name: array[at] for name, array in found.items()} for at in range(len(batch))]
+
+    def _slot(self, params: TextParams, read: Mapping[str, NDArray[np.float32]]) -> Slot:
+        search = (params.beams, params.length_penalty, params.coverage_penalty, len(params.ids))
+        slot = Slot(params, [], Beam.new(*search) if params.beams > 1 else None)
+        draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM)
+        for index in range(params.rows):
+            text = Text(index, Writing(params.stop), draws[index])
+            text.row = self._rows.add(params.ids, read["memory"], read, text.moved)
+            slot.texts.append(text)
+        return slot
+
+    def _run(self, texts: Sequence[Text]) -> dict[str, NDArray[Any]]:
+        parts = []
+        for at in range(0, len(texts), self._tile):
+            tile = texts[at : at + self._tile]
+            tokens = np.array([text.token for text in tile], np.int64)
+            parts.append(self._decoder.run({"token": tokens, **self._rows.inputs([text.row for text in tile])}))
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _choose(
+        self, slot: Slot, logits: NDArray[np.float32], place: Mapping[Text, int]
+    ) -> list[tuple[Text, int, float]]:
+        """The next token of every unfinished text of a slot, and its log-probability where that is asked for."""
+        chosen = []
+        params, rule = slot.params, slot.params.rule
+        for text in slot.texts:
+            if text.finished is not None:
+                continue
+            scores = logits[place[text]]
+            logprobs = sampling.log_softmax(scores) if params.logprobs else None
+            if len(text.tokens) < params.min_tokens:
+                scores[END] = -np.inf
+            if rule.repetition_penalty != 1 and text.tokens:
+                sampling.penalize(scores, text.tokens, rule.repetition_penalty)
+            drawn = rule.temperature > 0
+            token = sampling.draw(scores, rule, text.uniforms[len(text.tokens)]) if drawn else int(scores.argmax())
+            chosen.append((text, token, 0.0 if logprobs is None else float(logprobs[token])))
+        return chosen
+
+    def _search(self, slot: Slot, beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
+        at = [place[text] for text in slot.texts[: len(beam.live)]]
+        logprobs = sampling.log_softmax(found["logits"][at])
+        if len(beam.live[0].tokens) < slot.params.min_tokens:
+            logprobs[:, END] = -np.inf
+        weights = found["weights"][at][:, : len(slot.params.ids)]
+        return beam.advance(logprobs, weights, slot.params.max_tokens)
+
+    def _write(self, slot: Slot, chosen: Sequence[tuple[Text, int, float]]) -> None:
+        for text, token, logprob in chosen:
+            if token == END:
+                text.writing.add(b"", last=True)
+                self._end(text, "stop")
+                continue
+            text.token = token
+            text.tokens.append(token)
+            text.logprobs.append(logprob)
+            slot.items += 1
+            last = len(text.tokens) == slot.params.max_tokens
+            if text.writing.add(self._tokens.pieces[token], last):
+                self._end(text, "stop")
+            elif last:
+                self._end(text, "length")
+        if all(text.finished is not None for text in slot.texts):
+            slot.finished = slot.texts[0].finished
+
+    def _grow(self, slot: Slot, beam: Beam) -> None:
+        slot.beam = beam
+        slot.items += 1
+        for text, hypothesis in zip(slot.texts, beam.live, strict=False):
+            text.token = hypothesis.tokens[-1]
+        if not beam.done:
+            return
+        best = beam.ended[: slot.params.n]
+        for text in slot.texts:
+            self._end(text, "length")
+        for text, (_, reason, hypothesis) in zip(slot.texts, best, strict=False):
+            text.finished = reason
+            text.tokens = [token for token in hypothesis.tokens if token != END]
+            text.logprobs = list(hypothesis.logprobs[: len(text.tokens)])
+            text.writing.add(b"".join(self._tokens.pieces[token] for token in text.tokens), last=True)
+        slot.texts = slot.texts[: len(best)]
+        slot.finished = slot.texts[0].finished
+
+    def _end(self, text: Text, reason: str) -> None:
+        if text.finished is None:
+            text.finished = reason
+            self._rows.release(text.row)
+
+    def _piece(self, text: Text, params: TextParams) -> Choice | None:
+        new = text.writing.take(text.finished is not None)
+        told = self._told(text) if params.logprobs else None
+        return Choice(text.index, new, None, told) if new or told else None
+
+    def _told(self, text: Text) -> list[tuple[str, float]]:
+        """Texts and log-probabilities of the tokens that were not told of yet."""
+        new = range(text.told, len(text.tokens))
+        text.told = len(text.tokens)
+        return [(self._tokens.pieces[text.tokens[at]].decode(errors="replace"), text.logprobs[at]) for at in new]
+
+    def _usage(self, slot: Slot) -> tuple[int, int]:
+        return len(slot.params.ids), sum(len(text.tokens) for text in slot.texts[: slot.params.n])

@@ -1,0 +1,183 @@
+"""What a request for text may ask, checked field by field and then together. What would not be honoured is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from handlers.generator import BadRequest
+from handlers.params import ParamSpec, check_all, draw_seed
+from handlers.sampling import Rule
+
+ROLES = ("user", "assistant")
+_FINE = "\t\n\r"  # control characters that a text may hold
+
+
+@dataclasses.dataclass(frozen=True)
+class TextParams:
+    """What one request asks for; the fields are the request's own names, but for `turns` (text or messages) and `ids`."""
+
+    turns: tuple[str, ...]
+    ids: tuple[int, ...]  # of the source
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: tuple[str, ...]
+    n: int
+    beams: int
+    length_penalty: float
+    coverage_penalty: float
+    seed: int
+    logprobs: bool
+    truncate: bool
+    stream: bool
+
+    @property
+    def content_type(self) -> str:
+        """Server-sent events, or one JSON object."""
+        return "text/event-stream; charset=utf-8" if self.stream else "application/json"
+
+    @property
+    def rows(self) -> int:
+        """How many texts are written side by side."""
+        return max(self.n, self.beams)
+
+    @property
+    def rule(self) -> Rule:
+        """How a token is taken where no beam is searched."""
+        return Rule(self.temperature, self.top_k, self.top_p, self.repetition_penalty)
+
+    def public(self) -> dict[str, Any]:
+        """The honoured parameters; a receipt holds the hash of a text, not the text."""
+        values = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("turns", "ids", "stop")
+        }
+        return {"source": _hashed("\0".join(self.turns)), "stop": [_hashed(text) for text in self.stop], **values}
+
+
+def parse(
+    params: Any,
+    specs: Sequence[ParamSpec],
+    limits: Mapping[str, int],
+    name: str,
+    encode: Callable[[Sequence[str]], list[int]],
+) -> TextParams:
+    """Check a request. `encode` gives the ids of turns. Raises `BadRequest`."""
+    values = check_all(params, specs)
+    if values["seed"] is None:
+        values["seed"] = draw_seed()
+    field = "messages" if "messages" in values else "text"
+    if values[field] is None:
+        raise BadRequest(field, f"{field} is missing: it is what {name} reads")
+    turns = _turns(values.pop("messages")) if field == "messages" else (values.pop("text"),)
+    for turn in turns:
+        _check_text(field, turn)
+    stop = values.pop("stop")
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    _check_stop(values["stop"], limits)
+    _check_together(values)
+    ids = _source(turns, field, values["truncate"], limits, name, encode)
+    return TextParams(turns=turns, ids=tuple(ids), **values)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The contents of messages, whose roles must take turns. Raises `BadRequest`."""
+    for at, message in enumerate(messages):
+        if set(message) != {"role", "content"} or not isinstance(message["content"], str):
+            raise BadRequest("messages", f"messages[{at}] wants exactly a role and a content, both strings")
+        wanted = ROLES[at % 2]
+        if message["role"] != wanted:
+            found = message["role"] if message["role"] in (*ROLES, "system", "tool", "developer") else "another one"
+            raise BadRequest(
+                "messages", f"messages[{at}] has the role {found}, wanted {wanted}: user and assistant take turns"
+            )
+    if len(messages) % 2 == 0:
+        raise BadRequest("messages", "messages must end with one of the user, which is what is answered")
+    return tuple(message["content"] for message in messages)
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text.strip():
+        raise BadRequest(field, f"{field} is {'empty' if not text else 'white space alone'}; send some words")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise BadRequest(field, f"{field} holds half of a surrogate pair, which is no text; send whole characters")
+    for character in text:
+        if unicodedata.category(character) == "Cc" and character not in _FINE:
+            raise BadRequest(field, f"{field} holds the control character U+{ord(character):04X}; leave it out")
+
+
+def _check_stop(stop: Sequence[str], limits: Mapping[str, int]) -> None:
+    if len(stop) > limits["max_stop"]:
+        raise BadRequest("stop", f"stop has {len(stop)} strings, wanted at most {limits['max_stop']}")
+    for text in stop:
+        if not text:
+            raise BadRequest("stop", "stop holds an empty string, which would end every text at once; leave it out")
+        if len(text) > limits["max_stop_characters"]:
+            wanted = limits["max_stop_characters"]
+            raise BadRequest("stop", f"stop holds a string of {len(text)} characters, wanted at most {wanted}")
+
+
+def _check_together(v: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` for parameters that contradict each other or would have no effect."""
+    if v["min_tokens"] > v["max_tokens"]:
+        raise BadRequest("min_tokens", f"min_tokens is {v['min_tokens']}, over max_tokens, which is {v['max_tokens']}")
+    if v["beams"] > 1:
+        _check_beams(v)
+        return
+    for field, neutral in (("length_penalty", 1), ("coverage_penalty", 0)):
+        if v[field] != neutral:
+            raise BadRequest(field, f"{field} is for beam search alone; set beams to 2 or more, or leave it out")
+    if v["temperature"] == 0:
+        for field, neutral in (("top_k", 0), ("top_p", 1)):
+            if v[field] != neutral:
+                message = f"{field} has no effect at temperature 0, where nothing is drawn; raise temperature"
+                raise BadRequest(field, message)
+        if v["n"] > 1:
+            raise BadRequest("n", "at temperature 0 all n texts would be the same; raise temperature, or set beams")
+
+
+def _check_beams(v: Mapping[str, Any]) -> None:
+    for field, neutral in (("temperature", 0), ("top_k", 0), ("top_p", 1), ("repetition_penalty", 1)):
+        if v[field] != neutral:
+            message = (
+                f"{field} is {v[field]:g}, but a search with {v['beams']} beams draws nothing; leave out one of the two"
+            )
+            raise BadRequest(field, message)
+    if v["stream"]:
+        raise BadRequest("stream", "a beam search has nothing to send before its end; leave out stream or beams")
+    if v["stop"]:
+        raise BadRequest("stop", "beam search knows no stop strings; leave out stop or beams")
+    if v["n"] > v["beams"]:
+        raise BadRequest("n", f"n is {v['n']}, wanted at most beams, which is {v['beams']}")
+
+
+def _source(
+    turns: Sequence[str],
+    field: str,
+    truncate: bool,
+    limits: Mapping[str, int],
+    name: str,
+    encode: Callable[[Sequence[str]], list[int]],
+) -> list[int]:
+    """The ids of a source, cut where that is asked for: a document at its end, a conversation at its beginning."""
+    bytes_, most, tokens = sum(len(turn.encode()) for turn in turns), limits["max_source_bytes"], limits["max_source"]
+    remedy = "shorten it, or send truncate=true to have it cut"
+    if bytes_ > most and not truncate:
+        raise BadRequest(field, f"{field} has {bytes_} bytes, {name} reads at most {most} ({tokens} tokens); {remedy}")
+    if bytes_ > most:  # before the tokenizer has to read it all
+        last = turns[-1].encode()
+        turns = [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
+    ids = encode(turns)
+    if len(ids) > tokens and not truncate:
+        raise BadRequest(field, f"{field} has {len(ids)} tokens, {name} reads at most {tokens}; {remedy}")
+    return ids[:tokens] if field == "text" else ids[-tokens:]
+
+
+def _hashed(text: str) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest()}

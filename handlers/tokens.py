@@ -1,0 +1,45 @@
+"""The bundle's tokenizer in service: text to ids, ids to bytes. The same file and library as in training, so the same ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+BEGIN, END, TURN = 1, 2, 3
+NEVER = (0, BEGIN, TURN)  # padding and marks: read, but never written
+
+
+class Tokens:
+    """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
+
+    def __init__(self, data: bytes, vocabulary: int) -> None:
+        from tokenizers import Tokenizer
+
+        try:
+            self._tokenizer = Tokenizer.from_str(data.decode())
+            ids: dict[str, int] = json.loads(data)["model"]["vocab"]
+        except Exception as error:  # the library's errors have no class of their own
+            raise ValueError(f"the tokenizer of the bundle cannot be read: {error}; build the bundle again") from None
+        if len(ids) != vocabulary:
+            raise ValueError(
+                f"the tokenizer has {len(ids)} tokens, the graph scores {vocabulary}: they are not of one model; "
+                "build the bundle again"
+            )
+        self._tokenizer.encode_special_tokens = True  # "<end>" in a text is text
+        alphabet = _bytes_of_characters()
+        self.pieces = [b""] * vocabulary  # the bytes of every token; none of a mark
+        for text, at in ids.items():
+            if at > TURN:
+                self.pieces[at] = bytes(alphabet[character] for character in text)
+
+    def encode_turns(self, turns: Sequence[str]) -> list[int]:
+        """The ids of a source: the turns of a conversation with TURN between them; a document is one turn."""
+        encoded = self._tokenizer.encode_batch(list(turns), add_special_tokens=False)
+        return [token for at, turn in enumerate(encoded) for token in ([TURN] if at else []) + list(turn.ids)]
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """The printable stand-in of every byte that byte-level tokenizers write into their files (Radford 2019)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}

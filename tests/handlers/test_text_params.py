@@ -1,0 +1,170 @@
+"""Requests for text: what is missing, malformed, contradictory, or would have no effect, is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from export.graphs.text_schema import params_of
+from handlers import text_params
+from handlers.generator import BadRequest
+from handlers.text_params import TextParams
+
+LIMITS = {"max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
+
+
+def encode(turns: Sequence[str]) -> list[int]:
+    """A token for every word."""
+    return [10 + len(word) for turn in turns for word in turn.split()]
+
+
+def parse(chat: bool = False, **params: Any) -> TextParams:
+    return text_params.parse(params, params_of(chat, 32), LIMITS, "news", encode)
+
+
+def refused(chat: bool = False, **params: Any) -> tuple[str | None, str]:
+    with pytest.raises(BadRequest) as error:
+        parse(chat, **params)
+    assert error.value.status == 400
+    return error.value.field, error.value.message
+
+
+def chat(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": content} for at, content in enumerate(contents)]
+
+
+def test_defaults_take_the_likeliest_token() -> None:
+    found = parse(text="one three")
+    assert (found.turns, found.ids) == (("one three",), (13, 15))
+    assert (found.max_tokens, found.temperature, found.rows, found.stop) == (32, 0.0, 1, ())
+    assert found.content_type == "application/json"
+    assert parse(text="a", stream=True).content_type.startswith("text/event-stream")
+
+
+def test_a_seed_is_drawn_where_none_is_given() -> None:
+    assert parse(text="a").seed != parse(text="a").seed
+    assert parse(text="a", seed=5).seed == 5
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "message"),
+    [
+        ({}, "text", "text is missing: it is what news reads"),
+        ({"text": ""}, "text", "text is empty; send some words"),
+        ({"text": " \n\t"}, "text", "text is white space alone; send some words"),
+        ({"text": "a\x07b"}, "text", "text holds the control character U+0007; leave it out"),
+        ({"text": "a\x85b"}, "text", "text holds the control character U+0085; leave it out"),
+        ({"text": "a\ud800"}, "text", "text holds half of a surrogate pair, which is no text; send whole characters"),
+        ({"text": 5}, "text", "text is 5, wanted a string"),
+        ({"text": "a", "max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 32"),
+        ({"text": "a", "max_tokens": -1}, "max_tokens", "max_tokens is -1, wanted an integer from 1 to 32"),
+        ({"text": "a", "min_tokens": -3}, "min_tokens", "min_tokens is -3, wanted an integer from 0 to 32"),
+        (
+            {"text": "a", "min_tokens": 9, "max_tokens": 8},
+            "min_tokens",
+            "min_tokens is 9, over max_tokens, which is 8",
+        ),
+        (
+            {"text": "a", "stop": ["x", ""]},
+            "stop",
+            "stop holds an empty string, which would end every text at once; leave it out",
+        ),
+        (
+            {"text": "a", "stop": ""},
+            "stop",
+            "stop holds an empty string, which would end every text at once; leave it out",
+        ),
+        ({"text": "a", "stop": list("abcde")}, "stop", "stop has 5 strings, wanted at most 4"),
+        ({"text": "a", "stop": "x" * 9}, "stop", "stop holds a string of 9 characters, wanted at most 8"),
+        ({"text": "a", "stop": [1]}, "stop", "stop is a list, wanted a string or a list of strings"),
+        ({"text": "a", "words": 3}, "words", 'unknown field "words"; known fields: text, max_tokens'),
+    ],
+)
+def test_what_is_wrong_is_named(params: dict[str, Any], field: str, message: str) -> None:
+    found = refused(**params)
+    assert found[0] == field
+    assert found[1].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "message"),
+    [
+        (
+            {"beams": 4, "temperature": 0.5},
+            "temperature",
+            "temperature is 0.5, but a search with 4 beams draws nothing",
+        ),
+        ({"beams": 4, "top_k": 5}, "top_k", "top_k is 5, but a search with 4 beams draws nothing"),
+        ({"beams": 4, "repetition_penalty": 1.5}, "repetition_penalty", "repetition_penalty is 1.5, but a search"),
+        ({"beams": 4, "stream": True}, "stream", "a beam search has nothing to send before its end"),
+        ({"beams": 4, "stop": "x"}, "stop", "beam search knows no stop strings"),
+        ({"beams": 2, "n": 3}, "n", "n is 3, wanted at most beams, which is 2"),
+        ({"length_penalty": 0.5}, "length_penalty", "length_penalty is for beam search alone; set beams to 2 or more"),
+        ({"coverage_penalty": 0.5}, "coverage_penalty", "coverage_penalty is for beam search alone"),
+        ({"top_p": 0.5}, "top_p", "top_p has no effect at temperature 0, where nothing is drawn; raise temperature"),
+        ({"top_k": 5}, "top_k", "top_k has no effect at temperature 0"),
+        ({"n": 2}, "n", "at temperature 0 all n texts would be the same; raise temperature, or set beams"),
+    ],
+)
+def test_contradictions_are_refused(params: dict[str, Any], field: str, message: str) -> None:
+    found = refused(text="a", **params)
+    assert found[0] == field
+    assert message in found[1]
+
+
+def test_what_goes_together_is_taken() -> None:
+    assert parse(text="a", beams=4, n=2, length_penalty=0.6, coverage_penalty=0.2).rows == 4
+    assert parse(text="a", temperature=0.7, top_k=5, top_p=0.9, n=3).rows == 3
+    assert parse(text="a", stop="x").stop == ("x",)
+    assert parse(text="a", stop=["x", "y"]).stop == ("x", "y")
+
+
+def test_a_long_source_is_refused_or_cut_at_its_end() -> None:
+    words = "a bb ccc dddd eeeee ffffff ggggggg"
+    field, message = refused(text=words)
+    assert (field, message) == (
+        "text",
+        "text has 7 tokens, news reads at most 6; shorten it, or send truncate=true to have it cut",
+    )
+    assert parse(text=words, truncate=True).ids == tuple(range(11, 17))
+    _, message = refused(text="x" * 41)
+    assert message.startswith("text has 41 bytes, news reads at most 40 (6 tokens); shorten it")
+    assert parse(text="é" * 41, truncate=True).ids == (30,)  # whole characters of the first 40 bytes
+
+
+def test_a_long_conversation_loses_its_beginning() -> None:
+    found = parse(True, messages=chat("a bb ccc", "dddd", "eeeee ffffff ggggggg"), truncate=True)
+    assert found.ids == tuple(range(12, 18))
+    assert refused(True, messages=chat("a bb ccc", "dddd", "eeeee ffffff ggggggg"))[0] == "messages"
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        (None, "messages is missing: it is what news reads"),
+        ([], "messages is a list, wanted a list of objects with role and content"),
+        ("hello", 'messages is "hello", wanted a list of objects with role and content'),
+        ([{"role": "user"}], "messages[0] wants exactly a role and a content, both strings"),
+        ([{"role": "user", "content": "a", "name": "x"}], "messages[0] wants exactly a role and a content"),
+        ([{"role": "user", "content": ["a"]}], "messages[0] wants exactly a role and a content, both strings"),
+        ([{"role": "system", "content": "a"}], "messages[0] has the role system, wanted user"),
+        ([{"role": "owner", "content": "a"}], "messages[0] has the role another one, wanted user"),
+        (chat("a")[:1] * 2, "messages[1] has the role user, wanted assistant: user and assistant take turns"),
+        (chat("a", "b"), "messages must end with one of the user, which is what is answered"),
+        (chat("a", " ", "c"), "messages is white space alone; send some words"),
+    ],
+)
+def test_histories_that_are_none_are_refused(messages: Any, message: str) -> None:
+    field, found = refused(True, messages=messages)
+    assert field == "messages"
+    assert found.startswith(message)
+
+
+def test_a_receipt_holds_no_text_of_the_users() -> None:
+    public = parse(text="secret words", stop="secret", seed=1).public()
+    assert "secret" not in str(public)
+    assert public["seed"] == 1
+    assert public["source"] != parse(text="other words", seed=1).public()["source"]
+    assert set(public) >= {"source", "stop", "max_tokens", "temperature", "beams", "truncate"}

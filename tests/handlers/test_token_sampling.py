@@ -1,0 +1,72 @@
+"""The next token: what is kept, what is forbidden, and that chances are what they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from handlers import philox, sampling
+from handlers.sampling import Rule
+
+SCORES = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], np.float32))
+
+
+def shares(rule: Rule, scores: NDArray[np.float32] = SCORES, count: int = 4000) -> NDArray[np.float64]:
+    drawn = [sampling.draw(scores, rule, u) for u in philox.uniforms([3], count)[0]]
+    return np.bincount(drawn, minlength=len(scores)) / count
+
+
+def test_a_temperature_of_one_draws_what_the_model_believes() -> None:
+    np.testing.assert_allclose(shares(Rule(1.0)), np.exp(SCORES), atol=0.025)
+
+
+def test_a_low_temperature_sharpens_and_a_high_one_flattens() -> None:
+    np.testing.assert_allclose(shares(Rule(0.5)), np.exp(2 * SCORES) / np.exp(2 * SCORES).sum(), atol=0.025)
+    assert shares(Rule(2.0))[0] < 0.4 < shares(Rule(0.5))[0]
+    assert shares(Rule(0.01))[0] == 1
+
+
+def test_top_k_keeps_the_likeliest_and_their_equals() -> None:
+    np.testing.assert_allclose(shares(Rule(1.0, top_k=2)), [2 / 3, 1 / 3, 0, 0, 0], atol=0.025)
+    assert shares(Rule(1.0, top_k=4))[3:].min() > 0  # the fourth and the fifth are equal: the order decides nothing
+
+
+def test_top_p_keeps_the_likeliest_that_hold_the_share() -> None:
+    np.testing.assert_allclose(shares(Rule(1.0, top_p=0.7)), [2 / 3, 1 / 3, 0, 0, 0], atol=0.025)
+    assert shares(Rule(1.0, top_p=0.5))[0] == 1  # the first one holds the share
+    assert shares(Rule(1.0, top_p=0.01))[0] == 1
+    assert shares(Rule(1.0, top_p=1.0))[3:].min() > 0
+
+
+def test_the_same_number_draws_the_same_token_and_the_ends_stay_inside() -> None:
+    assert [sampling.draw(SCORES, Rule(1.0), u) for u in (1e-16, 0.4999, 0.5001, 1 - 1e-16)] == [0, 0, 1, 4]
+
+
+def test_forbidden_tokens_are_never_drawn() -> None:
+    scores = np.stack([SCORES, SCORES])
+    sampling.forbid(scores, (0, 2))
+    assert np.isneginf(scores[:, [0, 2]]).all()
+    assert set(np.flatnonzero(shares(Rule(2.0), scores[0]))) == {1, 3, 4}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_are_an_error(bad: float) -> None:
+    scores = np.stack([SCORES, SCORES])
+    scores[1, 2] = bad
+    with pytest.raises(ValueError, match="a score of the next token is NaN or infinite"):
+        sampling.forbid(scores, (0,))
+
+
+def test_the_repetition_penalty_lowers_scores_of_either_sign_once_a_token() -> None:
+    scores = np.array([2.0, -2.0, 3.0], np.float32)
+    sampling.penalize(scores, [0, 1, 0, 1], 2.0)
+    assert scores.tolist() == [1.0, -4.0, 3.0]
+
+
+def test_log_probabilities_sum_to_one_and_what_is_impossible_stays_so() -> None:
+    scores = np.array([[1000.0, 999.0, -np.inf]], np.float32)
+    found = sampling.log_softmax(scores)
+    assert np.exp(found).sum() == pytest.approx(1)
+    assert found[0, 2] == -np.inf
+    assert found[0, 0] == pytest.approx(-np.log1p(np.exp(-1)))

@@ -1,0 +1,388 @@
+"""Recipes `summarizer` and `dialogue`: a sequence-to-sequence network that learns to write the target of a source.
+
+Maximum likelihood with scheduled sampling, label smoothing and early stopping. Run it with
+`python -m training summarizer --name NAME --preset demo`.
+
+Dimensions: B pairs of a batch, S source tokens, T target tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tyro.conf import OmitArgPrefixes
+
+from training import checkpoint, ema
+from training.data import reports, smalltalk
+from training.data.pairs import Fields, Pair, PairSet, open_pairs
+from training.loop import Figures, Work, go_on, take_up
+from training.models.seq2seq import BEGIN, END, PAD, TURN, ModelConfig, Seq2Seq, build
+from training.precision import Precision, PrecisionName, pick, pick_device
+from training.rouge import rouge
+from training.run import Run, Schedule, resume_point
+from training.state import below, load_network, load_optimizer, load_scaler, optimizer_tensors, scaler_tensors
+from training.tokens import ASSET, Tokens
+
+Task = Literal["summary", "dialogue"]
+HELD_OUT = "held_out.json"  # asset: pairs that the export stage measures variants with
+KEPT = 256  # of them
+JUDGED = 256  # held-out pairs that are written and judged while training
+SHOWN = 24  # pairs in a file of samples
+GROUPS = 24  # of sources of like length, which a batch is drawn from
+NEVER = (PAD, BEGIN, TURN)  # tokens that are never written
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is learned. A run resumes only with an equal config."""
+
+    model: Annotated[ModelConfig, OmitArgPrefixes] = ModelConfig()
+    task: Task = "summary"
+    """summary: a long source is read from its beginning; dialogue: a long conversation from its end"""
+    data: str = reports.NAME
+    """`reports` or `smalltalk` for a written world, or files of pairs (JSONL, CSV, TSV, each also .gz) divided by commas"""
+    source_field: str = "document"
+    """field or column of a file's sources: a text, or a list of turns"""
+    target_field: str = "summary"
+    """field or column of a file's targets"""
+    most_bad: float = 0.01
+    """share of malformed lines that is passed over; more are an error"""
+    world_size: int = 20_000
+    """how many pairs a written world has"""
+    batch_size: int = 64
+    """pairs of a step"""
+    learning_rate: float = 1e-3
+    clip: float = 1.0
+    """longest gradient: what is longer is scaled down to it"""
+    teacher_forcing: float = 0.5
+    """share of the target's tokens that the decoder is given in the end; else it reads what it wrote itself"""
+    forcing_steps: int = 5000
+    """steps until that share is reached, from 1 on"""
+    label_smoothing: float = 0.1
+    """share of the likelihood that is spread over all tokens (Szegedy 2016)"""
+    ema_half_life_kpairs: float = 20.0
+    """half-life of the averaged network, in thousands of pairs"""
+    patience: int = 5
+    """looks at the held-out pairs without a better loss after which the run ends; 0: never"""
+    precision: PrecisionName = "auto"
+    """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32"""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = (("batch_size", 1), ("world_size", 1), ("seed", 0), ("patience", 0), ("forcing_steps", 0))
+        for field, bound in least:
+            if getattr(self, field) < bound:
+                found = getattr(self, field)
+                raise ValueError(f"--{field.replace('_', '-')} is {found}, wanted at least {bound}")
+        for field in ("teacher_forcing", "label_smoothing", "most_bad"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise ValueError(f"--{field.replace('_', '-')} is {getattr(self, field)}, wanted 0 to 1")
+        for field in ("learning_rate", "clip"):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"--{field.replace('_', '-')} is {getattr(self, field)}, wanted more than 0")
+
+
+_SMALL = ModelConfig(vocabulary=2000, embedding=128, hidden=256, layers=1, dropout=0.1, max_source=192, max_target=48)
+PRESETS = {
+    "tiny": Config(
+        ModelConfig(vocabulary=400, embedding=16, hidden=32, layers=1, dropout=0.0, max_source=256, max_target=16),
+        world_size=64,
+        batch_size=8,
+        ema_half_life_kpairs=0.01,
+    ),
+    "demo": Config(
+        _SMALL, batch_size=32, learning_rate=3e-3, teacher_forcing=0.9, label_smoothing=0.0, ema_half_life_kpairs=1.0
+    ),
+    "paper": Config(world_size=100_000),
+}
+SCHEDULES = {
+    "tiny": Schedule(steps=4, save_every=2, sample_every=2, log_every=1),
+    "demo": Schedule(steps=1200, max_minutes=2.0, save_every=300, sample_every=300),
+    "paper": Schedule(steps=40_000),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A pair as ids; the target ends with END unless it was cut."""
+
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+
+
+def encode(tokens: Tokens, pair: Pair, config: ModelConfig, task: Task) -> Encoded:
+    """Ids of a pair, cut to the model's lengths: a document's end, or a conversation's beginning, is what goes."""
+    source = tokens.encode_turns(pair.source)
+    source = source[: config.max_source] if task == "summary" else source[-config.max_source :]
+    target = [*tokens.encode(pair.target), END][: config.max_target]
+    return Encoded(np.array(source, np.int32), np.array(target, np.int32))
+
+
+def padded(rows: Sequence[NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
+    """Rows of ids -> (B, longest) int64 with PAD after each, and their lengths (B,)."""
+    lengths = [len(row) for row in rows]
+    out = np.full((len(rows), max(lengths)), PAD, np.int64)
+    for at, row in enumerate(rows):
+        out[at, : len(row)] = row
+    return torch.from_numpy(out), torch.tensor(lengths)
+
+
+@dataclasses.dataclass
+class Learner:
+    """The moving parts of a run: what a checkpoint's `state` holds, beside the best averaged network, which is served."""
+
+    network: Seq2Seq
+    average: Seq2Seq
+    best: Seq2Seq
+    optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+    precision: Precision
+    config: Config
+    best_loss: float = math.inf
+    looks_since: int = 0
+
+    @classmethod
+    def new(cls, config: Config, model: ModelConfig, device: str) -> Learner:
+        """A fresh network and optimizer, all from the config's seed."""
+        precision = pick(config.precision, device)
+        network = build(model, config.seed).to(device)
+        average, best = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        return cls(network, average, best, optimizer, precision.scaler(), precision, config)
+
+    @property
+    def done(self) -> bool:
+        """Whether the held-out loss has stood still for long enough."""
+        return 0 < self.config.patience <= self.looks_since
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything but the best network as named tensors."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors["early"] = torch.tensor([self.best_loss, self.looks_since], dtype=torch.float64)
+        return tensors | optimizer_tensors("network", self.optimizer) | scaler_tensors(self.scaler)
+
+    def load(self, best: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        """Restore what `state` and the best network's weights hold; strict."""
+        self.best.load_state_dict(best)
+        self.network.load_state_dict(below(state, "network."))
+        self.average.load_state_dict(below(state, "average."))
+        self.best_loss, self.looks_since = float(state["early"][0]), int(state["early"][1])
+        load_optimizer("network", self.optimizer, state)
+        load_scaler(self.scaler, state)
+
+    def note(self, loss: float) -> None:
+        """Keep the averaged network if no look has found a better one."""
+        if loss < self.best_loss:
+            self.best_loss, self.looks_since = loss, 0
+            self.best.load_state_dict(self.average.state_dict())
+        else:
+            self.looks_since += 1
+
+    def update(self, batch: Sequence[Encoded], step: int) -> Figures:
+        """One step. Returns the loss in nats a token."""
+        device = next(self.network.parameters()).device
+        config = self.config
+        source, lengths = padded([pair.source for pair in batch])
+        target, _ = padded([pair.target for pair in batch])  # (B, T)
+        read = torch.cat([torch.full((len(batch), 1), BEGIN), target[:, :-1]], dim=1)
+        # What is dropped and what is forced follow from the seed and the step alone, so a resumed run goes the same way.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            gone = min(1.0, step / config.forcing_steps) if config.forcing_steps else 1.0
+            share = 1 - (1 - config.teacher_forcing) * gone
+            forced = torch.rand(read.shape) < share
+            with self.precision.cast():
+                logits = self.network(source.to(device), lengths, read.to(device), forced.to(device))
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1),
+            target.to(device).flatten(),
+            ignore_index=PAD,
+            label_smoothing=config.label_smoothing,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)  # Pascanu 2013 (arXiv:1211.5063)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        ema.update(
+            self.average,
+            self.network,
+            ema.half_life_decay(step * config.batch_size, config.batch_size, config.ema_half_life_kpairs),
+        )
+        return {"loss": float(loss.detach())}
+
+
+def train(run: Run, config: Config) -> checkpoint.Meta:
+    """Train from the last checkpoint of `run` (or from nothing) to the end of its schedule; returns the last checkpoint's meta.
+
+    Raises `CheckpointError` (made another way), `DataError` (bad data), `TrainingStopped` (NaN), `OSError` (disk).
+    """
+    stop_at = time.monotonic() + 60 * run.schedule.max_minutes
+    device = pick_device(run.schedule.device)
+    meta = resume_point(run, dataclasses.asdict(config))
+    data = open_pairs(config.data, config.world_size, Fields(config.source_field, config.target_field), config.most_bad)
+    if meta is None:
+        texts = (text for pair in data.pairs for text in (*pair.source, pair.target))
+        tokens = Tokens.learn(texts, config.model.vocabulary)
+    else:
+        tokens = Tokens(checkpoint.load_asset(run.checkpoint, ASSET))
+    model = dataclasses.replace(config.model, vocabulary=tokens.size)
+    learner = Learner.new(config, model, device)
+    about = f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens"
+    take_up(run, meta, data, learner.load, f"{about}, {device} {learner.precision}")
+    return go_on(run, config, data, _work(run, config, data, tokens, learner), meta, stop_at)
+
+
+def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, learner: Learner) -> Work:
+    model = learner.network.config
+    pairs = [encode(tokens, pair, model, config.task) for pair in data.pairs]
+    groups = by_length(pairs)
+    judged = data.held_out[:JUDGED]
+    encoded = [encode(tokens, pair, model, config.task) for pair in judged]
+
+    def look(step: int, network: Seq2Seq | None = None) -> Figures:
+        loss = nats_per_token(network or learner.average, encoded)
+        if network is None:
+            learner.note(loss)
+        written = write(network or learner.average, tokens, [pair.source for pair in encoded])
+        _write_samples(judged, written, run.folder / "samples" / f"step-{step:07d}.txt")
+        figures = {"loss_held_out": round(loss, 4), "perplexity": round(math.exp(loss), 3)}
+        return figures | rouge([pair.target for pair in judged], written) | _judged(config.data, judged, written)
+
+    return Work(
+        update=lambda step: learner.update([pairs[i] for i in batch_indices(groups, config, step)], step),
+        look=look,
+        # How much better targets are predicted that were learned from: what was learned by heart.
+        finish=lambda step: {
+            **look(step),
+            **look(step, learner.best),
+            "perplexity_train": round(math.exp(nats_per_token(learner.best, pairs[:JUDGED])), 3),
+        },
+        final="perplexity_train",
+        served=learner.best.state_dict,
+        state=learner.state,
+        unit="pairs",
+        units_per_step=config.batch_size,
+        curves=("loss", "loss_held_out"),
+        right=("rouge_l", "fact_accuracy"),
+        model=dataclasses.asdict(model),
+        assets={ASSET: tokens.data, HELD_OUT: _dump(data.held_out[:KEPT])},
+        done=lambda: learner.done,
+    )
+
+
+def by_length(pairs: Sequence[Encoded]) -> list[NDArray[np.int64]]:
+    """Indices of pairs in groups of like source length: a batch out of one group has little padding."""
+    order = np.argsort([len(pair.source) * 1000 + len(pair.target) for pair in pairs], kind="stable")
+    return [group for group in np.array_split(order, GROUPS) if len(group)]
+
+
+def batch_indices(groups: Sequence[NDArray[np.int64]], config: Config, step: int) -> NDArray[np.int64]:
+    """The pairs of one step (B,), drawn from the seed and the step alone, all of one group."""
+    random = np.random.Generator(np.random.Philox(key=[config.seed, step]))
+    group = groups[int(random.integers(len(groups)))]
+    return group[random.integers(len(group), size=config.batch_size)]
+
+
+@torch.no_grad()
+def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
+    """What a token of the targets costs on average when the tokens before it are given; END is one of them."""
+    device = next(network.parameters()).device
+    nats, count = 0.0, 0
+    for at in range(0, len(pairs), 64):
+        batch = pairs[at : at + 64]
+        source, lengths = padded([pair.source for pair in batch])
+        target, sizes = padded([pair.target for pair in batch])
+        read = torch.cat([torch.full((len(batch), 1), BEGIN), target[:, :-1]], dim=1)
+        logits = network(source.to(device), lengths, read.to(device), torch.ones_like(read, dtype=torch.bool))
+        nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum"))
+        count += int(sizes.sum())
+    return nats / count
+
+
+@torch.no_grad()
+def write(network: Seq2Seq, tokens: Tokens, sources: Sequence[NDArray[np.int32]]) -> list[str]:
+    """What the network makes of sources, always taking the likeliest token, up to `max_target` tokens."""
+    device = next(network.parameters()).device
+    texts: list[str] = []
+    for at in range(0, len(sources), 64):
+        source, lengths = (part.to(device) for part in padded(sources[at : at + 64]))
+        memory, *state = network.encode(source, lengths)
+        token = torch.full((len(source),), BEGIN, device=device)
+        feed = memory.new_zeros(len(source), network.config.hidden)
+        rows: list[Tensor] = []
+        while len(rows) < network.config.max_target and not (rows and (torch.stack(rows) == END).any(dim=0).all()):
+            logits, _, feed, *state = network.step(token, feed, source, memory, lengths, tuple(state))
+            logits[:, list(NEVER)] = -math.inf
+            token = logits.argmax(dim=1)
+            rows.append(token)
+        texts += [tokens.decode(row) for row in torch.stack(rows, dim=1).tolist()]
+    return texts
+
+
+def _judged(data: str, pairs: Sequence[Pair], written: Sequence[str]) -> Figures:
+    """Of a written world, how many facts are right; of other data nobody can say."""
+    if data == reports.NAME:
+        verdicts = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
+        return {
+            "fact_accuracy": round(sum(v.right for v in verdicts) / sum(v.facts for v in verdicts), 4),
+            "summaries_right": round(sum(v.problem is None for v in verdicts) / len(verdicts), 4),
+        }
+    if data == smalltalk.NAME:
+        right = [smalltalk.is_right(pair.source, text) for pair, text in zip(pairs, written, strict=True)]
+        return {"fact_accuracy": round(sum(right) / len(right), 4)}
+    return {}
+
+
+def _dump(pairs: Sequence[Pair]) -> bytes:
+    return json.dumps([dataclasses.asdict(pair) for pair in pairs], ensure_ascii=False).encode()
+
+
+def _write_samples(pairs: Sequence[Pair], written: Sequence[str], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    blocks = [
+        "\n".join([*(f"< {turn}" for turn in pair.source), f"= {pair.target}", f"> {text}"])
+        for pair, text in zip(pairs[:SHOWN], written, strict=False)
+    ]
+    temporary.write_text("< source, = wanted, > written\n\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class Trained(nn.Module):
+    """What a checkpoint holds: the network, its tokenizer, its task, and pairs to measure it with."""
+
+    def __init__(self, network: Seq2Seq, tokens: Tokens, task: Task, held_out: Sequence[Pair]) -> None:
+        super().__init__()
+        self.network, self.tokens, self.task, self.held_out = network, tokens, task, tuple(held_out)
+
+
+def load_generator(path: Path) -> tuple[checkpoint.Meta, Trained]:
+    """The best network of a checkpoint directory, in evaluation mode, and all that is needed to use it.
+
+    Raises `CheckpointError`.
+    """
+    meta, network = load_network(path, lambda model: Seq2Seq(ModelConfig(**model)))
+    tokens = Tokens(checkpoint.load_asset(path, ASSET))
+    if tokens.size != network.config.vocabulary:
+        raise checkpoint.CheckpointError(
+            f"{path}: the tokenizer has {tokens.size} tokens, the network {network.config.vocabulary}; "
+            "train again with --restart"
+        )
+    pairs = [Pair(tuple(raw["source"]), raw["target"]) for raw in json.loads(checkpoint.load_asset(path, HELD_OUT))]
+    return meta, Trained(network, tokens, meta.config["task"], pairs).eval()

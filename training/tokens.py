@@ -1,0 +1,66 @@
+"""The sub-word tokenizer: byte-level BPE, learned from the corpus and kept in the checkpoint.
+
+Byte pair encoding of words (Sennrich, Haddow, Birch 2016, arXiv:1508.07909) over bytes in place of characters (Radford 2019), so
+every text has tokens, in any script, and nothing is ever unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from training.models.seq2seq import BEGIN, END, PAD, TURN
+
+SPECIAL = {PAD: "<pad>", BEGIN: "<begin>", END: "<end>", TURN: "<turn>"}
+ASSET = "tokenizer.json"
+MIN_FREQUENCY = 2  # of a pair that becomes a token
+
+
+class Tokens:
+    """Text to ids and back. What handlers/tokens.py does with the same file gives the same ids."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._tokenizer = Tokenizer.from_str(data.decode())
+        self._tokenizer.encode_special_tokens = True  # "<end>" in a text is text
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], vocabulary: int) -> Tokens:
+        """A tokenizer of at most `vocabulary` tokens, the 256 bytes and the special ones among them."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # a first word is like any other
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=MIN_FREQUENCY,
+            special_tokens=[SPECIAL[at] for at in sorted(SPECIAL)],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer.to_str().encode())
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without special tokens."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_turns(self, turns: Sequence[str]) -> list[int]:
+        """The ids of a source: the turns of a conversation with TURN between them; a document is one turn."""
+        encoded = self._tokenizer.encode_batch(list(turns), add_special_tokens=False)
+        return [token for at, turn in enumerate(encoded) for token in ([TURN] if at else []) + list(turn.ids)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text up to END; bytes that are no UTF-8 show as U+FFFD."""
+        kept: list[int] = []
+        for token in ids:
+            if token == END:
+                break
+            kept.append(int(token))
+        return str(self._tokenizer.decode(kept)).strip()
