@@ -33,7 +33,7 @@ from handlers import bundle as bundles
 from handlers import cuda
 from handlers.bundle import Bundle, Runtime
 from handlers.device import device_class, installed_version
-from handlers.sessions import Session, SessionError, open_session
+from handlers.sessions import Session, SessionError, first_line, open_session
 from training import checkpoint, recipes
 
 NOTES = Path("artifacts/builds")
@@ -251,7 +251,11 @@ def _check_finite(name: str, graph: Graph, data: bytes) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(expose_tap(data, graph.tap), providers=["CPUExecutionProvider"])
-    for tensor, values in zip(graph.names, session.run(graph.names, graph.example(8, PARITY_SEED)), strict=True):
+    try:
+        found = session.run(graph.names, graph.example(8, PARITY_SEED))
+    except Exception as error:  # onnxruntime's own classes: an operator without a kernel for the variant's type
+        raise VariantError(f"{name}: ONNX Runtime does not run it on a CPU: {first_line(error)}") from None
+    for tensor, values in zip(graph.names, found, strict=True):
         if not np.isfinite(values).all():
             raise VariantError(f"{name}: the tensor {tensor} is NaN or infinite somewhere")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import onnx
 from onnxruntime.quantization.onnx_model import ONNXModel
-from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from export.graphs import Graph
 from export.quantize import Arrays, Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
@@ -16,6 +16,11 @@ from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
 from handlers.sessions import first_line
 
+PROBABILITIES = (
+    "ScatterElements",
+    "Clip",
+    "Log",
+)  # of copying: too small for half precision, and CPUs add no FP16 there
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
 VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
 # Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them otherwise.
@@ -66,7 +71,9 @@ def _fp16(graph: Graph, fp32: bytes) -> Variant:
     tail = [node.name for node in model.graph.node[produced:]]  # the tap, scaling and rounding stay exact
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values below FP16's smallest are expected, and counted in the quality
-        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
+        half = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=tail, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *PROBABILITIES]
+        )
     ordered = ONNXModel(half)  # the converter appends its casts at the end
     ordered.topological_sort()
     onnx.checker.check_model(ordered.model)

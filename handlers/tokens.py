@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 BEGIN, END, TURN = 1, 2, 3
-NEVER = (0, BEGIN, TURN)  # padding and marks: read, but never written
+MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
+MULTIPLE = 64  # of scores in a graph: see training/tokens.py
 
 
 class Tokens:
@@ -20,12 +21,13 @@ class Tokens:
             ids: dict[str, int] = json.loads(data)["model"]["vocab"]
         except Exception as error:  # the library's errors have no class of their own
             raise ValueError(f"the tokenizer of the bundle cannot be read: {error}; build the bundle again") from None
-        if len(ids) != vocabulary:
+        if -(-len(ids) // MULTIPLE) * MULTIPLE != vocabulary:
             raise ValueError(
                 f"the tokenizer has {len(ids)} tokens, the graph scores {vocabulary}: they are not of one model; "
                 "build the bundle again"
             )
         self._tokenizer.encode_special_tokens = True  # "<end>" in a text is text
+        self.never = (*MARKS, *range(len(ids), vocabulary))  # what is never written
         alphabet = _bytes_of_characters()
         self.pieces = [b""] * vocabulary  # the bytes of every token; none of a mark
         for text, at in ids.items():

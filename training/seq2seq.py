@@ -29,7 +29,7 @@ from training import checkpoint, ema
 from training.data import reports, smalltalk
 from training.data.pairs import Fields, Pair, PairSet, open_pairs
 from training.loop import Figures, Work, go_on, take_up
-from training.models.seq2seq import BEGIN, END, PAD, TURN, ModelConfig, Seq2Seq, build
+from training.models.seq2seq import BEGIN, END, PAD, ModelConfig, Seq2Seq, build
 from training.precision import Precision, PrecisionName, pick, pick_device
 from training.rouge import rouge
 from training.run import Run, Schedule, resume_point
@@ -42,7 +42,6 @@ KEPT = 256  # of them
 JUDGED = 256  # held-out pairs that are written and judged while training
 SHOWN = 24  # pairs in a file of samples
 GROUPS = 24  # of sources of like length, which a batch is drawn from
-NEVER = (PAD, BEGIN, TURN)  # tokens that are never written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +240,7 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
         tokens = Tokens.learn(texts, config.model.vocabulary)
     else:
         tokens = Tokens(checkpoint.load_asset(run.checkpoint, ASSET))
-    model = dataclasses.replace(config.model, vocabulary=tokens.size)
+    model = dataclasses.replace(config.model, vocabulary=tokens.scored)
     learner = Learner.new(config, model, device)
     about = f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens"
     take_up(run, meta, data, learner.load, f"{about}, {device} {learner.precision}")
@@ -328,7 +327,7 @@ def write(network: Seq2Seq, tokens: Tokens, sources: Sequence[NDArray[np.int32]]
         rows: list[Tensor] = []
         while len(rows) < network.config.max_target and not (rows and (torch.stack(rows) == END).any(dim=0).all()):
             logits, _, feed, *state = network.step(token, feed, source, memory, lengths, tuple(state))
-            logits[:, list(NEVER)] = -math.inf
+            logits[:, tokens.never] = -math.inf
             token = logits.argmax(dim=1)
             rows.append(token)
         texts += [tokens.decode(row) for row in torch.stack(rows, dim=1).tolist()]
@@ -379,9 +378,9 @@ def load_generator(path: Path) -> tuple[checkpoint.Meta, Trained]:
     """
     meta, network = load_network(path, lambda model: Seq2Seq(ModelConfig(**model)))
     tokens = Tokens(checkpoint.load_asset(path, ASSET))
-    if tokens.size != network.config.vocabulary:
+    if tokens.scored != network.config.vocabulary:
         raise checkpoint.CheckpointError(
-            f"{path}: the tokenizer has {tokens.size} tokens, the network {network.config.vocabulary}; "
+            f"{path}: the tokenizer has {tokens.size} tokens, the network scores {network.config.vocabulary}; "
             "train again with --restart"
         )
     pairs = [Pair(tuple(raw["source"]), raw["target"]) for raw in json.loads(checkpoint.load_asset(path, HELD_OUT))]

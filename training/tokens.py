@@ -14,6 +14,9 @@ from training.models.seq2seq import BEGIN, END, PAD, TURN
 
 SPECIAL = {PAD: "<pad>", BEGIN: "<begin>", END: "<end>", TURN: "<turn>"}
 ASSET = "tokenizer.json"
+# Networks score a multiple of it: element-wise kernels compute what is left over behind whole vectors another way, so the last
+# scores of a row would depend on the rows behind it.
+MULTIPLE = 64
 MIN_FREQUENCY = 2  # of a pair that becomes a token
 
 
@@ -46,6 +49,16 @@ class Tokens:
     def size(self) -> int:
         """How many tokens there are."""
         return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def scored(self) -> int:
+        """How many tokens a network scores: those that there are, and unused ones up to a whole `MULTIPLE`."""
+        return -(-self.size // MULTIPLE) * MULTIPLE
+
+    @property
+    def never(self) -> list[int]:
+        """Tokens that are never written: marks, and what is unused."""
+        return [PAD, BEGIN, TURN, *range(self.size, self.scored)]
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens."""

@@ -39,7 +39,7 @@ class StockTextHandler(BaseHandler):  # type: ignore[misc]
     @torch.inference_mode()
     def _write(self, text: str, least: int, most: int) -> list[int]:
         from training.models.seq2seq import BEGIN, END
-        from training.seq2seq import NEVER, padded
+        from training.seq2seq import padded
 
         network = self.trained.network
         ids = self.trained.tokens.encode(text)[: network.config.max_source]
@@ -49,7 +49,7 @@ class StockTextHandler(BaseHandler):  # type: ignore[misc]
         written: list[int] = []
         while len(written) < most:
             logits, _, feed, *state = network.step(token, feed, source, memory, lengths, tuple(state))
-            logits[:, list(NEVER) + ([END] if len(written) < least else [])] = -torch.inf
+            logits[:, self.trained.tokens.never + ([END] if len(written) < least else [])] = -torch.inf
             token = logits.argmax(dim=1)
             if int(token) == END:
                 break

@@ -22,7 +22,7 @@ from handlers.rows import Rows
 from handlers.sessions import Session
 from handlers.text_answers import Answers, Choice
 from handlers.text_params import TextParams
-from handlers.tokens import BEGIN, END, NEVER, Tokens
+from handlers.tokens import BEGIN, END, Tokens
 from handlers.writing import Writing
 
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
@@ -93,7 +93,7 @@ class Seq2Seq:
         found = self._run(texts)
         place = {text: at for at, text in enumerate(texts)}
         logits = found["logits"]
-        sampling.forbid(logits, NEVER)
+        sampling.forbid(logits, self._tokens.never)
         drawn = {slot: self._choose(slot, logits, place) for slot in slots if slot.beam is None}
         beams = {slot: self._search(slot, slot.beam, found, place) for slot in slots if slot.beam is not None}
         source = np.arange(len(texts))

@@ -16,7 +16,7 @@ from handlers.generator import BadRequest, Request
 from handlers.generators.seq2seq import Seq2Seq, Slot
 from handlers.media import SOURCE_TYPE
 from handlers.sessions import Session
-from handlers.tokens import END, NEVER
+from handlers.tokens import END
 from tests.conftest import Tiny
 from tests.handlers.test_step_text import events
 
@@ -234,7 +234,7 @@ class Reference:
                     logits, _, after, *states = network.step(
                         torch.tensor(written[-1:]), feed, tokens, memory, lengths, state
                     )
-                    logits[:, list(NEVER)] = -torch.inf
+                    logits[:, self.trained.tokens.never] = -torch.inf
                     logprobs = torch.log_softmax(logits[0].double(), dim=0)
                     values, best = logprobs.topk(2 * width)
                     for value, token in zip(values.tolist(), best.tolist(), strict=True):

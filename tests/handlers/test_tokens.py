@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from handlers.tokens import NEVER, Tokens
+from handlers.tokens import MARKS, Tokens
 from training.models.seq2seq import BEGIN, END, PAD, TURN
 from training.tokens import SPECIAL
 from training.tokens import Tokens as Trained
@@ -18,7 +18,7 @@ CORPUS = [
     "The tea was sold in Malmö.",
 ] * 3
 TRAINED = Trained.learn(CORPUS, 320)
-SERVED = Tokens(TRAINED.data, TRAINED.size)
+SERVED = Tokens(TRAINED.data, TRAINED.scored)
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cn"]), min_size=1)
 
 
@@ -54,8 +54,11 @@ def test_marks_in_a_text_are_text() -> None:
 
 def test_marks_have_no_bytes() -> None:
     assert [SERVED.pieces[token] for token in (PAD, BEGIN, END, TURN)] == [b""] * 4
-    assert set(NEVER) == {PAD, BEGIN, TURN}
-    assert all(SERVED.pieces[4:])
+    assert set(MARKS) == {PAD, BEGIN, TURN}
+    assert all(SERVED.pieces[4 : TRAINED.size])
+    assert not any(SERVED.pieces[TRAINED.size :])
+    assert list(SERVED.never) == TRAINED.never
+    assert TRAINED.scored % 64 == 0 and 0 <= TRAINED.scored - TRAINED.size < 64
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
@@ -64,4 +67,4 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
     ):
         Tokens(TRAINED.data, 500)
     with pytest.raises(ValueError, match=r"the tokenizer of the bundle cannot be read: .*; build the bundle again"):
-        Tokens(b'{"model": {}}', 3)
+        Tokens(b'{"model": {}}', 64)

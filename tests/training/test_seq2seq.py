@@ -162,7 +162,7 @@ def learned(config_steps: int = 120) -> tuple[Learner, Tokens, list[Encoded]]:
     names = ["Ada", "Ben", "Eva", "Ian", "Kim", "Lea", "Max", "Ole", "Pia", "Tom"]
     pairs = [Pair((f"{a} saw it and {b} did not.",), f"{a} saw it.") for a in names for b in names if a != b]
     tokens = Tokens.learn((t for p in pairs for t in (*p.source, p.target)), 300)
-    model = dataclasses.replace(SMALL, vocabulary=tokens.size, hidden=48, embedding=32, layers=1, max_target=12)
+    model = dataclasses.replace(SMALL, vocabulary=tokens.scored, hidden=48, embedding=32, layers=1, max_target=12)
     config = dataclasses.replace(
         PRESETS["tiny"],
         batch_size=16,
@@ -209,7 +209,7 @@ def test_a_checkpoint_holds_all_that_is_needed(workspace: Path, capsys: pytest.C
     assert main(["dialogue", "--name", "d", "--preset", "tiny"]) == 0
     meta, trained = load_generator(checkpoint.directory("d"))
     assert trained.task == "dialogue"
-    assert trained.tokens.size == trained.network.config.vocabulary == meta.model["vocabulary"]
+    assert trained.tokens.scored == trained.network.config.vocabulary == meta.model["vocabulary"]
     assert len(trained.held_out) == 256
     assert any(len(pair.source) > 1 for pair in trained.held_out)
     assert {"perplexity", "rouge_l", "fact_accuracy", "perplexity_train"} <= set(meta.metrics)
@@ -226,7 +226,9 @@ def test_a_tokenizer_of_another_size_is_refused(workspace: Path) -> None:
     state = checkpoint.load_state(path)[1]
     assets = {ASSET: other.data, HELD_OUT: checkpoint.load_asset(path, HELD_OUT)}
     checkpoint.save(path, meta, checkpoint.load_model(path)[1], state, assets)
-    with pytest.raises(checkpoint.CheckpointError, match=rf"the tokenizer has {other.size} tokens, the network 400"):
+    with pytest.raises(
+        checkpoint.CheckpointError, match=rf"the tokenizer has {other.size} tokens, the network scores 448"
+    ):
         load_generator(path)
 
 

@@ -178,8 +178,9 @@ class Seq2Seq(nn.Module):
     def _score(self, feed: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
         """feed (..., H), weights (..., S), the source's tokens (..., S) -> log-probabilities of the next token (..., V)."""
         chosen = torch.softmax(self.output(self.dropout(feed)).float(), dim=-1)
-        copied = torch.sigmoid(self.copy(feed).float())
-        both = torch.scatter_add((1 - copied) * chosen, -1, tokens, copied * weights.float())
+        gate = self.copy(feed).float()
+        # sigmoid(-gate), not 1 - sigmoid(gate): near 1 nothing would be left of the difference's precision.
+        both = torch.scatter_add(torch.sigmoid(-gate) * chosen, -1, tokens, torch.sigmoid(gate) * weights.float())
         return torch.log(both.clamp(min=LEAST))
 
     def _advance(
