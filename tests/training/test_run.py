@@ -179,7 +179,7 @@ def test_a_directory_without_images_is_refused(workspace: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: charlm, dcgan, hdgan"),
+        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: charlm, dcgan, dialogue, hdgan, summarizer"),
         (["dcgan", "--name", "m", "--preset", "huge"], "no preset 'huge'; choose one of tiny, demo, paper"),
         (["dcgan", "--name", "../m", "--preset", "tiny"], "--name is '../m', wanted letters, digits"),
         (["dcgan", *NAME, "--image-size", "48"], "image_size is 48, wanted a power of two"),
