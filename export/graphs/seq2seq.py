@@ -16,24 +16,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.decode import MULTIPLE, decode, first_inputs, likeliest, up, whole_steps
 from export.graphs import Graph, Kind
 from export.graphs.text_schema import params_of
 from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.sessions import Session
-from handlers.tokens import BEGIN, END
+from handlers.tokens import BEGIN
 from training.models.cells import CELLS
-from training.models.seq2seq import PAD, Seq2Seq
+from training.models.seq2seq import Seq2Seq
 from training.rouge import rouge
-from training.seq2seq import Trained, encode, padded
+from training.seq2seq import Trained, encode
 
 SLOTS = 32
 QUEUE = 64
-MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order
 # A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few thousandths.
 TOLERANCE = {"encoder": 1e-3, "decoder_step": 1e-2}
 EXAMPLE_STEPS = 4  # after which a state is one that occurs in service
-GROUP = 32  # sources that are rendered together
 GOLDEN: tuple[dict[str, Any], ...] = (
     {"seed": 0},
     {"seed": 2**40, "temperature": 0.8, "top_k": 20, "top_p": 0.9},
@@ -103,12 +102,12 @@ def describe(model: nn.Module) -> Kind:
     @functools.cache
     def path(count: int) -> tuple[tuple[int, ...], ...]:
         """What FP32 writes for the first sources, END included unless the text was cut."""
-        return tuple(tuple(tokens) for tokens, _ in _decode(plain, sources[:count], None, config.max_target, never))
+        return tuple(tuple(tokens) for tokens, _ in decode(plain, sources[:count], None, config.max_target, never))
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
         used = sources[:count]
-        forced = _decode(sessions, used, path(count), config.max_target, never)
-        free = _decode(sessions, used, None, config.max_target, never)
+        forced = decode(sessions, used, path(count), config.max_target, never)
+        free = decode(sessions, used, None, config.max_target, never)
         texts = tuple(model.tokens.decode(tokens) for tokens, _ in free)
         return Rendered(np.concatenate([scores for _, scores in forced]), texts)
 
@@ -123,7 +122,7 @@ def describe(model: nn.Module) -> Kind:
 
     def rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         chosen = [sources[(seed + at) % len(sources)] for at in range(count)]
-        return _padded(chosen)
+        return whole_steps(chosen)
 
     def encoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
         tokens, lengths = rows(count, seed)
@@ -131,11 +130,11 @@ def describe(model: nn.Module) -> Kind:
 
     def decoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
         tokens, lengths = rows(count, seed)
-        state = _first(plain, tokens, lengths)
+        state = first_inputs(plain, tokens, lengths)
         token = np.full(count, BEGIN, np.int64)
         for _ in range(EXAMPLE_STEPS):
             found = plain["decoder_step"].run({"token": token, **state})
-            token = _best(found["logits"], never)
+            token = likeliest(found["logits"], never)
             state |= {name: found[f"next_{name}"] for name in ("feed", *names)}
         return {"token": token, **state}
 
@@ -150,7 +149,7 @@ def describe(model: nn.Module) -> Kind:
                 TOLERANCE[role],
                 TOLERANCE[role],
                 inputs,
-                free={"source": (MULTIPLE, _up(config.max_source))},
+                free={"source": (MULTIPLE, up(config.max_source))},
                 written_out=config.cell.upper(),
             )
             for role, module, inputs in (
@@ -192,72 +191,6 @@ def describe(model: nn.Module) -> Kind:
         calls={"decoder_step": max(1, round(float(np.mean([len(pair.target) for pair in pairs]))))},
         assets={"tokenizer": model.tokens.data},
     )
-
-
-def _decode(
-    sessions: Mapping[str, Session],
-    sources: Sequence[NDArray[np.int32]],
-    forced: Sequence[Sequence[int]] | None,
-    longest: int,
-    never: Sequence[int],
-) -> list[tuple[list[int], NDArray[np.float32]]]:
-    """For every source the tokens that were written (greedily, or those of `forced`) and the scores before each (T, V).
-
-    Scores are kept along `forced` alone: of free texts nobody needs them.
-    """
-    results: list[tuple[list[int], NDArray[np.float32]]] = []
-    for at in range(0, len(sources), GROUP):
-        tokens, lengths = _padded(sources[at : at + GROUP])
-        count = len(tokens)
-        state = _first(sessions, tokens, lengths)
-        token = np.full(count, BEGIN, np.int64)
-        written: list[list[int]] = [[] for _ in range(count)]
-        kept: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
-        wanted = None if forced is None else forced[at : at + GROUP]
-        live = set(range(count))
-        for step in range(longest):
-            found = sessions["decoder_step"].run({"token": token, **state})
-            state |= {name.removeprefix("next_"): found[name] for name in found if name.startswith("next_")}
-            best = _best(found["logits"], never)
-            for row in sorted(live):
-                token[row] = best[row] if wanted is None else wanted[row][step]
-                written[row].append(int(token[row]))
-                if wanted is not None:
-                    kept[row].append(found["logits"][row])
-                if token[row] == END or (wanted is not None and step + 1 == len(wanted[row])):
-                    live.remove(row)
-            if not live:
-                break
-        vocabulary = found["logits"].shape[1]
-        results += [
-            (row, np.stack(scores) if scores else np.zeros((0, vocabulary), np.float32))
-            for row, scores in zip(written, kept, strict=True)
-        ]
-    return results
-
-
-def _best(logits: NDArray[np.float32], never: Sequence[int]) -> NDArray[np.int64]:
-    allowed = logits.copy()
-    allowed[:, list(never)] = -np.inf
-    return np.asarray(allowed.argmax(axis=1))
-
-
-def _first(
-    sessions: Mapping[str, Session], tokens: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> dict[str, NDArray[Any]]:
-    """The inputs of the first step but for its token."""
-    source = {"tokens": tokens, "lengths": lengths}
-    read = sessions["encoder"].run(source)
-    return {**read, **source, "feed": np.zeros((len(tokens), read["memory"].shape[2]), np.float32)}
-
-
-def _padded(sources: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    tokens, lengths = (part.numpy() for part in padded(sources))
-    return np.pad(tokens, ((0, 0), (0, _up(tokens.shape[1]) - tokens.shape[1])), constant_values=PAD), lengths
-
-
-def _up(positions: int) -> int:
-    return -(-positions // MULTIPLE) * MULTIPLE
 
 
 def _request(turns: Sequence[str], chat: bool) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Texts through sessions: what a pair of encoder and decoder graphs writes greedily, or scores along given texts.
+
+Dimensions: B texts, S source positions, T tokens, V vocabulary, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.sessions import Session
+from handlers.tokens import BEGIN, END
+from training.models.seq2seq import PAD
+from training.seq2seq import padded
+
+MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order
+GROUP = 32  # sources that are written for together
+
+
+def decode(
+    sessions: Mapping[str, Session],
+    sources: Sequence[NDArray[np.int32]],
+    forced: Sequence[Sequence[int]] | None,
+    longest: int,
+    never: Sequence[int],
+) -> list[tuple[list[int], NDArray[np.float32]]]:
+    """For every source the tokens that were written (greedily, or those of `forced`) and the scores before each (T, V).
+
+    Scores are kept along `forced` alone: of free texts nobody needs them.
+    """
+    results: list[tuple[list[int], NDArray[np.float32]]] = []
+    for at in range(0, len(sources), GROUP):
+        tokens, lengths = whole_steps(sources[at : at + GROUP])
+        count = len(tokens)
+        state = first_inputs(sessions, tokens, lengths)
+        token = np.full(count, BEGIN, np.int64)
+        written: list[list[int]] = [[] for _ in range(count)]
+        kept: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
+        wanted = None if forced is None else forced[at : at + GROUP]
+        live = set(range(count))
+        for step in range(longest):
+            found = sessions["decoder_step"].run({"token": token, **state})
+            state |= {name.removeprefix("next_"): found[name] for name in found if name.startswith("next_")}
+            best = likeliest(found["logits"], never)
+            for row in sorted(live):
+                token[row] = best[row] if wanted is None else wanted[row][step]
+                written[row].append(int(token[row]))
+                if wanted is not None:
+                    kept[row].append(found["logits"][row])
+                if token[row] == END or (wanted is not None and step + 1 == len(wanted[row])):
+                    live.remove(row)
+            if not live:
+                break
+        vocabulary = found["logits"].shape[1]
+        results += [
+            (row, np.stack(scores) if scores else np.zeros((0, vocabulary), np.float32))
+            for row, scores in zip(written, kept, strict=True)
+        ]
+    return results
+
+
+def likeliest(logits: NDArray[np.float32], never: Sequence[int]) -> NDArray[np.int64]:
+    """logits (B, V) -> the likeliest token of each row (B,), of those that may be written."""
+    allowed = logits.copy()
+    allowed[:, list(never)] = -np.inf
+    return np.asarray(allowed.argmax(axis=1))
+
+
+def first_inputs(
+    sessions: Mapping[str, Session], tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """The inputs of the first step but for its token."""
+    source = {"tokens": tokens, "lengths": lengths}
+    read = sessions["encoder"].run(source)
+    return {**read, **source, "feed": np.zeros((len(tokens), read["memory"].shape[2]), np.float32)}
+
+
+def whole_steps(sources: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sources as tokens (B, S), padded to a whole `MULTIPLE`, and their lengths (B,)."""
+    tokens, lengths = (part.numpy() for part in padded(sources))
+    return np.pad(tokens, ((0, 0), (0, up(tokens.shape[1]) - tokens.shape[1])), constant_values=PAD), lengths
+
+
+def up(positions: int) -> int:
+    """The next whole `MULTIPLE` of positions."""
+    return -(-positions // MULTIPLE) * MULTIPLE
