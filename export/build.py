@@ -25,7 +25,7 @@ from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Assessment, Judg
 from export.measure import QUICK, Effort
 from export.parity import ROWS, Difference, compare, reference, tapped_spec
 from export.quality import margin
-from export.quantize import Arrays, Score, VariantError
+from export.quantize import Score, VariantError
 from export.to_onnx import expose_tap, onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import CALIBRATION_SEED, RUNTIMES_OF, VARIANTS, Variant, make
@@ -33,7 +33,7 @@ from handlers import bundle as bundles
 from handlers import cuda
 from handlers.bundle import Bundle, Runtime
 from handlers.device import device_class, installed_version
-from handlers.sessions import Session, SessionError, first_line, open_session
+from handlers.sessions import SessionError, first_line, open_session
 from training import checkpoint, recipes
 
 NOTES = Path("artifacts/builds")
@@ -178,18 +178,7 @@ def _parity(kind: Kind, fp32: dict[str, bytes], runtime: str) -> list[Difference
 
 def _render_torch(kind: Kind) -> Any:
     """FP32 PyTorch's own media: what every variant is compared with."""
-    import torch
-
-    def run(graph: Graph, inputs: Arrays) -> Arrays:
-        with torch.inference_mode():
-            values = graph.module(*(torch.from_numpy(inputs[spec.name]) for spec in graph.spec.inputs))
-        named = dict(zip(graph.names, values, strict=True))
-        return {spec.name: named[spec.name].numpy() for spec in graph.spec.outputs}
-
-    sessions = {
-        role: Session(graph.spec, lambda inputs, graph=graph: run(graph, inputs), "torch")  # type: ignore[misc]
-        for role, graph in kind.graphs.items()
-    }
+    sessions = {role: graph.torch_session() for role, graph in kind.graphs.items()}
     return kind.render(sessions, QUALITY_ROWS, QUALITY_SEED)
 
 

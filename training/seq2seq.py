@@ -139,6 +139,11 @@ def padded(rows: Sequence[NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(out), torch.tensor(lengths)
 
 
+def _read_before(target: Tensor) -> Tensor:
+    """What a decoder reads to write target (B, T): BEGIN, then all but the last token."""
+    return torch.cat([torch.full((len(target), 1), BEGIN), target[:, :-1]], dim=1)
+
+
 @dataclasses.dataclass
 class Learner:
     """The moving parts of a run: what a checkpoint's `state` holds, beside the best averaged network, which is served."""
@@ -197,7 +202,7 @@ class Learner:
         config = self.config
         source, lengths = padded([pair.source for pair in batch])
         target, _ = padded([pair.target for pair in batch])  # (B, T)
-        read = torch.cat([torch.full((len(batch), 1), BEGIN), target[:, :-1]], dim=1)
+        read = _read_before(target)
         # What is dropped and what is forced follow from the seed and the step alone, so a resumed run goes the same way.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(config.seed * 1_000_003 + step)
@@ -254,24 +259,29 @@ def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, learner: Lear
     judged = data.held_out[:JUDGED]
     encoded = [encode(tokens, pair, model, config.task) for pair in judged]
 
-    def look(step: int, network: Seq2Seq | None = None) -> Figures:
-        loss = nats_per_token(network or learner.average, encoded)
-        if network is None:
-            learner.note(loss)
-        written = write(network or learner.average, tokens, [pair.source for pair in encoded])
+    def judge(step: int, network: Seq2Seq, loss: float) -> Figures:
+        written = write(network, tokens, [pair.source for pair in encoded])
         _write_samples(judged, written, run.folder / "samples" / f"step-{step:07d}.txt")
         figures = {"loss_held_out": round(loss, 4), "perplexity": round(math.exp(loss), 3)}
         return figures | rouge([pair.target for pair in judged], written) | _judged(config.data, judged, written)
 
+    def look(step: int) -> Figures:
+        loss = nats_per_token(learner.average, encoded)
+        learner.note(loss)
+        return judge(step, learner.average, loss)
+
+    def finish(step: int) -> Figures:
+        learner.note(nats_per_token(learner.average, encoded))
+        return {
+            **judge(step, learner.best, nats_per_token(learner.best, encoded)),
+            # How much better targets are predicted that were learned from: what was learned by heart.
+            "perplexity_train": round(math.exp(nats_per_token(learner.best, pairs[:JUDGED])), 3),
+        }
+
     return Work(
         update=lambda step: learner.update([pairs[i] for i in batch_indices(groups, config, step)], step),
         look=look,
-        # How much better targets are predicted that were learned from: what was learned by heart.
-        finish=lambda step: {
-            **look(step),
-            **look(step, learner.best),
-            "perplexity_train": round(math.exp(nats_per_token(learner.best, pairs[:JUDGED])), 3),
-        },
+        finish=finish,
         final="perplexity_train",
         served=learner.best.state_dict,
         state=learner.state,
@@ -307,7 +317,7 @@ def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
         batch = pairs[at : at + 64]
         source, lengths = padded([pair.source for pair in batch])
         target, sizes = padded([pair.target for pair in batch])
-        read = torch.cat([torch.full((len(batch), 1), BEGIN), target[:, :-1]], dim=1)
+        read = _read_before(target)
         logits = network(source.to(device), lengths, read.to(device), torch.ones_like(read, dtype=torch.bool))
         nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum"))
         count += int(sizes.sum())

@@ -39,6 +39,18 @@ class Graph:
         """What `module` returns, in order."""
         return [*([] if self.tap is None else [self.tap]), *(output.name for output in self.spec.outputs)]
 
+    def torch_session(self) -> Session:
+        """PyTorch itself behind the interface of a session: what every other one is compared with."""
+        import torch
+
+        def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            with torch.inference_mode():
+                values = self.module(*(torch.from_numpy(inputs[spec.name]) for spec in self.spec.inputs))
+            named = dict(zip(self.names, values, strict=True))
+            return {spec.name: named[spec.name].numpy() for spec in self.spec.outputs}
+
+        return Session(self.spec, run, "torch")
+
     def example(self, count: int, seed: int) -> dict[str, NDArray[Any]]:
         """`count` rows of realistic inputs, the same for the same seed."""
         rows: dict[str, NDArray[Any]] = self.inputs(count, seed)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -87,22 +86,10 @@ def describe(model: nn.Module) -> Kind:
     sources = [pair.source for pair in pairs]
     references = [pair.target for pair in model.held_out]
 
-    def torch_run(module: nn.Module, spec: GraphSpec) -> Session:
-        def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-            with torch.inference_mode():
-                values = module(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
-            return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, values, strict=True)}
-
-        return Session(spec, run, "torch")
-
-    encoder, decoder = EncoderGraph(network).eval(), DecoderGraph(network).eval()
-    specs = _specs(config.vocabulary, config.hidden, config.layers, names)
-    plain = {"encoder": torch_run(encoder, specs["encoder"]), "decoder_step": torch_run(decoder, specs["decoder_step"])}
-
     @functools.cache
     def path(count: int) -> tuple[tuple[int, ...], ...]:
         """What FP32 writes for the first sources, END included unless the text was cut."""
-        return tuple(tuple(tokens) for tokens, _ in decode(plain, sources[:count], None, config.max_target, never))
+        return tuple(tuple(tokens) for tokens, _ in decode(plain(), sources[:count], None, config.max_target, never))
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
         used = sources[:count]
@@ -130,33 +117,40 @@ def describe(model: nn.Module) -> Kind:
 
     def decoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
         tokens, lengths = rows(count, seed)
-        state = first_inputs(plain, tokens, lengths)
+        state = first_inputs(plain(), tokens, lengths)
         token = np.full(count, BEGIN, np.int64)
         for _ in range(EXAMPLE_STEPS):
-            found = plain["decoder_step"].run({"token": token, **state})
+            found = plain()["decoder_step"].run({"token": token, **state})
             token = likeliest(found["logits"], never)
             state |= {name: found[f"next_{name}"] for name in ("feed", *names)}
         return {"token": token, **state}
 
+    specs = _specs(config.vocabulary, config.hidden, config.layers, names)
+    graphs = {
+        role: Graph(
+            module.eval(),
+            specs[role],
+            None,
+            TOLERANCE[role],
+            TOLERANCE[role],
+            inputs,
+            free={"source": (MULTIPLE, up(config.max_source))},
+            written_out=config.cell.upper(),
+        )
+        for role, module, inputs in (
+            ("encoder", EncoderGraph(network), encoder_inputs),
+            ("decoder_step", DecoderGraph(network), decoder_inputs),
+        )
+    }
+
+    @functools.cache
+    def plain() -> dict[str, Session]:
+        return {role: graph.torch_session() for role, graph in graphs.items()}
+
     chat = model.task == "dialogue"
     asked = _request(model.held_out[0].source, chat)
     return Kind(
-        graphs={
-            role: Graph(
-                module,
-                specs[role],
-                None,
-                TOLERANCE[role],
-                TOLERANCE[role],
-                inputs,
-                free={"source": (MULTIPLE, up(config.max_source))},
-                written_out=config.cell.upper(),
-            )
-            for role, module, inputs in (
-                ("encoder", encoder, encoder_inputs),
-                ("decoder_step", decoder, decoder_inputs),
-            )
-        },
+        graphs=graphs,
         params=params_of(chat, config.max_target),
         limits={
             "max_tile": SLOTS,

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.desk import Desk
 from handlers.frames import Frame, Kind, Unpacker
+from handlers.generator import Request
 from handlers.wire import Call
 from tests.frontend import FrontEnd, Reply
 
@@ -133,3 +134,29 @@ def run_out(scheduler: Any, check: Callable[[], None] = lambda: None) -> int:
         check()
         ticks += 1
     return ticks
+
+
+def start(generator: Any, *requests: Mapping[str, Any]) -> list[Any]:
+    """A slot for each request."""
+    started: list[Any] = generator.start([generator.parse(Request(request)) for request in requests])
+    return started
+
+
+def finish(generator: Any, slots: Sequence[Any]) -> list[bytes]:
+    """Step until all are finished; what was drained of each after every step."""
+    drained = [b""] * len(slots)
+    while going := [slot for slot in slots if slot.finished is None]:
+        generator.step(going)
+        for i, slot in enumerate(slots):
+            if slot in going:
+                drained[i] += generator.drain(slot)
+    return drained
+
+
+def events(data: bytes) -> list[Any]:
+    """The documents of a stream; its last event must be [DONE]."""
+    parts = data.decode().split("\n\n")
+    assert parts.pop() == ""
+    assert all(part.startswith("data: ") for part in parts)
+    assert parts.pop() == "data: [DONE]"
+    return [json.loads(part.removeprefix("data: ")) for part in parts]

@@ -18,7 +18,7 @@ from handlers.media import SOURCE_TYPE
 from handlers.sessions import Session
 from handlers.tokens import END
 from tests.conftest import Tiny
-from tests.handlers.test_step_text import events
+from tests.handlers.helpers import events, finish, start
 
 LONG = 24
 
@@ -39,21 +39,6 @@ def document(tiny_summary: Tiny) -> str:
 def _all_rows_are_free_at_the_end(generator: Seq2Seq) -> Iterator[None]:
     yield
     assert generator._rows.live == 0
-
-
-def start(generator: Seq2Seq, *requests: Mapping[str, Any]) -> list[Slot]:
-    return generator.start([generator.parse(Request(request)) for request in requests])
-
-
-def finish(generator: Seq2Seq, slots: Sequence[Slot]) -> list[bytes]:
-    """Step until all are finished; what was drained of each after every step."""
-    drained = [b""] * len(slots)
-    while going := [slot for slot in slots if slot.finished is None]:
-        generator.step(going)
-        for i, slot in enumerate(slots):
-            if slot in going:
-                drained[i] += generator.drain(slot)
-    return drained
 
 
 def answers(generator: Seq2Seq, *requests: Mapping[str, Any]) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
 from handlers.engine import open_engine
 from handlers.generator import BadRequest, Request
-from handlers.generators.step_text import StepText, TextSlot, choose
+from handlers.generators.step_text import StepText, choose
 from handlers.media import SOURCE_TYPE
 from handlers.params import MAX_SEED
 from tests.conftest import Tiny
+from tests.handlers.helpers import events, finish, start
 
 GREEDY = {"temperature": 0, "seed": 1}
 
@@ -36,35 +37,11 @@ def _all_slots_are_free_at_the_end(generator: StepText) -> Any:
     assert sorted(generator._free) == list(range(generator.capacity))
 
 
-def start(generator: StepText, *requests: Mapping[str, Any]) -> list[TextSlot]:
-    return generator.start([generator.parse(Request(request)) for request in requests])
-
-
-def finish(generator: StepText, slots: Sequence[TextSlot]) -> list[bytes]:
-    """Step until all are finished; what was drained of each after every step."""
-    drained = [b""] * len(slots)
-    while going := [slot for slot in slots if slot.finished is None]:
-        generator.step(going)
-        for i, slot in enumerate(slots):
-            if slot in going:
-                drained[i] += generator.drain(slot)
-    return drained
-
-
 def write(generator: StepText, *requests: Mapping[str, Any]) -> list[bytes]:
     """The bytes of texts that are made together."""
     slots = start(generator, *requests)
     finish(generator, slots)
     return [bytes(slot.made) for slot in slots]
-
-
-def events(data: bytes) -> list[Any]:
-    """The documents of a stream; its last event must be [DONE]."""
-    parts = data.decode().split("\n\n")
-    assert parts.pop() == ""
-    assert all(part.startswith("data: ") for part in parts)
-    assert parts.pop() == "data: [DONE]"
-    return [json.loads(part.removeprefix("data: ")) for part in parts]
 
 
 def text_of(document: Any) -> str:
