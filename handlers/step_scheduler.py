@@ -55,7 +55,7 @@ class StepScheduler:
 
     def _admits(self) -> bool:
         """Whether requests may join now: whenever there is room. A window batcher would wait until all have left."""
-        return bool(self._waiting) and self._waiting[0].params.rows <= self._free()
+        return bool(self._waiting[0].params.rows <= self._free())
 
     def _free(self) -> int:
         return self._generator.capacity - sum(int(job.params.rows) for job in self._live)

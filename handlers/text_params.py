@@ -82,6 +82,10 @@ def parse(
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
     _check_stop(values["stop"], limits)
     _check_together(values)
+    for wide in ("n", "beams"):
+        if values[wide] > limits["max_slots"]:  # it would wait for room that never comes
+            message = f"{wide} is {values[wide]}, {name} writes at most {limits['max_slots']} texts at once"
+            raise BadRequest(wide, message)
     ids = _source(turns, field, values["truncate"], limits, name, encode)
     return TextParams(turns=turns, ids=tuple(ids), **values)
 

@@ -58,8 +58,8 @@ class Counter(Uncertified):
         self.starts.append(names)
         if "unstartable" in names:
             raise RuntimeError("the slot broke")
-        assert len(batch) <= self.free, "more requests than slots"
-        self.free -= len(batch)
+        assert sum(params.rows for params in batch) <= self.free, "more texts than slots"
+        self.free -= sum(params.rows for params in batch)
         return [FakeSlot(params) for params in batch]
 
     def step(self, slots: Sequence[FakeSlot]) -> None:
@@ -71,7 +71,7 @@ class Counter(Uncertified):
             slot.items += 1
             if slot.items == slot.params.steps:
                 slot.finished = "length"
-                self.free += 1
+                self.free += slot.params.rows
 
     def drain(self, slot: FakeSlot) -> bytes:
         if slot.params.name == "mute":
@@ -87,7 +87,7 @@ class Counter(Uncertified):
     def cancel(self, slot: FakeSlot) -> None:
         if slot.finished is None:
             slot.finished = "cancelled"
-            self.free += 1
+            self.free += slot.params.rows
 
 
 @pytest.fixture
@@ -151,6 +151,14 @@ def test_a_free_slot_is_taken_while_long_ones_go_on(scheduler: StepScheduler, ea
         ["long"],
     ]
     assert ear.ended() == [2, 3, 4, 1]
+    assert counter.free == 2
+
+
+def test_a_wide_request_waits_for_its_rows_and_is_not_passed_by(scheduler: StepScheduler, counter: Counter) -> None:
+    for number, (name, steps, rows) in enumerate([("long", 3, 1), ("wide", 2, 2), ("next", 1, 1)], 1):
+        scheduler.submit(number, {"name": name, "steps": steps, "rows": rows}, None)
+    run_out(scheduler)
+    assert counter.steps == [["long"], ["long"], ["long"], ["wide"], ["wide"], ["next"]]
     assert counter.free == 2
 
 

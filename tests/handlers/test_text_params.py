@@ -12,7 +12,7 @@ from handlers import text_params
 from handlers.generator import BadRequest
 from handlers.text_params import TextParams
 
-LIMITS = {"max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
+LIMITS = {"max_slots": 6, "max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
 
 
 def encode(turns: Sequence[str]) -> list[int]:
@@ -100,6 +100,8 @@ def test_what_is_wrong_is_named(params: dict[str, Any], field: str, message: str
         ({"beams": 4, "repetition_penalty": 1.5}, "repetition_penalty", "repetition_penalty is 1.5, but a search"),
         ({"beams": 4, "stream": True}, "stream", "a beam search has nothing to send before its end"),
         ({"beams": 4, "stop": "x"}, "stop", "beam search knows no stop strings"),
+        ({"beams": 7}, "beams", "beams is 7, news writes at most 6 texts at once"),
+        ({"temperature": 1, "n": 8}, "n", "n is 8, news writes at most 6 texts at once"),
         ({"beams": 2, "n": 3}, "n", "n is 3, wanted at most beams, which is 2"),
         ({"length_penalty": 0.5}, "length_penalty", "length_penalty is for beam search alone; set beams to 2 or more"),
         ({"coverage_penalty": 0.5}, "coverage_penalty", "coverage_penalty is for beam search alone"),
