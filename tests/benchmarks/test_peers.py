@@ -69,13 +69,15 @@ def test_a_process_goes_with_everything_it_started(tmp_path: Path, monkeypatch: 
 def test_a_benchmark_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     note = tmp_path / "child"
     script = f"""
-        import sys, tempfile, time
+        import signal, sys, tempfile, time
         from pathlib import Path
         from types import SimpleNamespace
         import benchmarks.__main__ as command
         from benchmarks.peers import process
 
         process.STOP_SECONDS = 0.2
+        # As in a terminal: what a shell runs in the background is born with it ignored, these tests too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def run(quick):
             with tempfile.TemporaryFile() as log:
