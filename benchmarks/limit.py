@@ -100,22 +100,44 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
 
 
 def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
-    """Tokens a second with `batch` slots that are always full."""
-    from handlers.generator import Request
+    """Tokens a second with `batch` requests that are always there, under the scheduler that serves them, and a tick's time."""
+    from handlers.desk import Desk
+    from handlers.frames import Kind, Unpacker
+    from handlers.step_scheduler import StepScheduler
 
-    times: list[float] = []
-    tokens, seed, began = 0, 0, time.perf_counter()
-    slots: list[Any] = []
+    unpacker, counted = Unpacker(), _Counted(generator)
+    open_, seed, times = 0, 0, list[float]()
+
+    def emit(frame: bytes) -> None:
+        nonlocal open_
+        open_ -= sum(found.kind is Kind.END for found in unpacker.feed(frame))
+
+    desk = Desk("limit", emit, lambda: None, lambda params: "", 1 << 30)
+    scheduler = StepScheduler(counted, desk)
+    began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds or not times:
-        while len(slots) < batch:
-            seed += 1
-            slots += generator.start([generator.parse(Request({**asks[seed % len(asks)], "seed": seed}))])
-        generator.step(slots)
-        tokens += len(slots)
-        for slot in [slot for slot in slots if slot.finished is not None]:
-            generator.drain(slot)
-            slots.remove(slot)
+        while open_ < batch:
+            seed, open_ = seed + 1, open_ + 1
+            scheduler.submit(seed, {**asks[seed % len(asks)], "seed": seed}, None)
+        scheduler.tick()
         times.append(time.perf_counter() - now)
-    for slot in slots:
-        generator.cancel(slot)
-    return tokens / (time.perf_counter() - began), float(np.median(times)) * 1e3
+    tokens_per_s = counted.tokens / (time.perf_counter() - began)
+    for number in range(1, seed + 1):
+        scheduler.cancel(number)
+    return tokens_per_s, float(np.median(times)) * 1e3
+
+
+class _Counted:
+    """A StepGenerator whose tokens are counted."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator, self.tokens = generator, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    def step(self, slots: Sequence[Any]) -> None:
+        """As the generator's."""
+        before = sum(slot.items for slot in slots)
+        self._generator.step(slots)
+        self.tokens += sum(slot.items for slot in slots) - before

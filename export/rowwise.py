@@ -3,7 +3,8 @@
 Per row s = max|x| / 127; q = round(x / s) + 128 as UINT8; MatMulInteger(q, W, zero point 128) with INT8 weights, one scale
 per output column; cast, times s, times the column's scale. Written in plain ONNX operators, it needs no special kernel, and
 unsigned activations meet the fast integer kernels of CPUs (signed ones are several times slower). LSTM and GRU nodes of
-one time step are written out as their gates, with the products quantized. TensorRT and OpenVINO do not take it: CPU only.
+one time step are written out as their gates, with the products quantized; LSTM nodes of many steps: rowwise_sequence.py.
+TensorRT and OpenVINO do not take it: CPU only.
 
 Dimensions: B rows, I inputs, H hidden, G gates (4 for LSTM, 3 for GRU), O outputs.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.quantize import VariantError
+from export.rowwise_sequence import fold, quantize_sequences
 
 TINY = np.float32(1e-20)  # keeps a row of zeros from dividing by zero
 
@@ -65,17 +67,21 @@ class Writer:
 
 
 def quantize_rowwise(model: onnx.ModelProto) -> bytes:
-    """`model` with every MatMul and Gemm by a constant, and every one-step LSTM and GRU, in the row-wise form.
+    """`model` with every MatMul and Gemm by a constant, every LSTM, and every GRU of one step, in the row-wise form.
 
     Raises `VariantError` when the graph has none of them.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    sequences = 0
+    if any(node.op_type == "LSTM" for node in result.graph.node):
+        result = fold(result)
+        sequences = quantize_sequences(result)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
     lengths = _sequence_lengths(result)
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, NDArray[Any]] = {}
-    replaced = 0
+    replaced = sequences
     for node in result.graph.node:
         writer = Writer(node.output[0] or node.name)
         rewrite = _REWRITES.get(node.op_type)

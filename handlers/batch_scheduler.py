@@ -26,6 +26,10 @@ class BatchScheduler:
         """Whether a tick would do something."""
         return bool(self._waiting)
 
+    def overdue(self, seconds: float) -> bool:
+        """Whether something stands still beside the ticks: nothing is computed there."""
+        return False
+
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
         job = self._desk.take(self._generator.parse, number, params, deadline)

@@ -109,7 +109,7 @@ def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler 
                 _obey(frame, scheduler)
         if scheduler.busy:
             scheduler.tick()
-        if (now := time.monotonic()) - beat >= BEAT_SECONDS:
+        if (now := time.monotonic()) - beat >= BEAT_SECONDS and not scheduler.overdue(BEAT_SECONDS):
             beat = now
             outbox.put(pack(Kind.BEAT, 0))
         outbox.flush()

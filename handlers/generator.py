@@ -59,7 +59,9 @@ class StepParams(Params, Protocol):
 class StepGenerator(Protocol):
     """A generator that makes its answers step by step (recurrent text, WaveNet): requests join and leave between steps.
 
-    `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
+    `start` and `step` change nothing when they raise, so that the caller can try the requests one by one. A generator whose
+    requests bring a source along has a method `read` too: (batch of params) -> what `start` takes as its second argument. It
+    changes nothing and may run in another thread beside `step`; `start` reads itself what it is not given.
     """
 
     capacity: int  # slots at once
@@ -68,7 +70,7 @@ class StepGenerator(Protocol):
         """Check one request without touching a session. Raises `BadRequest`."""
         ...
 
-    def start(self, batch: Sequence[Any]) -> list[Any]:
+    def start(self, batch: Sequence[Any], read: Sequence[Any] | None = None) -> list[Any]:
         """One slot per request, in order."""
         ...
 

@@ -28,6 +28,9 @@ ENCODE_SECONDS = Histogram(
     ["model"],
     buckets=_SHORT_SECONDS,
 )
+READ_SECONDS = Histogram(
+    "atelier_read_seconds", "Reading the sources of a few requests, beside the steps", ["model"], buckets=_SHORT_SECONDS
+)
 FIRST_BYTE_SECONDS = Histogram(
     "atelier_first_byte_seconds", "From a request's arrival at the worker to the first byte of its answer", ["model"], buckets=_SECONDS
 )  # fmt: skip

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +32,12 @@ class Session:
 
     def __init__(self, spec: GraphSpec, infer: Callable[[Arrays], Arrays], runtime: str) -> None:
         self.spec, self.runtime, self._infer = spec, runtime, infer
-        self.seconds = 0.0  # spent computing so far
+        self._spent = threading.local()
+
+    @property
+    def seconds(self) -> float:
+        """Spent computing so far by the thread that asks."""
+        return float(getattr(self._spent, "seconds", 0.0))
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Compute all outputs. Raises `SessionError` for missing, unknown or ill-fitting arrays, in or out."""
@@ -39,7 +45,7 @@ class Session:
         check("input", inputs, self.spec.inputs, sizes)
         began = time.perf_counter()
         outputs = self._infer(dict(inputs))
-        self.seconds += time.perf_counter() - began
+        self._spent.seconds = self.seconds + time.perf_counter() - began
         check("output", outputs, self.spec.outputs, sizes)
         return outputs
 

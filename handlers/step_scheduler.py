@@ -10,7 +10,9 @@ from typing import Any
 from handlers import metrics
 from handlers.desk import Desk, Job
 from handlers.generator import StepGenerator
+from handlers.reader import TOGETHER, Reader
 
+PATIENCE_SECONDS = 0.005  # for sources that are being read while there is nothing to step
 FLUSH_SECONDS = 0.02  # a stream is sent this often: often enough to read along, seldom enough to cost nothing
 log = logging.getLogger(__name__)
 
@@ -22,11 +24,22 @@ class StepScheduler:
         self._generator, self._desk = generator, desk
         self._waiting: deque[Job] = deque()
         self._live: list[Job] = []
+        read = getattr(generator, "read", None)
+        self._reader = None if read is None else Reader(desk.name, read)
 
     @property
     def busy(self) -> bool:
         """Whether a tick would do something."""
-        return bool(self._waiting or self._live)
+        return bool(self._waiting or self._live or self._read)
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether sources have been in reading for longer than that: the steps beside it say nothing about it."""
+        return self._reader is not None and self._reader.overdue(seconds)
+
+    @property
+    def _read(self) -> list[Job]:
+        """Jobs whose sources are being read."""
+        return [] if self._reader is None else self._reader.jobs
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
@@ -39,15 +52,19 @@ class StepScheduler:
         for job in [job for job in self._live if job.number == number]:
             self._leave(job)
         self._waiting = deque(job for job in self._waiting if job.number != number)
+        self._read[:] = [job for job in self._read if job.number != number]
 
     def tick(self) -> None:
         """One iteration: deadlines, admission, a step, what is due to be sent."""
         now = time.time()
-        for job in [job for job in (*self._live, *self._waiting) if job.late(now)]:
+        for job in [job for job in (*self._live, *self._read, *self._waiting) if job.late(now)]:
             self.cancel(job.number)
             self._desk.expire(job)
-        if self._waiting and self._admits():
-            self._admit()
+        if self._reader is None:
+            if self._waiting and self._admits():
+                self._start(self._next(self._generator.capacity), None)
+        else:
+            self._join(self._reader)
         if self._live:
             self._step()
         for job in list(self._live):
@@ -58,16 +75,36 @@ class StepScheduler:
         return bool(self._waiting[0].params.rows <= self._free())
 
     def _free(self) -> int:
-        return self._generator.capacity - sum(int(job.params.rows) for job in self._live)
+        return self._generator.capacity - sum(int(job.params.rows) for job in (*self._live, *self._read))
 
-    def _admit(self) -> None:
+    def _next(self, most: int) -> list[Job]:
+        """The requests that may join now, at most so many, told that they have begun."""
         free, batch = self._free(), list[Job]()
-        while self._waiting and self._waiting[0].params.rows <= free:  # in order: one that is wide is not passed by
+        while (
+            self._waiting and len(batch) < most and self._waiting[0].params.rows <= free
+        ):  # in order: none is passed by
             batch.append(self._waiting.popleft())
             free -= batch[-1].params.rows
         self._desk.begin(batch, lambda job: str(job.params.content_type))
-        started = self._desk.singly(batch, lambda jobs: self._generator.start([job.params for job in jobs]))
-        for jobs, slots in started:
+        return batch
+
+    def _join(self, reader: Reader) -> None:
+        """Start what has been read, and have the next read."""
+        taken = reader.take(0.0 if self._live or reader.idle else PATIENCE_SECONDS)
+        if taken is not None:
+            self._start(*taken)
+        if reader.idle and self._waiting and self._admits():
+            reader.submit(self._next(TOGETHER))
+
+    def _start(self, batch: list[Job], found: list[Any] | None) -> None:
+        """Give requests their slots; without what was read for them (it could not be, for all together) each reads its own."""
+        read = {} if found is None else dict(zip(batch, found, strict=True))
+
+        def start(jobs: list[Job]) -> list[Any]:
+            params = [job.params for job in jobs]
+            return self._generator.start(params, [read[job] for job in jobs]) if read else self._generator.start(params)
+
+        for jobs, slots in self._desk.singly(batch, start) if batch else []:
             for job, slot in zip(jobs, slots, strict=True):
                 job.slot = slot
                 self._live.append(job)

@@ -18,7 +18,7 @@ from handlers import philox, sampling, text_params
 from handlers.beam import Beam
 from handlers.bundle import Bundle
 from handlers.generator import Request
-from handlers.rows import Rows
+from handlers.rows import Arrays, Rows
 from handlers.sessions import Session
 from handlers.text_answers import Answers, Choice
 from handlers.text_params import TextParams
@@ -79,13 +79,17 @@ class Seq2Seq:
         """Check one request. Raises `BadRequest`."""
         return text_params.parse(request.params, self._specs, self._limits, self._name, self._tokens.encode_turns)
 
-    def start(self, batch: Sequence[TextParams]) -> list[Slot]:
-        """Read the sources, and give every text a row."""
+    def read(self, batch: Sequence[TextParams]) -> list[Arrays]:
+        """Memory (S, H) and first states of every source."""
+        return [item for at in range(0, len(batch), self._tile) for item in self._read(batch[at : at + self._tile])]
+
+    def start(self, batch: Sequence[TextParams], read: Sequence[Arrays] | None = None) -> list[Slot]:
+        """Give every text a row, with its source as it was read."""
         wanted = sum(params.rows for params in batch)
         if wanted > self.capacity - self._rows.live:
             raise ValueError(f"{wanted} texts for {self.capacity - self._rows.live} free rows")
-        read = [item for at in range(0, len(batch), self._tile) for item in self._read(batch[at : at + self._tile])]
-        return [self._slot(params, found) for params, found in zip(batch, read, strict=True)]
+        found = self.read(batch) if read is None else read
+        return [self._slot(params, arrays) for params, arrays in zip(batch, found, strict=True)]
 
     def step(self, slots: Sequence[Slot]) -> None:
         """Every unfinished text of `slots` gets its next token. Nothing changes if this raises."""
@@ -152,8 +156,7 @@ class Seq2Seq:
             texts.append(slot.texts[0].writing.text)
         return texts
 
-    def _read(self, batch: Sequence[TextParams]) -> list[dict[str, NDArray[np.float32]]]:
-        """Memory (S, H) and first states of every source."""
+    def _read(self, batch: Sequence[TextParams]) -> list[Arrays]:
         multiple = self._limits["source_multiple"]
         longest = -(-max(len(params.ids) for params in batch) // multiple) * multiple
         tokens = np.zeros((len(batch), longest), np.int64)
@@ -162,7 +165,7 @@ class Seq2Seq:
         found = self._encoder.run({"tokens": tokens, "lengths": np.array([len(p.ids) for p in batch], np.int64)})
         return [{name: array[at] for name, array in found.items()} for at in range(len(batch))]
 
-    def _slot(self, params: TextParams, read: Mapping[str, NDArray[np.float32]]) -> Slot:
+    def _slot(self, params: TextParams, read: Arrays) -> Slot:
         search = (params.beams, params.length_penalty, params.coverage_penalty, len(params.ids))
         slot = Slot(params, [], Beam.new(*search) if params.beams > 1 else None)
         draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM)

@@ -108,7 +108,7 @@ class StepText:
             raise BadRequest("prompt", "prompt holds a NUL character, which ends a text here; leave it out")
         return TextParams(**values)
 
-    def start(self, batch: Sequence[TextParams]) -> list[TextSlot]:
+    def start(self, batch: Sequence[TextParams], read: Sequence[Any] | None = None) -> list[TextSlot]:
         """One slot each; the prompt is read by the steps to come, beside the others' tokens."""
         if len(batch) > len(self._free):
             raise ValueError(f"{len(batch)} requests for {len(self._free)} free slots")

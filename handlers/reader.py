@@ -1,0 +1,51 @@
+"""Sources are read beside the steps: in a thread of its own, so that texts in the making do not wait for those that join."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from handlers import metrics
+from handlers.desk import Job
+
+TOGETHER = 4  # sources at once: FP32 gains nothing by more, and the first of them would wait for the last
+
+
+class Reader:
+    """Runs `read` for one batch of jobs at a time. Everything but `read` itself belongs to the caller's thread."""
+
+    def __init__(self, name: str, read: Callable[[Sequence[Any]], list[Any]]) -> None:
+        self._name, self._read = name, read
+        self._thread = ThreadPoolExecutor(1, "reader")
+        self._began = 0.0
+        self._found: Future[list[Any]] | None = None
+        self.jobs: list[Job] = []  # that are being read; those that are taken out are forgotten
+
+    @property
+    def idle(self) -> bool:
+        """Whether another batch may be given."""
+        return self._found is None
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Begin to read the sources of jobs."""
+        self.jobs, self._began = list(jobs), time.monotonic()
+        given = {job: job.params for job in jobs}
+        self._found = self._thread.submit(lambda: list(zip(given, self._read(list(given.values())), strict=True)))
+
+    def take(self, patience: float) -> tuple[list[Job], list[Any] | None] | None:
+        """Jobs and what was read for each, once it is there (waits up to `patience` seconds); None for it if reading raised."""
+        if self._found is None or not wait([self._found], patience).done:
+            return None
+        future, jobs = self._found, self.jobs
+        self._found, self.jobs = None, []
+        if future.exception() is not None:
+            return jobs, None
+        metrics.READ_SECONDS.labels(self._name).observe(time.monotonic() - self._began)
+        found = dict(future.result())
+        return jobs, [found[job] for job in jobs]
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether a batch has been in reading for longer than that."""
+        return self._found is not None and time.monotonic() - self._began > seconds
