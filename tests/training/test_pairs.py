@@ -102,7 +102,7 @@ def test_pairs_of_one_source_are_on_one_side_and_a_pair_comes_once(tmp_path: Pat
     learned, measured = {pair.source for pair in data.pairs}, {pair.source for pair in data.held_out}
     assert not learned & measured
     assert len(all_of(data)) == len(data.pairs) + len(data.held_out) == 140
-    assert (len(measured), len(data.held_out)) == (3, 6)  # 140 / 20 = 7 pairs were wanted, and each source has 2
+    assert (len(measured), len(data.held_out)) == (7, 14)  # a tenth of 140, and each source has 2
     assert data == opened(tmp_path / "my.jsonl", jsonl(*lines))
     assert list(data.pairs) == sorted(data.pairs, key=lambda pair: int(pair.target.split()[1]))  # as in the file
 
@@ -271,6 +271,6 @@ def test_real_pairs_are_read(name: str) -> None:
     data = open_pairs(str(path), 0, REAL[name])
     rows = {"summarisation/tldr": 2605, "summarisation/titles": 2605, "dialogue/chatterbot": 929}.get(name, 10_000)
     assert len(data.pairs) + len(data.held_out) == rows
-    assert len(data.held_out) == rows // 20
+    assert len(data.held_out) == {2605: pairs.ENOUGH, 929: 929 // 10, 10_000: 10_000 // 20}[rows]
     assert not {pair.source for pair in data.pairs} & {pair.source for pair in data.held_out}
     assert data.skipped == ()

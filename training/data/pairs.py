@@ -18,6 +18,7 @@ from training.data import DataError
 HELD_OUT = 256  # written pairs that are kept for measuring
 HELD_OUT_EVERY = 20  # one in so many pairs is kept for measuring
 MAX_HELD_OUT = 1000  # pairs of files that are kept for measuring
+ENOUGH = 200  # pairs to measure on: of a small file up to a tenth is kept for them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _file_set(data: str, fields: Fields, most_bad: float) -> PairSet:
 def _kept(pairs: Sequence[Pair]) -> set[tuple[str, ...]]:
     """The sources to measure on: those of the lowest digests, until they have the share of all pairs that is wanted."""
     sizes = Counter(pair.source for pair in pairs)
-    wanted = min(MAX_HELD_OUT, max(1, len(pairs) // HELD_OUT_EVERY))
+    enough = min(ENOUGH, 2 * len(pairs) // HELD_OUT_EVERY)
+    wanted = min(MAX_HELD_OUT, max(1, enough, len(pairs) // HELD_OUT_EVERY))
     kept: set[tuple[str, ...]] = set()
     for source in sorted(sizes, key=lambda source: hashlib.sha256("\n".join(source).encode()).digest()):
         if sizes[source] <= wanted:  # a source of many pairs may be too much, and a later one not
