@@ -170,13 +170,13 @@ class Queue:
         self.count(status)
         self._gauge()
 
-    def count(self, status: int) -> None:
-        """Count an answer, and why it is none if it is none."""
+    def count(self, status: int, reason: str | None = None) -> None:
+        """Count an answer, and why it is none if it is none; by default its status says why."""
         if status == 200:
             self._good.inc()
         else:
             metrics.ANSWERS.labels(self._name, str(status)).inc()
-            metrics.REJECTIONS.labels(self._name, REASONS.get(status, "bad_request")).inc()
+            metrics.REJECTIONS.labels(self._name, reason or REASONS.get(status, "bad_request")).inc()
 
     def all(self) -> list[Pending]:
         """Every request that has no whole answer yet."""

@@ -94,6 +94,7 @@ class Service:
             "cancel": self._cancel,
             "drain": self._drain,
             "release": self._release,
+            "refuse": self._refuse,
         }
         if command not in words:
             raise unknown_control("ping, describe, health, cancel")
@@ -201,6 +202,11 @@ class Service:
         self.write(pending.broken(error))
         self._queue.remove(pending, error.status)
         self._feed()
+
+    def _refuse(self, _: Call) -> Answer:
+        """As a full queue does, for the launcher's warm-up."""
+        self._queue.count(503, "warm_up")
+        return refusal(BadRequest(None, "refused, as the warm-up asks", 503), 1)
 
     def _reject_busy(self, call: Call) -> None:
         seconds = max(1, math.ceil(self._queue.wait_seconds()))

@@ -23,7 +23,7 @@ from serving.metrics import Merged
 from serving.status import Status, StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import FOLDER_PREFIX, StartError, TorchServe
-from serving.warm import ENTRIES, warm, widen
+from serving.warm import ENTRIES, warm, warm_refusals, widen
 from serving.watch import Watch, drain, probe
 
 STATE = "state.json"
@@ -163,26 +163,29 @@ class Launch:
         self._status.set(True, EVERY_MODEL, words)
         self._say(
             f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
-            f"{time.monotonic() - loaded:.1f} s warm-up with {pings} pings)"
+            f"{time.monotonic() - loaded:.1f} s warm-up with {pings})"
         )
         if not self._told:
             self._say(usage(torchserve.addresses.inference, self._server.address, self._models))
             self._told = True
         return self._watch()
 
-    def _warm(self, names: list[str]) -> int:
+    def _warm(self, names: list[str]) -> str:
         assert self._torchserve is not None
         try:
             for name in names:
                 if (held := widen(self._torchserve.front, name)) != ENTRIES:
                     raise ValueError(f"the front end held {held} requests to {name} at once, wanted {ENTRIES}")
-            pings = warm(self._torchserve.front, names)
+            pings, refusals = warm(self._torchserve.front, names), warm_refusals(self._torchserve.front, names)
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             tail = self._torchserve.log_tail()
             raise FrontEndLost(f"the front end died while it was warmed: {error!r}\n{tail}") from error
-        if pings == 0:
-            raise FrontEndLost(f"no ping was answered during the warm-up\n{self._torchserve.log_tail()}")
-        return pings
+        if not pings or not refusals:
+            found = (
+                f"{pings} pings were answered and {refusals} requests refused during the warm-up, wanted some of either"
+            )
+            raise FrontEndLost(f"{found}\n{self._torchserve.log_tail()}")
+        return f"{pings} pings and {refusals} refusals"
 
     def _watch(self) -> str:
         assert self._torchserve is not None

@@ -1,6 +1,7 @@
 """Warming the front end: the JVM compiles its hot paths only after some 20,000 requests; cold it is several times slower.
 
-Raw asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` answers
+Refusals are a path of their own, with a new connection each, and come in thousands just when there is no time to compile it. Raw
+asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` and `X-Atelier: refuse` answer
 without the engine.
 """
 
@@ -11,8 +12,10 @@ import time
 from collections.abc import Sequence
 
 REQUESTS = 20_000
+REFUSALS = 6_000
 CONNECTIONS = 32
 MAX_SECONDS = 8.0
+MAX_REFUSAL_SECONDS = 4.0
 ENTRIES = 6500  # the front end's table then has 16,384 bins, and grows again at 12,288 entries: never
 _BURST = 500
 _READ_LIMIT = 1 << 24  # bytes: the answers of all that were held come at once
@@ -20,13 +23,22 @@ _READ_LIMIT = 1 << 24  # bytes: the answers of all that were held come at once
 
 def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds: float = MAX_SECONDS) -> int:
     """Send pings to all models in turn until `requests` or `seconds` are used up; returns how many were answered 200."""
-    return asyncio.run(_warm(address, models, requests, seconds))
+    return asyncio.run(_warm(address, models, "ping", requests, seconds))
 
 
-async def _warm(address: str, models: Sequence[str], requests: int, seconds: float) -> int:
+def warm_refusals(
+    address: str, models: Sequence[str], requests: int = REFUSALS, seconds: float = MAX_REFUSAL_SECONDS
+) -> int:
+    """Be refused by all models in turn until `requests` or `seconds` are used up; returns how often it was."""
+    return asyncio.run(_warm(address, models, "refuse", requests, seconds))
+
+
+async def _warm(address: str, models: Sequence[str], command: str, requests: int, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     share = -(-requests // CONNECTIONS)
-    counts = await asyncio.gather(*(_client(address, models, share, deadline, i) for i in range(CONNECTIONS)))
+    orders = [_control(model, command) for model in models]
+    wanted = b"HTTP/1.1 503" if command == "refuse" else b"HTTP/1.1 200"
+    counts = await asyncio.gather(*(_client(address, orders, wanted, share, deadline, i) for i in range(CONNECTIONS)))
     return sum(counts)
 
 
@@ -55,15 +67,16 @@ async def _widen(address: str, model: str, seconds: float) -> int:
         writer.close()
 
 
-async def _client(address: str, models: Sequence[str], share: int, deadline: float, offset: int) -> int:
+async def _client(
+    address: str, orders: Sequence[bytes], wanted: bytes, share: int, deadline: float, offset: int
+) -> int:
     answered = 0
     reader, writer = await _connect(address)
-    pings = [_control(model, "ping") for model in models]
     try:
         for i in range(share):
             if time.monotonic() > deadline:
                 break
-            writer.write(pings[(i + offset) % len(pings)])
+            writer.write(orders[(i + offset) % len(orders)])
             async with asyncio.timeout(10):
                 head = await reader.readuntil(b"\r\n\r\n")
                 lower = head.lower()
@@ -71,7 +84,7 @@ async def _client(address: str, models: Sequence[str], share: int, deadline: flo
                     await reader.readuntil(b"0\r\n\r\n")
                 else:
                     await reader.readexactly(int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]))
-            answered += head.startswith(b"HTTP/1.1 200")
+            answered += head.startswith(wanted)
             if b"connection: close" in lower:  # the front end closes after an error
                 writer.close()
                 reader, writer = await _connect(address)

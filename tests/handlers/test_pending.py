@@ -30,6 +30,12 @@ def test_held_calls_are_answered_by_themselves_after_a_while(image: FrontEnd, mo
     assert image.ask(b"{}", x_atelier="hold").status == 200
 
 
+def test_it_refuses_as_a_full_queue_does_where_it_is_asked_to(image: FrontEnd) -> None:
+    refused = image.ask(b"{}", x_atelier="refuse")
+    assert (refused.status, refused.message) == (503, "refused, as the warm-up asks")
+    assert refused.headers["Retry-After"] == "1"
+
+
 def test_drained_it_takes_no_more_but_answers_what_it_has(tiny: Tiny) -> None:
     with front_end(tiny.bundle) as front:
         with stopped(front):

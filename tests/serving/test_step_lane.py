@@ -15,7 +15,7 @@ from benchmarks.load import SEED, Load
 from benchmarks.load import run as send
 from serving.client import Response
 from serving.tryout import decode_receipt
-from serving.warm import warm
+from serving.warm import warm, warm_refusals
 from tests.serving.conftest import JSON, Server, eventually
 
 pytestmark = pytest.mark.server
@@ -134,6 +134,17 @@ def test_two_hundred_thousand_pings_lose_no_worker(server: Server) -> None:
     workers = {process.pid for process in server.workers()}
     assert warm(server.inference, ["tiny", "text"], requests=200_000, seconds=120) == 200_000
     assert {process.pid for process in server.workers()} == workers
+
+
+def test_refusals_are_warmed_and_counted_apart(server: Server) -> None:
+    name = 'atelier_rejections_total{model="text",reason="warm_up"}'
+    before = server.metrics()
+    assert before[name] > 0  # the launcher did it before it was ready
+    assert warm_refusals(server.inference, ["text"], requests=320, seconds=60) == 320
+    after = server.metrics()
+    assert after[name] - before[name] == 320
+    of_others = [key for key in after if key.startswith("atelier_front_end_rejections_total")]
+    assert [after[key] for key in of_others] == [before[key] for key in of_others]
 
 
 def test_grpc_calls_crash_nobody(server: Server) -> None:
