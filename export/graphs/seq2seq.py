@@ -26,6 +26,7 @@ from export.graphs.sources import (
     free_sizes,
     is_too_long,
     limits_of,
+    reading_mb,
 )
 from export.graphs.text_schema import params_of
 from export.quality import score_quality
@@ -167,7 +168,7 @@ def describe(model: nn.Module) -> Kind:
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(network), workers=1, batch_size=SLOTS),
+        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=SLOTS),
         example=asked,
         render=render,
         quality=quality,
@@ -219,7 +220,7 @@ def _specs(config: ModelConfig, names: Sequence[str]) -> dict[str, GraphSpec]:
     }
 
 
-def _memory_mb(network: nn.Module) -> int:
+def _memory_mb(network: nn.Module, config: ModelConfig) -> int:
     """What proxy and engine need at most: two interpreters, the runtime, the tokenizer, the weights twice, the rows."""
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
-    return 300 + 2 * weights // 2**20
+    return 300 + 2 * weights // 2**20 + reading_mb(config)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from export.decode import MULTIPLE, up
 from handlers.bundle import TensorSpec
+from handlers.reader import TOGETHER
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.seq2seq import Trained
 from training.sources import align
@@ -63,9 +64,18 @@ def free_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def limits_of(config: ModelConfig) -> dict[str, int]:
-    """What a request's source may have, besides bytes and tokens."""
+    """What a source may have, besides bytes and tokens, and how many pieces its tokenizer may know."""
     shape = config.bert_shape
     return {} if shape is None else {"max_pieces": shape.positions, "source_vocabulary": shape.vocabulary}
+
+
+def reading_mb(config: ModelConfig) -> int:
+    """What the layers of a BERT need while it reads: scores before and after the softmax, and the widest rows."""
+    shape = config.bert_shape
+    if shape is None:
+        return 0
+    P = up(shape.positions)
+    return 4 * TOGETHER * P * (2 * shape.heads * P + 4 * shape.intermediate) // 2**20
 
 
 def is_too_long(model: Trained, turns: Sequence[str]) -> bool:
