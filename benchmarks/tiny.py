@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from export.build import Options, build
@@ -13,12 +14,14 @@ from training.__main__ import main as train
 RECIPES = {"image": "dcgan", "text": "charlm"}
 
 
-def tiny_model(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...] = ("onnxruntime",)) -> Bundle:
-    """The tiny preset of a recipe, trained and built below `folder`: FP32 alone."""
+def tiny_model(
+    folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...] = ("onnxruntime",), options: Sequence[str] = ()
+) -> Bundle:
+    """The tiny preset of a recipe (with `options` of its command), trained and built below `folder`: FP32 alone."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        if train([recipe, "--name", name, "--preset", "tiny"]) != 0:
+        if train([recipe, "--name", name, "--preset", "tiny", *options]) != 0:
             raise RuntimeError(f"training {name} failed; see above")
         bundle = build(name, Options(variants=("fp32",), runtimes=runtimes, quick=True), say=lambda _: None)
     finally:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from handlers.sessions import Session
 from handlers.tokens import BEGIN, END
-from training.models.seq2seq import PAD
-from training.seq2seq import padded
+from training.sources import Encoded, inputs
 
 MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order
 GROUP = 32  # sources that are written for together
@@ -22,7 +21,7 @@ GROUP = 32  # sources that are written for together
 
 def decode(
     sessions: Mapping[str, Session],
-    sources: Sequence[NDArray[np.int32]],
+    sources: Sequence[Encoded],
     forced: Sequence[Sequence[int]] | None,
     longest: int,
     never: Sequence[int],
@@ -33,9 +32,8 @@ def decode(
     """
     results: list[tuple[list[int], NDArray[np.float32]]] = []
     for at in range(0, len(sources), GROUP):
-        tokens, lengths = whole_steps(sources[at : at + GROUP])
-        count = len(tokens)
-        state = first_inputs(sessions, tokens, lengths)
+        state = first_inputs(sessions, whole_steps(sources[at : at + GROUP]))
+        count = len(state["tokens"])
         token = np.full(count, BEGIN, np.int64)
         written: list[list[int]] = [[] for _ in range(count)]
         kept: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
@@ -69,19 +67,25 @@ def likeliest(logits: NDArray[np.float32], never: Sequence[int]) -> NDArray[np.i
     return np.asarray(allowed.argmax(axis=1))
 
 
-def first_inputs(
-    sessions: Mapping[str, Session], tokens: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> dict[str, NDArray[Any]]:
+def first_inputs(sessions: Mapping[str, Session], source: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
     """The inputs of the first step but for its token."""
-    source = {"tokens": tokens, "lengths": lengths}
-    read = sessions["encoder"].run(source)
-    return {**read, **source, "feed": np.zeros((len(tokens), read["memory"].shape[2]), np.float32)}
+    encoder = sessions["encoder"]
+    read = encoder.run({spec.name: source[spec.name] for spec in encoder.spec.inputs})
+    feed = np.zeros((len(source["tokens"]), read["memory"].shape[2]), np.float32)
+    return {**read, "tokens": source["tokens"], "lengths": source["lengths"], "feed": feed}
 
 
-def whole_steps(sources: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sources as tokens (B, S), padded to a whole `MULTIPLE`, and their lengths (B,)."""
-    tokens, lengths = (part.numpy() for part in padded(sources))
-    return np.pad(tokens, ((0, 0), (0, up(tokens.shape[1]) - tokens.shape[1])), constant_values=PAD), lengths
+def whole_steps(sources: Sequence[Encoded]) -> dict[str, NDArray[np.int64]]:
+    """What encoders read of sources: tokens (B, S), lengths (B,), and pieces (B, P), piece_lengths (B,), at (B, S) of a BERT.
+
+    Rows are padded with zeros to a whole `MULTIPLE`.
+    """
+    arrays = zip(("tokens", "lengths", "pieces", "piece_lengths", "at"), inputs(sources), strict=False)
+    return {name: _whole(part.numpy()) for name, part in arrays}
+
+
+def _whole(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    return array if array.ndim == 1 else np.pad(array, ((0, 0), (0, up(array.shape[1]) - array.shape[1])))
 
 
 def up(positions: int) -> int:

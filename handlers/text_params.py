@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handlers.generator import BadRequest
 from handlers.params import ParamSpec, check_all, draw_seed
 from handlers.sampling import Rule
+from handlers.sources import Source, Sources
 
 ROLES = ("user", "assistant")
 _FINE = "\t\n\r"  # control characters that a text may hold
@@ -18,10 +19,10 @@ _FINE = "\t\n\r"  # control characters that a text may hold
 
 @dataclasses.dataclass(frozen=True)
 class TextParams:
-    """What one request asks for; the fields are the request's own names, but for `turns` (text or messages) and `ids`."""
+    """What one request asks for; the fields are the request's own names, but for `turns` (text or messages) and `source`."""
 
     turns: tuple[str, ...]
-    ids: tuple[int, ...]  # of the source
+    source: Source
     max_tokens: int
     min_tokens: int
     temperature: float
@@ -37,6 +38,11 @@ class TextParams:
     logprobs: bool
     truncate: bool
     stream: bool
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The tokens of the source."""
+        return self.source.ids
 
     @property
     def content_type(self) -> str:
@@ -55,9 +61,8 @@ class TextParams:
 
     def public(self) -> dict[str, Any]:
         """The honoured parameters; a receipt holds the hash of a text, not the text."""
-        values = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("turns", "ids", "stop")
-        }
+        hidden = ("turns", "source", "stop")
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in hidden}
         return {"source": _hashed("\0".join(self.turns)), "stop": [_hashed(text) for text in self.stop], **values}
 
 
@@ -66,9 +71,9 @@ def parse(
     specs: Sequence[ParamSpec],
     limits: Mapping[str, int],
     name: str,
-    encode: Callable[[Sequence[str]], list[int]],
+    sources: Sources,
 ) -> TextParams:
-    """Check a request. `encode` gives the ids of turns. Raises `BadRequest`."""
+    """Check a request, and read its source. Raises `BadRequest`."""
     values = check_all(params, specs)
     if values["seed"] is None:
         values["seed"] = draw_seed()
@@ -86,8 +91,7 @@ def parse(
         if values[wide] > limits["max_slots"]:  # it would wait for room that never comes
             message = f"{wide} is {values[wide]}, {name} writes at most {limits['max_slots']} texts at once"
             raise BadRequest(wide, message)
-    ids = _source(turns, field, values["truncate"], limits, name, encode)
-    return TextParams(turns=turns, ids=tuple(ids), **values)
+    return TextParams(turns=turns, source=sources.read(turns, field, values["truncate"]), **values)
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -159,28 +163,6 @@ def _check_beams(v: Mapping[str, Any]) -> None:
         raise BadRequest("stop", "beam search knows no stop strings; leave out stop or beams")
     if v["n"] > v["beams"]:
         raise BadRequest("n", f"n is {v['n']}, wanted at most beams, which is {v['beams']}")
-
-
-def _source(
-    turns: Sequence[str],
-    field: str,
-    truncate: bool,
-    limits: Mapping[str, int],
-    name: str,
-    encode: Callable[[Sequence[str]], list[int]],
-) -> list[int]:
-    """The ids of a source, cut where that is asked for: a document at its end, a conversation at its beginning."""
-    bytes_, most, tokens = sum(len(turn.encode()) for turn in turns), limits["max_source_bytes"], limits["max_source"]
-    remedy = "shorten it, or send truncate=true to have it cut"
-    if bytes_ > most and not truncate:
-        raise BadRequest(field, f"{field} has {bytes_} bytes, {name} reads at most {most} ({tokens} tokens); {remedy}")
-    if bytes_ > most:  # before the tokenizer has to read it all
-        last = turns[-1].encode()
-        turns = [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
-    ids = encode(turns)
-    if len(ids) > tokens and not truncate:
-        raise BadRequest(field, f"{field} has {len(ids)} tokens, {name} reads at most {tokens}; {remedy}")
-    return ids[:tokens] if field == "text" else ids[-tokens:]
 
 
 def _hashed(text: str) -> dict[str, str]:

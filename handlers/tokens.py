@@ -1,11 +1,16 @@
-"""The bundle's tokenizer in service: text to ids, ids to bytes. The same file and library as in training, so the same ids."""
+"""The bundle's tokenizers in service: text to ids, ids to bytes. The same file and library as in training, so the same ids."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 BEGIN, END, TURN = 1, 2, 3
+CLS, SEP = "[CLS]", "[SEP]"  # what a BERT reads before the first turn, and behind each
 MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
 MULTIPLE = 64  # of scores in a graph: see training/tokens.py
 
@@ -14,13 +19,7 @@ class Tokens:
     """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
-        from tokenizers import Tokenizer
-
-        try:
-            self._tokenizer = Tokenizer.from_str(data.decode())
-            ids: dict[str, int] = json.loads(data)["model"]["vocab"]
-        except Exception as error:  # the library's errors have no class of their own
-            raise ValueError(f"the tokenizer of the bundle cannot be read: {error}; build the bundle again") from None
+        self._tokenizer, ids = _open(data, "tokenizer")
         if -(-len(ids) // MULTIPLE) * MULTIPLE != vocabulary:
             raise ValueError(
                 f"the tokenizer has {len(ids)} tokens, the graph scores {vocabulary}: they are not of one model; "
@@ -38,6 +37,43 @@ class Tokens:
         """The ids of a source: the turns of a conversation with TURN between them; a document is one turn."""
         encoded = self._tokenizer.encode_batch(list(turns), add_special_tokens=False)
         return [token for at, turn in enumerate(encoded) for token in ([TURN] if at else []) + list(turn.ids)]
+
+    def parts(self, turns: Sequence[str]) -> list[tuple[list[int], NDArray[np.int64]]]:
+        """Of each turn its ids, and the character that each of them begins at."""
+        encoded = self._tokenizer.encode_batch(list(turns), add_special_tokens=False)
+        return [(list(turn.ids), np.array([start for start, _ in turn.offsets], np.int64)) for turn in encoded]
+
+
+class WordPieces:
+    """A BERT's own tokenizer. Raises `ValueError` for a file that is none, or has pieces that the BERT does not know."""
+
+    def __init__(self, data: bytes, vocabulary: int) -> None:
+        self._tokenizer = _open(data, "source tokenizer")[0]
+        ids: dict[str, int] = self._tokenizer.get_vocab()
+        if max(ids.values(), default=0) >= vocabulary or not {CLS, SEP} <= ids.keys():
+            raise ValueError(
+                f"the source tokenizer has {max(ids.values(), default=-1) + 1} word pieces, {CLS} and {SEP} wanted among them, "
+                f"the graph knows {vocabulary}: they are not of one model; build the bundle again"
+            )
+        self.begin, self.end = ids[CLS], ids[SEP]
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
+        # Files of sentence encoders often cut at 128 pieces and pad up to them.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, turns: Sequence[str]) -> list[tuple[list[int], NDArray[np.int64]]]:
+        """Of each turn its pieces, and the character that each of them ends before."""
+        encoded = self._tokenizer.encode_batch(list(turns), add_special_tokens=False)
+        return [(list(turn.ids), np.array([end for _, end in turn.offsets], np.int64)) for turn in encoded]
+
+
+def _open(data: bytes, what: str) -> tuple[Any, dict[str, int]]:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(data.decode()), json.loads(data)["model"]["vocab"]
+    except Exception as error:  # the library's errors have no class of their own
+        raise ValueError(f"the {what} of the bundle cannot be read: {error}; build the bundle again") from None
 
 
 def _bytes_of_characters() -> dict[str, int]:

@@ -35,12 +35,12 @@ class Tiny:
     archive: Path
 
 
-def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...]) -> Tiny:
+def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...], *options: str) -> Tiny:
     """Train, build and archive the tiny preset of a recipe below `folder`."""
     from benchmarks.tiny import tiny_model
     from export.archive import archive
 
-    bundle = tiny_model(folder, recipe, name, runtimes)
+    bundle = tiny_model(folder, recipe, name, runtimes, options)
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -70,6 +70,20 @@ def tiny_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """A tiny summarizer called `summary`: it writes tokens, not sentences."""
     folder = tmp_path_factory.mktemp("summary")
     yield made(folder, "summarizer", "summary", ("onnxruntime",))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """The same with a tiny BERT as its encoder, whose directory is gone."""
+    from tests.tiny_bert import tiny_bert
+
+    folder = tmp_path_factory.mktemp("bert")
+    given = tiny_bert(folder / "given")
+    options = ("--encoder", "bert", "--bert", str(given), "--max-source", "160")
+    tiny = made(folder, "summarizer", "bert", ("onnxruntime",), *options)
+    shutil.rmtree(given)
+    yield tiny
     shutil.rmtree(folder, ignore_errors=True)
 
 

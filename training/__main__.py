@@ -72,7 +72,7 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
                 ),
                 (
                     "preset",
-                    Annotated[str, arg(help=f"{', '.join(recipes.PRESET_NAMES)}: what the other fields start from")],
+                    Annotated[str, arg(help=f"{', '.join(recipe.load().PRESETS)}: what the other fields start from")],
                     preset,
                 ),
                 ("restart", Annotated[bool, arg(help="discard what is there under this name and begin anew")], False),

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-PRESET_NAMES = ("tiny", "demo", "paper")
+PRESET_NAMES = ("tiny", "demo", "paper")  # of every recipe; a recipe may have more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ RECIPES: dict[str, Recipe] = {
             "summarizer",
             module="training.seq2seq",
             kind="seq2seq",
-            about="a document into a line: LSTM encoder and decoder with attention (Luong 2015)",
+            about="a document into a line: LSTM decoder with attention (Luong 2015); an LSTM encoder, or a BERT (preset bert)",
         ),
         Recipe(
             "dialogue",
@@ -91,7 +91,7 @@ RECIPES: dict[str, Recipe] = {
             about="the reply to a conversation of several turns, with the same network",
             changes={
                 preset: {"task": "dialogue", "data": "smalltalk", "source_field": "prompt", "target_field": "reply"}
-                for preset in PRESET_NAMES
+                for preset in (*PRESET_NAMES, "bert")
             },
         ),
     )

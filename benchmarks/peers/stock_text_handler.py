@@ -39,7 +39,7 @@ class StockTextHandler(BaseHandler):  # type: ignore[misc]
     @torch.inference_mode()
     def _write(self, text: str, least: int, most: int) -> list[int]:
         from training.models.seq2seq import BEGIN, END
-        from training.seq2seq import padded
+        from training.sources import padded
 
         network = self.trained.network
         ids = self.trained.tokens.encode(text)[: network.config.max_source]

@@ -15,17 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.decode import MULTIPLE, decode, first_inputs, likeliest, up, whole_steps
+from export.decode import MULTIPLE, decode, first_inputs, likeliest, whole_steps
 from export.graphs import Graph, Kind
+from export.graphs.sources import (
+    LENGTHS,
+    TOKENS,
+    BertGraph,
+    encoder_graph,
+    encoder_inputs,
+    free_sizes,
+    is_too_long,
+    limits_of,
+    reading_mb,
+)
 from export.graphs.text_schema import params_of
 from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.sessions import Session
 from handlers.tokens import BEGIN
 from training.models.cells import CELLS
-from training.models.seq2seq import Seq2Seq
+from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
-from training.seq2seq import Trained, encode
+from training.seq2seq import Trained
+from training.sources import encode
 
 SLOTS = 32
 QUEUE = 64
@@ -38,18 +50,6 @@ GOLDEN: tuple[dict[str, Any], ...] = (
     {"seed": 7, "beams": 4},
 )
 BYTES_PER_TOKEN = 12  # more than any usual text has
-
-
-class EncoderGraph(nn.Module):
-    """The source, once."""
-
-    def __init__(self, network: Seq2Seq) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """tokens (B, S), lengths (B,) -> memory (B, S, H), first states (B, L, H)."""
-        return self.network.encode(tokens, lengths)
 
 
 class DecoderGraph(nn.Module):
@@ -82,17 +82,16 @@ def describe(model: nn.Module) -> Kind:
     assert isinstance(model, Trained)
     network, config = model.network, model.network.config
     names, never = CELLS[config.cell].states, model.tokens.never
-    pairs = [encode(model.tokens, pair, config, model.task) for pair in model.held_out]
-    sources = [pair.source for pair in pairs]
+    pairs = [encode(model.tokens, pair, config, model.task, model.words) for pair in model.held_out]
     references = [pair.target for pair in model.held_out]
 
     @functools.cache
     def path(count: int) -> tuple[tuple[int, ...], ...]:
         """What FP32 writes for the first sources, END included unless the text was cut."""
-        return tuple(tuple(tokens) for tokens, _ in decode(plain(), sources[:count], None, config.max_target, never))
+        return tuple(tuple(tokens) for tokens, _ in decode(plain(), pairs[:count], None, config.max_target, never))
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
-        used = sources[:count]
+        used = pairs[:count]
         forced = decode(sessions, used, path(count), config.max_target, never)
         free = decode(sessions, used, None, config.max_target, never)
         texts = tuple(model.tokens.decode(tokens) for tokens, _ in free)
@@ -107,17 +106,15 @@ def describe(model: nn.Module) -> Kind:
             "rouge_l_kept": round(1 + of_found - of_wanted, 4),
         }
 
-    def rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        chosen = [sources[(seed + at) % len(sources)] for at in range(count)]
-        return whole_steps(chosen)
+    def rows(count: int, seed: int) -> dict[str, NDArray[np.int64]]:
+        return whole_steps([pairs[(seed + at) % len(pairs)] for at in range(count)])
 
-    def encoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
-        tokens, lengths = rows(count, seed)
-        return {"tokens": tokens, "lengths": lengths}
+    def read(count: int, seed: int) -> dict[str, NDArray[Any]]:
+        found = rows(count, seed)
+        return {spec.name: found[spec.name] for spec in specs["encoder"].inputs}
 
     def decoder_inputs(count: int, seed: int) -> dict[str, NDArray[Any]]:
-        tokens, lengths = rows(count, seed)
-        state = first_inputs(plain(), tokens, lengths)
+        state = first_inputs(plain(), rows(count, seed))
         token = np.full(count, BEGIN, np.int64)
         for _ in range(EXAMPLE_STEPS):
             found = plain()["decoder_step"].run({"token": token, **state})
@@ -125,7 +122,7 @@ def describe(model: nn.Module) -> Kind:
             state |= {name: found[f"next_{name}"] for name in ("feed", *names)}
         return {"token": token, **state}
 
-    specs = _specs(config.vocabulary, config.hidden, config.layers, names)
+    specs, sizes = _specs(config, names), free_sizes(config)
     graphs = {
         role: Graph(
             module.eval(),
@@ -134,11 +131,11 @@ def describe(model: nn.Module) -> Kind:
             TOLERANCE[role],
             TOLERANCE[role],
             inputs,
-            free={"source": (MULTIPLE, up(config.max_source))},
-            written_out=config.cell.upper(),
+            free={name: sizes[name] for name in sizes if any(name in spec.shape for spec in specs[role].inputs)},
+            written_out=None if isinstance(module, BertGraph) else config.cell.upper(),
         )
         for role, module, inputs in (
-            ("encoder", EncoderGraph(network), encoder_inputs),
+            ("encoder", encoder_graph(network), read),
             ("decoder_step", DecoderGraph(network), decoder_inputs),
         )
     }
@@ -148,7 +145,8 @@ def describe(model: nn.Module) -> Kind:
         return {role: graph.torch_session() for role, graph in graphs.items()}
 
     chat = model.task == "dialogue"
-    asked = _request(model.held_out[0].source, chat)
+    first = model.held_out[0].source
+    asked = _request(first, chat) | ({"truncate": True} if is_too_long(model, first) else {})
     return Kind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
@@ -161,6 +159,7 @@ def describe(model: nn.Module) -> Kind:
             "max_source": config.max_source,
             "max_source_bytes": config.max_source * BYTES_PER_TOKEN,
             "source_multiple": MULTIPLE,
+            **limits_of(config),
             "max_stop": 4,
             "max_stop_characters": 64,
             "max_request_bytes": 512 * 1024,
@@ -169,7 +168,7 @@ def describe(model: nn.Module) -> Kind:
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(network), workers=1, batch_size=SLOTS),
+        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=SLOTS),
         example=asked,
         render=render,
         quality=quality,
@@ -183,7 +182,7 @@ def describe(model: nn.Module) -> Kind:
             )
         ),
         calls={"decoder_step": max(1, round(float(np.mean([len(pair.target) for pair in pairs]))))},
-        assets={"tokenizer": model.tokens.data},
+        assets={"tokenizer": model.tokens.data} | ({"source_tokenizer": model.words.data} if model.words else {}),
     )
 
 
@@ -193,37 +192,35 @@ def _request(turns: Sequence[str], chat: bool) -> dict[str, Any]:
     return {"messages": [{"role": ("user", "assistant")[at % 2], "content": turn} for at, turn in enumerate(turns)]}
 
 
-def _specs(vocabulary: int, hidden: int, layers: int, names: Sequence[str]) -> dict[str, GraphSpec]:
+def _specs(config: ModelConfig, names: Sequence[str]) -> dict[str, GraphSpec]:
     def states(prefix: str = "") -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(f"{prefix}{name}", "float32", ("batch", layers, hidden)) for name in names)
+        return tuple(
+            TensorSpec(f"{prefix}{name}", "float32", ("batch", config.layers, config.hidden)) for name in names
+        )
 
-    tokens = TensorSpec("tokens", "int64", ("batch", "source"))
-    memory, lengths = (
-        TensorSpec("memory", "float32", ("batch", "source", hidden)),
-        TensorSpec("lengths", "int64", ("batch",)),
-    )
+    memory = TensorSpec("memory", "float32", ("batch", "source", config.hidden))
     return {
-        "encoder": GraphSpec((tokens, lengths), (memory, *states())),
+        "encoder": GraphSpec(encoder_inputs(config), (memory, *states())),
         "decoder_step": GraphSpec(
             (
                 TensorSpec("token", "int64", ("batch",)),
-                TensorSpec("feed", "float32", ("batch", hidden)),
-                tokens,
+                TensorSpec("feed", "float32", ("batch", config.hidden)),
+                TOKENS,
                 memory,
-                lengths,
+                LENGTHS,
                 *states(),
             ),
             (
-                TensorSpec("logits", "float32", ("batch", vocabulary)),
+                TensorSpec("logits", "float32", ("batch", config.vocabulary)),
                 TensorSpec("weights", "float32", ("batch", "source")),
-                TensorSpec("next_feed", "float32", ("batch", hidden)),
+                TensorSpec("next_feed", "float32", ("batch", config.hidden)),
                 *states("next_"),
             ),
         ),
     }
 
 
-def _memory_mb(network: nn.Module) -> int:
+def _memory_mb(network: nn.Module, config: ModelConfig) -> int:
     """What proxy and engine need at most: two interpreters, the runtime, the tokenizer, the weights twice, the rows."""
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
-    return 300 + 2 * weights // 2**20
+    return 300 + 2 * weights // 2**20 + reading_mb(config)

@@ -1,6 +1,6 @@
 """Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step, many texts together.
 
-Roles: `encoder`, tokens (B, S) and lengths (B,) -> memory (B, S, H) and the first states; `decoder_step`, token (B,), the states,
+Roles: `encoder`, what handlers/sources.py reads of a batch -> memory (B, S, H) and the first states; `decoder_step`, token (B,), the states,
 tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states. Dimensions: B texts in a step, S positions, V tokens.
 """
 
@@ -20,12 +20,14 @@ from handlers.bundle import Bundle
 from handlers.generator import Request
 from handlers.rows import Arrays, Rows
 from handlers.sessions import Session
+from handlers.sources import Sources
 from handlers.text_answers import Answers, Choice
 from handlers.text_params import TextParams
-from handlers.tokens import BEGIN, END, Tokens
+from handlers.tokens import BEGIN, END, Tokens, WordPieces
 from handlers.writing import Writing
 
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
+SOURCE_TOKENIZER = "source_tokenizer"  # of a BERT that reads the sources
 STREAM = 2  # of the random numbers: other generators draw from other ones
 OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are no state
 
@@ -71,13 +73,16 @@ class Seq2Seq:
         self._example = manifest.example
         shapes = {spec.name: spec.shape for spec in (*self._decoder.spec.inputs, *self._decoder.spec.outputs)}
         self._tokens = Tokens(bundle.read_file(TOKENIZER), int(shapes["logits"][1]))
+        words = SOURCE_TOKENIZER in manifest.files
+        pieces = WordPieces(bundle.read_file(SOURCE_TOKENIZER), self._limits["source_vocabulary"]) if words else None
+        self._sources = Sources(self._tokens, self._limits, self._name, pieces)
         states = {s.name: tuple(map(int, s.shape[1:])) for s in self._decoder.spec.inputs if s.name not in OTHERS}
         self._rows = Rows(self.capacity, int(shapes["memory"][2]), states, self._limits["source_multiple"])
         self._answers = Answers(self._name, any(spec.name == "messages" for spec in manifest.params))
 
     def parse(self, request: Request) -> TextParams:
         """Check one request. Raises `BadRequest`."""
-        return text_params.parse(request.params, self._specs, self._limits, self._name, self._tokens.encode_turns)
+        return text_params.parse(request.params, self._specs, self._limits, self._name, self._sources)
 
     def read(self, batch: Sequence[TextParams]) -> list[Arrays]:
         """Memory (S, H) and first states of every source."""
@@ -157,12 +162,7 @@ class Seq2Seq:
         return texts
 
     def _read(self, batch: Sequence[TextParams]) -> list[Arrays]:
-        multiple = self._limits["source_multiple"]
-        longest = -(-max(len(params.ids) for params in batch) // multiple) * multiple
-        tokens = np.zeros((len(batch), longest), np.int64)
-        for at, params in enumerate(batch):
-            tokens[at, : len(params.ids)] = params.ids
-        found = self._encoder.run({"tokens": tokens, "lengths": np.array([len(p.ids) for p in batch], np.int64)})
+        found = self._encoder.run(self._sources.inputs([params.source for params in batch]))
         return [{name: array[at] for name, array in found.items()} for at in range(len(batch))]
 
     def _slot(self, params: TextParams, read: Arrays) -> Slot:

@@ -10,18 +10,25 @@ import pytest
 from export.graphs.text_schema import params_of
 from handlers import text_params
 from handlers.generator import BadRequest
+from handlers.sources import Sources
 from handlers.text_params import TextParams
+from handlers.tokens import Tokens
 
 LIMITS = {"max_slots": 6, "max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
 
 
-def encode(turns: Sequence[str]) -> list[int]:
+class Words(Tokens):
     """A token for every word."""
-    return [10 + len(word) for turn in turns for word in turn.split()]
+
+    def __init__(self) -> None:
+        """There is no file."""
+
+    def encode_turns(self, turns: Sequence[str]) -> list[int]:
+        return [10 + len(word) for turn in turns for word in turn.split()]
 
 
 def parse(chat: bool = False, **params: Any) -> TextParams:
-    return text_params.parse(params, params_of(chat, 32), LIMITS, "news", encode)
+    return text_params.parse(params, params_of(chat, 32), LIMITS, "news", Sources(Words(), LIMITS, "news"))
 
 
 def refused(chat: bool = False, **params: Any) -> tuple[str | None, str]:

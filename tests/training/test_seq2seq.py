@@ -13,20 +13,19 @@ import torch
 from training import checkpoint
 from training.__main__ import main
 from training.data.pairs import Pair
-from training.models.seq2seq import BEGIN, END, PAD, ModelConfig, Seq2Seq, build, read
+from training.models.seq2seq import BEGIN, END, PAD, Encoder, ModelConfig, Seq2Seq, build, read
 from training.rouge import rouge
 from training.seq2seq import (
     HELD_OUT,
     PRESETS,
-    Encoded,
     Learner,
     batch_indices,
     by_length,
-    encode,
     load_generator,
     nats_per_token,
     write,
 )
+from training.sources import Encoded, encode
 from training.tokens import ASSET, Tokens
 
 SMALL = ModelConfig(vocabulary=300, embedding=12, hidden=16, layers=2, dropout=0.0, max_source=32, max_target=8)
@@ -47,6 +46,7 @@ def network(request: pytest.FixtureRequest) -> Seq2Seq:
 @torch.no_grad()
 def test_packed_and_padded_reading_agree(network: Seq2Seq) -> None:
     tokens, lengths = sources([20, 1, 7, 13])
+    assert isinstance(network.encoder, Encoder)
     rows = network.encoder.embedding(tokens)
     for layer in (network.encoder.forwards[0], network.encoder.backwards[0]):
         packed, plain = read(layer, rows, lengths, packed=True), read(layer, rows, lengths, packed=False)
@@ -181,7 +181,7 @@ def learned(config_steps: int = 120) -> tuple[Learner, Tokens, list[Encoded]]:
 
 def test_copying_is_learned_in_few_steps() -> None:
     learner, tokens, encoded = learned()
-    written = write(learner.average, tokens, [pair.source for pair in encoded])
+    written = write(learner.average, tokens, encoded)
     wanted = [tokens.decode(pair.target) for pair in encoded]
     assert sum(a == b for a, b in zip(written, wanted, strict=True)) >= 0.9 * len(wanted)
     assert nats_per_token(learner.average, encoded) < 0.1

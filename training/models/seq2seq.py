@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from tyro.conf import Suppress
 
+from training.models.bert import BertEncoder, BertShape
 from training.models.cells import CELLS, State
+from training.models.masks import FAR, within
 
 PAD, BEGIN, END, TURN = 0, 1, 2, 3  # the special tokens of every vocabulary
 LEAST = 1e-7  # probability of anything: its logarithm is finite, also in half precision
-FAR = -1e9  # the score of a position that is padding: its weight is exactly 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,18 @@ class ModelConfig:
     """tokens of a source that are read at most"""
     max_target: int = 64
     """tokens of a target that are learned at most"""
+    encoder: Literal["recurrent", "bert"] = "recurrent"
+    """what reads the source: layers that are learned from nothing, or a BERT that was taught elsewhere"""
+    frozen: bool = True
+    """whether that BERT stays as it is; else it is learned further"""
+    bert_shape: Annotated[BertShape | None, Suppress] = None
+    """the sizes of that BERT, from its directory"""
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> ModelConfig:
+        """The config that `dataclasses.asdict` wrote."""
+        shape = raw.get("bert_shape")
+        return cls(**{**raw, "bert_shape": None if shape is None else BertShape(**shape)})
 
     def __post_init__(self) -> None:
         bounds = (
@@ -63,11 +78,6 @@ class ModelConfig:
             raise ValueError(f"hidden is {self.hidden}, wanted an even number: either direction reads with half of it")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, wanted at least 0 and less than 1")
-
-
-def within(lengths: Tensor, steps: int) -> Tensor:
-    """lengths (B,) -> (B, steps) bool: which positions are no padding."""
-    return torch.arange(steps, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def _picked(rows: Tensor, positions: Tensor) -> Tensor:
@@ -113,6 +123,15 @@ def read(layer: nn.Module, rows: Tensor, lengths: Tensor, packed: bool | None = 
     return pad_packed_sequence(layer(bundle)[0], batch_first=True, total_length=rows.shape[1])[0]
 
 
+def _encoder(config: ModelConfig) -> Encoder | BertEncoder:
+    if config.encoder == "recurrent":
+        return Encoder(config)
+    if config.bert_shape is None:
+        raise ValueError("encoder is bert, but of what size is not known: read its directory first")
+    embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=PAD)
+    return BertEncoder(config.bert_shape, config.frozen, embedding, config.hidden, config.layers, config.dropout)
+
+
 class Seq2Seq(nn.Module):
     """Encoder, bridge and decoder."""
 
@@ -120,7 +139,7 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.config = config
         H, kinds = config.hidden, len(CELLS[config.cell].states)
-        self.encoder = Encoder(config)
+        self.encoder = _encoder(config)
         self.bridge = nn.Linear(H, kinds * H)  # a layer's summary -> the decoder's first state in that layer
         self.embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=PAD)
         self.recurrent = CELLS[config.cell].sequence(config.embedding + H, H, config.layers)  # it holds the weights
@@ -131,13 +150,15 @@ class Seq2Seq(nn.Module):
         self.copy = nn.Linear(H, 1)  # how much of the next token is copied
         self._init_weights()
 
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor, forced: Tensor) -> Tensor:
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor, forced: Tensor, *more: Tensor) -> Tensor:
         """source (B, S), lengths (B,), target (B, T) that begins with BEGIN -> logits (B, T, V) of the token after each.
+
+        `more` is what else the encoder reads.
 
         `forced` (B, T) bool says where the decoder reads the target's token; elsewhere it reads its own likeliest one, as it will
         when it writes (Bengio 2015, arXiv:1506.03099: scheduled sampling). What it reads is no gradient's way.
         """
-        memory, *first = self.encode(source, lengths)
+        memory, *first = self.encode(source, lengths, *more)
         state, inside = tuple(first), within(lengths, source.shape[1])
         feed = memory.new_zeros(len(source), self.config.hidden)
         token = target[:, 0]
@@ -159,9 +180,9 @@ class Seq2Seq(nn.Module):
         feeds, looked = (torch.stack(parts, dim=1) for parts in zip(*fed, strict=True))
         return self._score(feeds, looked, source[:, None].expand(-1, target.shape[1], -1))
 
-    def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """tokens (B, S), lengths (B,) -> memory (B, S, H), then the decoder's first state, each (B, L, H)."""
-        memory, summaries = self.encoder(tokens, lengths)
+    def encode(self, tokens: Tensor, lengths: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """tokens (B, S), lengths (B,) and what else the encoder reads -> memory (B, S, H), the decoder's first state, each (B, L, H)."""
+        memory, summaries = self.encoder(tokens, lengths, *more)
         return memory, *self._first_state(summaries)
 
     def step(
@@ -215,7 +236,7 @@ class Seq2Seq(nn.Module):
             nn.init.normal_(embedding.weight, 0.0, 1 / math.sqrt(self.config.embedding))
             with torch.no_grad():
                 embedding.weight[PAD] = 0
-        for recurrent in (*self.encoder.forwards, *self.encoder.backwards, self.recurrent):
+        for recurrent in (module for module in self.modules() if isinstance(module, nn.RNNBase)):
             for name, weight in recurrent.named_parameters():
                 if "weight_hh" in name:
                     for gate in weight.data.chunk(len(weight) // weight.shape[1], dim=0):

@@ -1,0 +1,87 @@
+"""What an encoder of text reads: its graph, the inputs of it, and rows of a batch. Recurrent ones read tokens, a BERT word pieces, too.
+
+Dimensions: B sources, S tokens, P word pieces, H hidden, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from export.decode import MULTIPLE, up
+from handlers.bundle import TensorSpec
+from handlers.reader import TOGETHER
+from training.models.seq2seq import ModelConfig, Seq2Seq
+from training.seq2seq import Trained
+from training.sources import align
+
+TOKENS = TensorSpec("tokens", "int64", ("batch", "source"))
+LENGTHS = TensorSpec("lengths", "int64", ("batch",))
+
+
+class EncoderGraph(nn.Module):
+    """The source, once."""
+
+    def __init__(self, network: Seq2Seq) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """tokens (B, S), lengths (B,) -> memory (B, S, H), first states (B, L, H)."""
+        return self.network.encode(tokens, lengths)
+
+
+class BertGraph(nn.Module):
+    """The source of a BERT, once."""
+
+    def __init__(self, network: Seq2Seq) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor, pieces: Tensor, piece_lengths: Tensor, at: Tensor) -> tuple[Tensor, ...]:
+        """tokens (B, S), pieces (B, P), piece_lengths (B,), at (B, S) -> memory (B, S, H), first states (B, L, H)."""
+        return self.network.encode(tokens, piece_lengths, pieces, piece_lengths, at)  # lengths of tokens are not read
+
+
+def encoder_graph(network: Seq2Seq) -> nn.Module:
+    """The module that is exported."""
+    return EncoderGraph(network) if network.config.encoder == "recurrent" else BertGraph(network)
+
+
+def encoder_inputs(config: ModelConfig) -> tuple[TensorSpec, ...]:
+    """What it takes, in order."""
+    if config.encoder == "recurrent":
+        return TOKENS, LENGTHS
+    pieces = TensorSpec("pieces", "int64", ("batch", "pieces"))
+    return TOKENS, pieces, TensorSpec("piece_lengths", "int64", ("batch",)), TensorSpec("at", "int64", TOKENS.shape)
+
+
+def free_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Of its free dimensions the step they grow by, and the most."""
+    sizes = {"source": (MULTIPLE, up(config.max_source))}
+    return sizes if config.bert_shape is None else {**sizes, "pieces": (MULTIPLE, up(config.bert_shape.positions))}
+
+
+def limits_of(config: ModelConfig) -> dict[str, int]:
+    """What a source may have, besides bytes and tokens, and how many pieces its tokenizer may know."""
+    shape = config.bert_shape
+    return {} if shape is None else {"max_pieces": shape.positions, "source_vocabulary": shape.vocabulary}
+
+
+def reading_mb(config: ModelConfig) -> int:
+    """What the layers of a BERT need while it reads: scores before and after the softmax, and the widest rows."""
+    shape = config.bert_shape
+    if shape is None:
+        return 0
+    P = up(shape.positions)
+    return 4 * TOGETHER * P * (2 * shape.heads * P + 4 * shape.intermediate) // 2**20
+
+
+def is_too_long(model: Trained, turns: Sequence[str]) -> bool:
+    """Whether a source has to be cut."""
+    shape, most = model.network.config.bert_shape, model.network.config.max_source
+    if model.words is None or shape is None:
+        return len(model.tokens.encode_turns(turns)) > most
+    ids, pieces, _ = align(model.tokens, model.words, turns)
+    return len(ids) > most or len(pieces) > shape.positions

@@ -1,0 +1,114 @@
+"""What is read: turns into tokens and, for a BERT, into its word pieces; too long ones refused or cut; a batch of them for the encoder.
+
+What training/sources.py makes of the same turns is the same.
+
+Dimensions: B sources, S tokens, P word pieces, each padded to a whole multiple.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.generator import BadRequest
+from handlers.tokens import TURN, Tokens, WordPieces
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A source as numbers; `pieces` and `at` are empty where no BERT reads it."""
+
+    ids: tuple[int, ...]  # (S,)
+    pieces: tuple[int, ...] = ()  # (P,)
+    at: tuple[int, ...] = ()  # (S,), which of the pieces stands where a token begins
+
+
+class Sources:
+    """The tokenizers and limits of a model called `name`."""
+
+    def __init__(self, tokens: Tokens, limits: Mapping[str, int], name: str, words: WordPieces | None = None) -> None:
+        self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
+
+    def read(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
+        """A source, cut where that is asked for: a document (`text`) at its end, a conversation at its beginning.
+
+        Raises `BadRequest` for one that is too long and may not be cut.
+        """
+        bytes_, most = sum(len(turn.encode()) for turn in turns), self._limits["max_source_bytes"]
+        tokens = self._limits["max_source"]
+        if bytes_ > most and not truncate:
+            raise self._too_long(field, f"{bytes_} bytes", f"{most} ({tokens} tokens)")
+        if bytes_ > most:  # before a tokenizer has to read it all
+            last = turns[-1].encode()
+            turns = [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
+        whole = self._aligned(turns)
+        if len(whole.ids) > tokens and not truncate:
+            raise self._too_long(field, f"{len(whole.ids)} tokens", str(tokens))
+        room = self._limits.get("max_pieces", 0)
+        if len(whole.pieces) > room and not truncate:
+            raise self._too_long(field, f"{len(whole.pieces)} word pieces", str(room))
+        if not whole.pieces:
+            return Source(whole.ids[:tokens] if field == "text" else whole.ids[-tokens:])
+        return (_cut_end if field == "text" else _cut_beginning)(whole, tokens, room)
+
+    def inputs(self, sources: Sequence[Source]) -> dict[str, NDArray[np.int64]]:
+        """What the encoder reads of a batch: tokens (B, S) and lengths (B,), or tokens, pieces (B, P), piece_lengths (B,), at (B, S)."""
+        multiple = self._limits["source_multiple"]
+        tokens, lengths = padded([source.ids for source in sources], multiple)
+        if self._words is None:
+            return {"tokens": tokens, "lengths": lengths}
+        pieces, piece_lengths = padded([source.pieces for source in sources], multiple)
+        at = padded([source.at for source in sources], multiple)[0]
+        return {"tokens": tokens, "pieces": pieces, "piece_lengths": piece_lengths, "at": at}
+
+    def _too_long(self, field: str, found: str, wanted: str) -> BadRequest:
+        remedy = "shorten it, or send truncate=true to have it cut"
+        return BadRequest(field, f"{field} has {found}, {self._name} reads at most {wanted}; {remedy}")
+
+    def _aligned(self, turns: Sequence[str]) -> Source:
+        """The whole source: TURN between the tokens of turns, and a BERT's marks around the pieces of each.
+
+        A token begins at the first piece that ends behind the token's first character, or else at the mark behind its turn.
+        """
+        if self._words is None:
+            return Source(tuple(self._tokens.encode_turns(turns)))
+        ids, pieces, at = list[int](), [self._words.begin], list[NDArray[np.int64]]()
+        for (mine, starts), (theirs, ends) in zip(self._tokens.parts(turns), self._words.encode(turns), strict=True):
+            if at:  # it stands at the mark of the turn before it
+                ids.append(TURN)
+                at.append(np.array([len(pieces) - 1]))
+            at.append(len(pieces) + np.searchsorted(np.maximum.accumulate(ends), starts, side="right"))
+            ids += mine
+            pieces += [*theirs, self._words.end]
+        return Source(tuple(ids), tuple(pieces), tuple(np.maximum.accumulate(np.concatenate(at)).tolist()))
+
+
+def padded(rows: Sequence[Sequence[int]], multiple: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of ids -> (B, S) with zeros after each, S a whole `multiple`, and their lengths (B,)."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    out = np.zeros((len(rows), -(-int(lengths.max()) // multiple) * multiple), np.int64)
+    for number, row in enumerate(rows):
+        out[number, : len(row)] = row
+    return out, lengths
+
+
+def _cut_end(whole: Source, most: int, room: int) -> Source:
+    """The beginning that both tokenizers have room for; the last piece stays a mark."""
+    ids, pieces, at = whole.ids, whole.pieces, whole.at
+    if len(ids) <= most and len(pieces) <= room:
+        return whole
+    count = min(most, int(np.searchsorted(at, room - 2, side="right")))
+    last = max(at[count], at[count - 1] + 1) if count < len(ids) else len(pieces) - 1
+    return Source(ids[:count], (*pieces[: min(last, room - 1)], pieces[-1]), at[:count])
+
+
+def _cut_beginning(whole: Source, most: int, room: int) -> Source:
+    """The end that both tokenizers have room for; the first piece stays a mark."""
+    ids, pieces, at = whole.ids, whole.pieces, whole.at
+    least = max(1, len(pieces) + 1 - room)  # the first piece there is room for
+    first = max(len(ids) - most, min(int(np.searchsorted(at, least)), len(ids) - 1), 0)
+    gone = max(at[first], least) - 1
+    return Source(ids[first:], (pieces[0], *pieces[gone + 1 :]), tuple(max(place - gone, 1) for place in at[first:]))
