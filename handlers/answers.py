@@ -122,6 +122,8 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
     except (ValueError, RecursionError) as error:
         detail = getattr(error, "msg", type(error).__name__)
+        if isinstance(error, UnicodeDecodeError):
+            detail = f"byte {error.start} is no UTF-8"
         raise BadRequest(
             None, f'the body is not valid JSON ({detail}); wanted an object such as {{"seed": 7}}'
         ) from None

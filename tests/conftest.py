@@ -74,6 +74,14 @@ def tiny_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
 
 
 @pytest.fixture(scope="session")
+def tiny_dialogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """A tiny dialogue called `chat`."""
+    folder = tmp_path_factory.mktemp("chat")
+    yield made(folder, "dialogue", "chat", ("onnxruntime",))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
 def tiny_bert_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """The same with a tiny BERT as its encoder, whose directory is gone."""
     from tests.tiny_bert import tiny_bert

@@ -48,7 +48,7 @@ def listened(front: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
         (b'{"seed": NaN}', {}, 400, "the body holds NaN, which is not JSON; use a finite number"),
         (b'{"seed": -Infinity}', {}, 400, "the body holds -Infinity"),
         (b'{"seed": 1, "seed": 2}', {}, 400, "the body names a field twice"),
-        (b'{"\xff": 1}', {}, 400, "the body is not valid JSON (UnicodeDecodeError)"),
+        (b'{"\xff": 1}', {}, 400, "the body is not valid JSON (byte 2 is no UTF-8)"),
         (b"[" * 60_000, {}, 400, "the body is not valid JSON (RecursionError)"),
         (b"null", {}, 400, "the body is null, wanted a JSON object"),
         (b'"x"', {}, 400, 'the body is "x", wanted a JSON object'),

@@ -51,7 +51,8 @@ def test_every_name_is_documented_and_has_a_unit(server: Server) -> None:
     text = request(server.status, "GET", "/metrics").body.decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     documented = set(re.findall(r"`(atelier_[a-z_]+?)(?:_total)?`", (ROOT / "docs/metrics.md").read_text()))
-    assert set(families) == documented - {"atelier_engine_restarts"} | ({"atelier_engine_restarts"} & set(families))
+    here = {"atelier_engine_restarts", "atelier_read_seconds"}  # only where it has happened
+    assert set(families) == documented - here | (here & set(families))
     for family in families.values():
         assert family.documentation
         counter = family.type == "counter"
