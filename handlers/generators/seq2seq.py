@@ -6,7 +6,6 @@ tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,43 +22,14 @@ from handlers.sessions import Session
 from handlers.sources import Sources
 from handlers.text_answers import Answers, Choice
 from handlers.text_params import TextParams
-from handlers.tokens import BEGIN, END, Tokens, WordPieces
+from handlers.text_slots import Slot, Text
+from handlers.tokens import END, Tokens, WordPieces
 from handlers.writing import Writing
 
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
 SOURCE_TOKENIZER = "source_tokenizer"  # of a BERT that reads the sources
 STREAM = 2  # of the random numbers: other generators draw from other ones
 OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are no state
-
-
-@dataclasses.dataclass(eq=False)
-class Text:
-    """One text in the making; its states are row `row` of the generator's arrays."""
-
-    index: int
-    writing: Writing
-    uniforms: NDArray[np.float64]
-    row: int = -1
-    token: int = BEGIN  # the last one, which is read next
-    tokens: list[int] = dataclasses.field(default_factory=list)
-    logprobs: list[float] = dataclasses.field(default_factory=list)
-    told: int = 0  # tokens whose log-probabilities have been sent
-    finished: str | None = None
-
-    def moved(self, row: int) -> None:
-        """The generator has moved its row."""
-        self.row = row
-
-
-@dataclasses.dataclass(eq=False)
-class Slot:
-    """One request: `n` texts that are drawn, or the `beams` of one search."""
-
-    params: TextParams
-    texts: list[Text]
-    beam: Beam | None
-    items: int = 0
-    finished: str | None = None
 
 
 class Seq2Seq:
@@ -103,8 +73,8 @@ class Seq2Seq:
         place = {text: at for at, text in enumerate(texts)}
         logits = found["logits"]
         sampling.forbid(logits, self._tokens.never)
-        drawn = {slot: self._choose(slot, logits, place) for slot in slots if slot.beam is None}
-        beams = {slot: self._search(slot, slot.beam, found, place) for slot in slots if slot.beam is not None}
+        drawn = {slot: slot.choose(logits, place) for slot in slots if slot.beam is None}
+        beams = {slot: slot.search(slot.beam, found, place) for slot in slots if slot.beam is not None}
         source = np.arange(len(texts))
         for slot, beam in beams.items():
             for text, parent in zip(slot.texts, beam.parents, strict=False):
@@ -119,19 +89,21 @@ class Seq2Seq:
 
     def drain(self, slot: Slot) -> bytes:
         """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
+        pieces = self._tokens.pieces
         if slot.params.stream:
-            events = [self._answers.event(piece) for text in slot.texts if (piece := self._piece(text, slot.params))]
+            new = [text.piece(pieces, slot.params.logprobs) for text in slot.texts]
+            events = [self._answers.event(piece) for piece in new if piece is not None]
             if slot.finished is not None:
                 ends = [Choice(text.index, "", text.finished) for text in slot.texts]
-                events.append(self._answers.last(ends, *self._usage(slot), slot.params.seed))
+                events.append(self._answers.last(ends, *slot.usage, slot.params.seed))
             return b"".join(events)
         if slot.finished is None:
             return b""
         choices = [
-            Choice(text.index, text.writing.text, text.finished, self._told(text) if slot.params.logprobs else None)
+            Choice(text.index, text.writing.text, text.finished, text.tell(pieces) if slot.params.logprobs else None)
             for text in slot.texts[: slot.params.n]
         ]
-        return self._answers.whole(choices, *self._usage(slot), slot.params.seed)
+        return self._answers.whole(choices, *slot.usage, slot.params.seed)
 
     def cancel(self, slot: Slot) -> None:
         """Give the rows of a slot back."""
@@ -185,34 +157,6 @@ class Seq2Seq:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _choose(
-        self, slot: Slot, logits: NDArray[np.float32], place: Mapping[Text, int]
-    ) -> list[tuple[Text, int, float]]:
-        """The next token of every unfinished text of a slot, and its log-probability where that is asked for."""
-        chosen = []
-        params, rule = slot.params, slot.params.rule
-        for text in slot.texts:
-            if text.finished is not None:
-                continue
-            scores = logits[place[text]]
-            logprobs = sampling.log_softmax(scores) if params.logprobs else None
-            if len(text.tokens) < params.min_tokens:
-                scores[END] = -np.inf
-            if rule.repetition_penalty != 1 and text.tokens:
-                sampling.penalize(scores, text.tokens, rule.repetition_penalty)
-            drawn = rule.temperature > 0
-            token = sampling.draw(scores, rule, text.uniforms[len(text.tokens)]) if drawn else int(scores.argmax())
-            chosen.append((text, token, 0.0 if logprobs is None else float(logprobs[token])))
-        return chosen
-
-    def _search(self, slot: Slot, beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
-        at = [place[text] for text in slot.texts[: len(beam.live)]]
-        logprobs = sampling.log_softmax(found["logits"][at])
-        if len(beam.live[0].tokens) < slot.params.min_tokens:
-            logprobs[:, END] = -np.inf
-        weights = found["weights"][at][:, : len(slot.params.ids)]
-        return beam.advance(logprobs, weights, slot.params.max_tokens)
-
     def _write(self, slot: Slot, chosen: Sequence[tuple[Text, int, float]]) -> None:
         for text, token, logprob in chosen:
             if token == END:
@@ -253,17 +197,3 @@ class Seq2Seq:
         if text.finished is None:
             text.finished = reason
             self._rows.release(text.row)
-
-    def _piece(self, text: Text, params: TextParams) -> Choice | None:
-        new = text.writing.take(text.finished is not None)
-        told = self._told(text) if params.logprobs else None
-        return Choice(text.index, new, None, told) if new or told else None
-
-    def _told(self, text: Text) -> list[tuple[str, float]]:
-        """Texts and log-probabilities of the tokens that were not told of yet."""
-        new = range(text.told, len(text.tokens))
-        text.told = len(text.tokens)
-        return [(self._tokens.pieces[text.tokens[at]].decode(errors="replace"), text.logprobs[at]) for at in new]
-
-    def _usage(self, slot: Slot) -> tuple[int, int]:
-        return len(slot.params.ids), sum(len(text.tokens) for text in slot.texts[: slot.params.n])

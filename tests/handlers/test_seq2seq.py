@@ -13,9 +13,10 @@ from export.graphs.seq2seq import describe
 from handlers import sampling
 from handlers.engine import open_engine
 from handlers.generator import BadRequest, Request
-from handlers.generators.seq2seq import Seq2Seq, Slot
+from handlers.generators.seq2seq import Seq2Seq
 from handlers.media import SOURCE_TYPE
 from handlers.sessions import Session
+from handlers.text_slots import Slot
 from handlers.tokens import END
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
