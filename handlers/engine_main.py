@@ -29,7 +29,7 @@ from handlers.sessions import first_line
 from handlers.step_scheduler import StepScheduler
 
 BEAT_SECONDS = 0.5
-ENGINE_NICE = -10  # before the front end and its refusals under overload (docs/benchmarks.md)
+ENGINE_NICE = -15  # before the front end and its refusals under overload (docs/benchmarks.md)
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
