@@ -67,7 +67,7 @@ class Writer:
 
 
 def quantize_rowwise(model: onnx.ModelProto) -> bytes:
-    """`model` with every MatMul and Gemm by a constant, every LSTM, and every GRU of one step, in the row-wise form.
+    """`model` with every MatMul and Gemm by a constant, every one-step LSTM and GRU, and LSTMs over many positions, row-wise.
 
     Raises `VariantError` when the graph has none of them.
     """

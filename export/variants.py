@@ -16,11 +16,8 @@ from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
 from handlers.sessions import first_line
 
-PROBABILITIES = (
-    "ScatterElements",
-    "Clip",
-    "Log",
-)  # of copying: too small for half precision, and CPUs add no FP16 there
+# Of copying: too small for half precision, and CPUs add no FP16 there.
+PROBABILITIES = ("ScatterElements", "Clip", "Log")
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
 VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
 # Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them otherwise.

@@ -48,4 +48,5 @@ class Reader:
 
     def overdue(self, seconds: float) -> bool:
         """Whether a batch has been in reading for longer than that."""
-        return self._found is not None and time.monotonic() - self._began > seconds
+        reading = self._found is not None and not self._found.done()  # nobody may be left who takes what is there
+        return reading and time.monotonic() - self._began > seconds

@@ -80,9 +80,8 @@ class StepScheduler:
     def _next(self, most: int) -> list[Job]:
         """The requests that may join now, at most so many, told that they have begun."""
         free, batch = self._free(), list[Job]()
-        while (
-            self._waiting and len(batch) < most and self._waiting[0].params.rows <= free
-        ):  # in order: none is passed by
+        # In order: one that is wide is not passed by.
+        while self._waiting and len(batch) < most and self._waiting[0].params.rows <= free:
             batch.append(self._waiting.popleft())
             free -= batch[-1].params.rows
         self._desk.begin(batch, lambda job: str(job.params.content_type))

@@ -155,7 +155,7 @@ class Launch:
         torchserve.wait_loaded(set(names), LOAD_SECONDS)
         loaded = time.monotonic()
         self._status.set(False, "warming")
-        pings = self._warm(names)
+        warmed = self._warm(names)
         problem, words = probe(torchserve, self._models)
         if problem is not None:
             raise StartError(f"{problem}\n{torchserve.log_tail()}")
@@ -163,7 +163,7 @@ class Launch:
         self._status.set(True, EVERY_MODEL, words)
         self._say(
             f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
-            f"{time.monotonic() - loaded:.1f} s warm-up with {pings})"
+            f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
         if not self._told:
             self._say(usage(torchserve.addresses.inference, self._server.address, self._models))

@@ -12,7 +12,6 @@ import copy
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,21 +25,21 @@ from torch import Tensor, nn
 from tyro.conf import OmitArgPrefixes
 
 from training import checkpoint, ema, pretrained, tuning
-from training.data import reports, smalltalk
+from training.data import reports
 from training.data.pairs import Fields, Pair, PairSet, open_pairs
+from training.looks import judged, nats_per_token, write, write_samples
 from training.loop import Figures, Work, go_on, take_up
-from training.models.seq2seq import BEGIN, END, PAD, ModelConfig, Seq2Seq, build
+from training.models.seq2seq import PAD, ModelConfig, Seq2Seq, build
 from training.precision import Precision, PrecisionName, pick, pick_device
 from training.rouge import rouge
 from training.run import Run, Schedule, resume_point
-from training.sources import Encoded, Task, encode, inputs, padded
+from training.sources import Encoded, Task, encode, inputs, padded, read_before
 from training.state import below, load_network, load_optimizer, load_scaler, optimizer_tensors, scaler_tensors
 from training.tokens import ASSET, SOURCE_ASSET, Tokens, WordPieces
 
 HELD_OUT = "held_out.json"  # asset: pairs that the export stage measures variants with
 KEPT = 256  # of them
 JUDGED = 256  # held-out pairs that are written and judged while training
-SHOWN = 24  # pairs in a file of samples
 GROUPS = 24  # of sources of like length, which a batch is drawn from
 
 
@@ -125,11 +124,6 @@ SCHEDULES = {
 }
 
 
-def _read_before(target: Tensor) -> Tensor:
-    """What a decoder reads to write target (B, T): BEGIN, then all but the last token."""
-    return torch.cat([torch.full((len(target), 1), BEGIN), target[:, :-1]], dim=1)
-
-
 @dataclasses.dataclass
 class Learner:
     """The moving parts of a run: what a checkpoint's `state` holds, beside the best averaged network, which is served."""
@@ -198,7 +192,7 @@ class Learner:
         config = self.config
         source, lengths, *more = (part.to(device) for part in inputs(batch))
         target, _ = padded([pair.target for pair in batch])  # (B, T)
-        read = _read_before(target)
+        read = read_before(target)
         # What is dropped and what is forced follow from the seed and the step alone, so a resumed run goes the same way.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(config.seed * 1_000_003 + step)
@@ -256,14 +250,14 @@ def _work(run: Run, config: Config, data: PairSet, tokens: Tokens, words: WordPi
     model = learner.network.config
     pairs = [encode(tokens, pair, model, config.task, words) for pair in data.pairs]
     groups = by_length(pairs)
-    judged = data.held_out[:JUDGED]
-    encoded = [encode(tokens, pair, model, config.task, words) for pair in judged]
+    shown = data.held_out[:JUDGED]
+    encoded = [encode(tokens, pair, model, config.task, words) for pair in shown]
 
     def judge(step: int, network: Seq2Seq, loss: float) -> Figures:
         written = write(network, tokens, encoded)
-        _write_samples(judged, written, run.folder / "samples" / f"step-{step:07d}.txt")
+        write_samples(shown, written, run.folder / "samples" / f"step-{step:07d}.txt")
         figures = {"loss_held_out": round(loss, 4), "perplexity": round(math.exp(loss), 3)}
-        return figures | rouge([pair.target for pair in judged], written) | _judged(config.data, judged, written)
+        return figures | rouge([pair.target for pair in shown], written) | judged(config.data, shown, written)
 
     def look(step: int) -> Figures:
         loss = nats_per_token(learner.average, encoded)
@@ -309,71 +303,8 @@ def batch_indices(groups: Sequence[NDArray[np.int64]], config: Config, step: int
     return group[random.integers(len(group), size=config.batch_size)]
 
 
-@torch.no_grad()
-def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
-    """What a token of the targets costs on average when the tokens before it are given; END is one of them."""
-    device = next(network.parameters()).device
-    nats, count = 0.0, 0
-    for at in range(0, len(pairs), 64):
-        batch = pairs[at : at + 64]
-        source, lengths, *more = (part.to(device) for part in inputs(batch))
-        target, sizes = padded([pair.target for pair in batch])
-        read = _read_before(target)
-        logits = network(
-            source, lengths, read.to(device), torch.ones_like(read, dtype=torch.bool, device=device), *more
-        )
-        nats += float(F.cross_entropy(logits.cpu().flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum"))
-        count += int(sizes.sum())
-    return nats / count
-
-
-@torch.no_grad()
-def write(network: Seq2Seq, tokens: Tokens, pairs: Sequence[Encoded]) -> list[str]:
-    """What the network makes of the sources of pairs, always taking the likeliest token, up to `max_target` tokens."""
-    device = next(network.parameters()).device
-    texts: list[str] = []
-    for at in range(0, len(pairs), 64):
-        source, lengths, *more = (part.to(device) for part in inputs(pairs[at : at + 64]))
-        memory, *state = network.encode(source, lengths, *more)
-        token = torch.full((len(source),), BEGIN, device=device)
-        feed = memory.new_zeros(len(source), network.config.hidden)
-        rows: list[Tensor] = []
-        while len(rows) < network.config.max_target and not (rows and (torch.stack(rows) == END).any(dim=0).all()):
-            logits, _, feed, *state = network.step(token, feed, source, memory, lengths, tuple(state))
-            logits[:, tokens.never] = -math.inf
-            token = logits.argmax(dim=1)
-            rows.append(token)
-        texts += [tokens.decode(row) for row in torch.stack(rows, dim=1).tolist()]
-    return texts
-
-
-def _judged(data: str, pairs: Sequence[Pair], written: Sequence[str]) -> Figures:
-    """Of a written world, how many facts are right; of other data nobody can say."""
-    if data == reports.NAME:
-        verdicts = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
-        return {
-            "fact_accuracy": round(sum(v.right for v in verdicts) / sum(v.facts for v in verdicts), 4),
-            "summaries_right": round(sum(v.problem is None for v in verdicts) / len(verdicts), 4),
-        }
-    if data == smalltalk.NAME:
-        right = [smalltalk.is_right(pair.source, text) for pair, text in zip(pairs, written, strict=True)]
-        return {"fact_accuracy": round(sum(right) / len(right), 4)}
-    return {}
-
-
 def _dump(pairs: Sequence[Pair]) -> bytes:
     return json.dumps([dataclasses.asdict(pair) for pair in pairs], ensure_ascii=False).encode()
-
-
-def _write_samples(pairs: Sequence[Pair], written: Sequence[str], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    blocks = [
-        "\n".join([*(f"< {turn}" for turn in pair.source), f"= {pair.target}", f"> {text}"])
-        for pair, text in zip(pairs[:SHOWN], written, strict=False)
-    ]
-    temporary.write_text("< source, = wanted, > written\n\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class Trained(nn.Module):

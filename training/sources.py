@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.pairs import Pair
-from training.models.seq2seq import END, PAD, TURN, ModelConfig
+from training.models.seq2seq import BEGIN, END, PAD, TURN, ModelConfig
 from training.tokens import Tokens, WordPieces
 
 Task = Literal["summary", "dialogue"]
@@ -109,3 +109,8 @@ def padded(rows: Sequence[NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
     for at, row in enumerate(rows):
         out[at, : len(row)] = row
     return torch.from_numpy(out), torch.tensor(lengths)
+
+
+def read_before(target: Tensor) -> Tensor:
+    """What a decoder reads to write target (B, T): BEGIN, then all but the last token."""
+    return torch.cat([torch.full((len(target), 1), BEGIN), target[:, :-1]], dim=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.server import eventually
 from handlers import step_scheduler
 from handlers.desk import DEADLINE
 from handlers.frames import Kind
@@ -163,6 +164,8 @@ def test_a_reading_that_stands_still_is_told(scheduler: StepScheduler, reading: 
     assert not scheduler.overdue(LONG)
     time.sleep(0.02)
     assert scheduler.overdue(0.01)
+    scheduler.cancel(1)  # nobody is left to take what is read, and that is no standstill
+    assert not scheduler.busy
+    assert scheduler.overdue(0.01)
     reading.let.set()
-    run_out(scheduler)
-    assert not scheduler.overdue(0.0)
+    eventually(lambda: not scheduler.overdue(0.0), LONG, "the reading to end")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +13,8 @@ from numpy.typing import NDArray
 
 from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
 from handlers.engine import open_engine
-from handlers.generator import BadRequest, Request
 from handlers.generators.step_text import StepText, choose
 from handlers.media import SOURCE_TYPE
-from handlers.params import MAX_SEED
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
 
@@ -342,67 +339,6 @@ def test_how_often_a_stream_is_drained_does_not_matter(tiny_text: Tiny) -> None:
             data += stub.drain(slot) if step % every == 0 or slot.finished is not None else b""
         texts.append("".join(map(text_of, events(data))))
     assert texts == [CHARACTERS] * 4
-
-
-@pytest.mark.parametrize(
-    ("request_params", "field", "message"),
-    [
-        ({"prompt": "x" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
-        ({"prompt": "é" * 513}, "prompt", "prompt has 1026 bytes in UTF-8, text takes at most 1024"),
-        ({"prompt": "a\0b"}, "prompt", "prompt holds a NUL character, which ends a text here; leave it out"),
-        (
-            {"prompt": "a\ud800"},
-            "prompt",
-            "prompt holds half of a surrogate pair, which is no text; send whole characters",
-        ),
-        ({"prompt": 7}, "prompt", "prompt is 7, wanted a string"),
-        ({"max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 1024"),
-        ({"max_tokens": 1025}, "max_tokens", "max_tokens is 1025, wanted an integer from 1 to 1024"),
-        ({"max_tokens": 1.0}, "max_tokens", "max_tokens is 1.0, wanted an integer from 1 to 1024"),
-        ({"temperature": -0.1}, "temperature", "temperature is -0.1, wanted a number from 0 to 2"),
-        ({"temperature": "hot"}, "temperature", 'temperature is "hot", wanted a number from 0 to 2'),
-        ({"top_k": 257}, "top_k", "top_k is 257, wanted an integer from 0 to 256"),
-        ({"top_k": True}, "top_k", "top_k is a boolean (true), wanted an integer from 0 to 256"),
-        ({"seed": MAX_SEED + 1}, "seed", f"seed is {MAX_SEED + 1}, wanted an integer from 0 to {MAX_SEED}"),
-        ({"stream": 1}, "stream", "stream is 1, wanted true or false"),
-        (
-            {"messages": []},
-            "messages",
-            'unknown field "messages"; known fields: prompt, max_tokens, temperature, top_k, seed, stream',
-        ),
-    ],
-)
-def test_bad_requests(generator: StepText, request_params: dict[str, Any], field: str, message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        generator.parse(Request(request_params))
-    assert (caught.value.field, caught.value.message, caught.value.status) == (field, message, 400)
-
-
-def test_a_body_that_is_no_object_is_refused(generator: StepText) -> None:
-    with pytest.raises(BadRequest, match="the body is a list, wanted a JSON object with any of: prompt, max_tokens"):
-        generator.parse(Request([]))  # type: ignore[arg-type]
-
-
-def test_the_longest_prompt_is_taken(generator: StepText) -> None:
-    assert generator.parse(Request({"prompt": "é" * 512})).prompt == "é" * 512
-
-
-def test_a_drawn_seed_is_told(generator: StepText) -> None:
-    (slot,) = start(generator, {"max_tokens": 1})
-    (data,) = finish(generator, [slot])
-    assert json.loads(data)["seed"] == slot.params.seed
-    assert generator.parse(Request({})).seed != slot.params.seed
-
-
-def test_a_receipt_holds_the_hash_of_a_prompt(generator: StepText) -> None:
-    params = generator.parse(Request({"prompt": "geheim", "seed": 1}))
-    assert params.public()["prompt"] == {"sha256": hashlib.sha256(b"geheim").hexdigest()}
-    assert "geheim" not in json.dumps(params.public())
-
-
-def test_streams_and_answers_have_their_content_types(generator: StepText) -> None:
-    types = [generator.parse(Request({"stream": stream})).content_type for stream in (True, False)]
-    assert types == ["text/event-stream; charset=utf-8", "application/json"]
 
 
 def test_more_requests_than_slots_raise_and_change_nothing(generator: StepText) -> None:

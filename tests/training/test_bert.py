@@ -13,10 +13,11 @@ from tests.tiny_bert import tiny_bert, word_pieces
 from tests.training.saved import assert_equal, tensors
 from training import checkpoint, tuning
 from training.__main__ import main
+from training.looks import nats_per_token
 from training.models.bert import BertEncoder, BertShape, Remembered
 from training.models.seq2seq import BEGIN, ModelConfig, Seq2Seq, build
 from training.pretrained import read
-from training.seq2seq import HELD_OUT, PRESETS, load_generator, nats_per_token
+from training.seq2seq import HELD_OUT, PRESETS, load_generator
 from training.sources import encode
 from training.tokens import ASSET, SOURCE_ASSET, WordPieces
 

@@ -13,6 +13,7 @@ import torch
 from training import checkpoint
 from training.__main__ import main
 from training.data.pairs import Pair
+from training.looks import nats_per_token, write
 from training.models.seq2seq import BEGIN, END, PAD, Encoder, ModelConfig, Seq2Seq, build, read
 from training.rouge import rouge
 from training.seq2seq import (
@@ -22,8 +23,6 @@ from training.seq2seq import (
     batch_indices,
     by_length,
     load_generator,
-    nats_per_token,
-    write,
 )
 from training.sources import Encoded, encode
 from training.tokens import ASSET, Tokens
