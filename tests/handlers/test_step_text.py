@@ -17,6 +17,7 @@ from handlers.generators.step_text import StepText, choose
 from handlers.media import SOURCE_TYPE
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
+from tests.handlers.scripted import Scripted, scripted
 
 GREEDY = {"temperature": 0, "seed": 1}
 
@@ -43,27 +44,6 @@ def write(generator: StepText, *requests: Mapping[str, Any]) -> list[bytes]:
 
 def text_of(document: Any) -> str:
     return str(document["choices"][0]["text"])
-
-
-class Scripted:
-    """A session that wants the bytes of `script` one after another, whatever it reads; its states count them."""
-
-    def __init__(self, script: bytes) -> None:
-        self.script = script
-        self.batches: list[list[int]] = []
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        self.batches.append(inputs["token"].tolist())
-        states = {f"next_{name}": array + 1 for name, array in inputs.items() if name != "token"}
-        at = inputs["h"][:, 0, 0].astype(int)
-        logits = np.zeros((len(at), 256), np.float32)
-        logits[np.arange(len(at)), [self.script[i] if i < len(self.script) else 0 for i in at]] = 50.0
-        return {"logits": logits, **states}
-
-
-def scripted(tiny_text: Tiny, script: bytes) -> tuple[StepText, Scripted]:
-    session: Any = Scripted(script)
-    return StepText(tiny_text.bundle, {"step": session}), session
 
 
 def with_states(bundle: Bundle, graph: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> Bundle:
