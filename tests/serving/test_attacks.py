@@ -72,6 +72,29 @@ def test_a_hundred_half_sent_requests_block_nobody(server: Server) -> None:
     eventually(lambda: server.post({"seed": 1}).status == 200, 5, "the server is stuck")
 
 
+def test_half_sent_bodies_that_fill_the_front_end_cost_nobody_else(server: Server) -> None:
+    """Its buffers hold some 30 bodies just under max_request_size: whoever brings more is hung up on, and only they."""
+    size = 8_300_000
+    head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    wide = b'{"seed": 1' + b" " * 60_000 + b"}"  # near the largest that `tiny` takes
+    jvm, hung_up = server.jvm().pid, 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(45):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(20)
+            client.connect(server.inference.removeprefix("unix:"))
+            try:
+                client.sendall(head.encode() + bytes(size - 10))
+            except OSError:
+                hung_up += 1
+            assert server.post(wide, timeout=5).status == 200
+    assert 0 < hung_up < 30
+    assert server.jvm().pid == jvm
+    eventually(
+        lambda: server.post(bytes(size)).status == 413, 10, "the buffers of closed connections were not given back"
+    )
+
+
 def test_bodies_over_the_limit_are_refused_before_they_are_read(server: Server) -> None:
     workers = {process.pid for process in server.workers()}
     for size in (9_000_000, 50_000_000):
