@@ -70,12 +70,13 @@ class TorchServe:
         self._process: subprocess.Popen[bytes] | None = None
         self.front = self.addresses.starting  # where inference answers now
 
-    def start(self, archives: Sequence[Path]) -> None:
-        """Start the JVM; it dies with this process, even if that is killed."""
+    def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
+        """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed."""
         for name in ("cwd", "tmp", "workflows", "metrics"):
             (self.folder / name).mkdir(exist_ok=True)
         settings = self.folder / "config.properties"
-        settings.write_text(config.render(self.addresses, self._store, archives, self.folder / "workflows"))
+        workflows = self.folder / "workflows"
+        settings.write_text(config.render(self.addresses, self._store, archives, workflows, max_request_bytes))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         again = self._process is not None
         with self.log.open("ab" if again else "wb") as output:

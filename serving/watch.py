@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -31,7 +32,9 @@ class Watch:
     def __init__(self, torchserve: TorchServe, models: list[Model]) -> None:
         self._torchserve = torchserve
         self._names = [model.manifest.name for model in models]
-        self._workers = self._ready_workers()
+        self._workers: set[int] | None = None
+        with contextlib.suppress(OSError):
+            self._workers = self._ready_workers()
         self._well = time.monotonic()
         self._restarts: dict[str, object] = {}
 
@@ -39,16 +42,20 @@ class Watch:
         """One look at the process, its workers and their engines."""
         if self._torchserve.pid is None:
             return Look(lost="TorchServe went away by itself")
-        now, problem = self._ready_workers(), None
-        if now is None:
-            problem = "a worker is not ready"
-        elif now != self._workers:
-            # In its async mode TorchServe leaves the requests of a dead worker hanging, and a worker that takes its place gets
-            # requests before it has loaded the model, for ever: only a fresh start helps.
-            return Look(lost="a worker died")
+        limit = SILENT_SECONDS
+        try:
+            now = self._ready_workers()
+        except OSError as error:
+            problem: str | None = f"the front end does not tell of its workers ({error})"
         else:
-            problem = next((p for p in map(self._engine_problem, self._names) if p is not None), None)
-        limit = LOST_SECONDS if now is None else SILENT_SECONDS
+            if now is None:
+                problem, limit = "a worker is not ready", LOST_SECONDS
+            elif now != self._workers:
+                # In its async mode TorchServe leaves the requests of a dead worker hanging, and a worker that takes its place
+                # gets requests before it has loaded the model, for ever: only a fresh start helps.
+                return Look(lost="a worker died")
+            else:
+                problem = next((p for p in map(self._engine_problem, self._names) if p is not None), None)
         if problem is None or problem.startswith("engine"):  # an engine is replaced by its proxy
             self._well = time.monotonic()
         elif (ill := time.monotonic() - self._well) > limit:
@@ -56,11 +63,8 @@ class Watch:
         return Look(problem)
 
     def _ready_workers(self) -> set[int] | None:
-        """Process ids of all workers, or None unless every model has workers and all of them are READY."""
-        try:
-            workers = self._torchserve.workers()
-        except OSError:
-            return None
+        """Process ids of all workers, or None unless every model has workers and all are READY. Raises `OSError` for no answer."""
+        workers = self._torchserve.workers()
         if not all(workers.get(n) and all(w.status == "READY" for w in workers[n]) for n in self._names):
             return None
         return {worker.pid for name in self._names for worker in workers[name]}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from serving.client import request
+from serving.config import BODY_MARGIN
 from tests.serving.conftest import Server, eventually
 
 pytestmark = pytest.mark.server
@@ -72,27 +74,35 @@ def test_a_hundred_half_sent_requests_block_nobody(server: Server) -> None:
     eventually(lambda: server.post({"seed": 1}).status == 200, 5, "the server is stuck")
 
 
-def test_half_sent_bodies_that_fill_the_front_end_cost_nobody_else(server: Server) -> None:
-    """Its buffers hold some 30 bodies just under max_request_size: whoever brings more is hung up on, and only they."""
-    size = 8_300_000
+def test_hundreds_of_largest_bodies_cost_nobody_else(server: Server) -> None:
+    """The front end keeps whole bodies, so how large one may be decides how many fill it: max_request_size fits the models."""
+    size = 64 * 1024 + BODY_MARGIN - 1
     head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
-    wide = b'{"seed": 1' + b" " * 60_000 + b"}"  # near the largest that `tiny` takes
-    jvm, hung_up = server.jvm().pid, 0
-    with contextlib.ExitStack() as stack:
-        for _ in range(45):
-            client = stack.enter_context(socket.socket(socket.AF_UNIX))
-            client.settimeout(20)
-            client.connect(server.inference.removeprefix("unix:"))
-            try:
-                client.sendall(head.encode() + bytes(size - 10))
-            except OSError:
-                hung_up += 1
-            assert server.post(wide, timeout=5).status == 200
-    assert 0 < hung_up < 30
-    assert server.jvm().pid == jvm
-    eventually(
-        lambda: server.post(bytes(size)).status == 413, 10, "the buffers of closed connections were not given back"
-    )
+    jvm, workers = server.jvm().pid, {process.pid for process in server.workers()}
+    counted = 'atelier_rejections_total{model="tiny",reason="too_large"}'
+    before = server.metrics().get(counted, 0.0)
+
+    def connected() -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(server.inference.removeprefix("unix:"))
+        return client
+
+    def whole(_: int) -> bytes:
+        with connected() as client:
+            client.sendall(head.encode() + bytes(size))
+            return client.recv(4096).split(b"\r\n")[0]
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(100) as pool:
+        for _ in range(400):
+            stack.enter_context(connected()).sendall(head.encode() + bytes(size - 10))  # half-sent, and held
+        flood = [pool.submit(whole, number) for number in range(1000)]
+        for seed in range(10):
+            assert server.post({"seed": seed}, timeout=10).status == 200
+        assert {future.result() for future in flood} == {b"HTTP/1.1 413 Payload Too Large"}
+    assert server.metrics()[counted] == before + 1000
+    assert server.ready()[0] == 200
+    assert (server.jvm().pid, {process.pid for process in server.workers()}) == (jvm, workers)
 
 
 def test_bodies_over_the_limit_are_refused_before_they_are_read(server: Server) -> None:
