@@ -136,7 +136,8 @@ def test_killed_workers_are_replaced(faulty: Server) -> None:
     outcome = told(faults.kill_worker(faulty, "image"))
     assert outcome.recovered_s < 30
     assert outcome.lost <= 4 * CLIENTS  # what was in flight; the rest was refused while TorchServe started
-    assert set(outcome.outcomes) <= {"200", "503", "404", "lost", "refused"}
+    # 507 is the front end's own word for a request whose worker died under it; it has it for some of them
+    assert set(outcome.outcomes) <= {"200", "503", "404", "507", "lost", "refused"}
 
 
 def test_a_killed_jvm_is_replaced_and_leaves_no_orphan(faulty: Server) -> None:

@@ -137,7 +137,7 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "half of a surrogate pair": (b'{"text": "\\ud83d"}', 400, "text holds half of a surrogate pair, which is no text"),
     "invalid UTF-8": (b'{"text": "\xff\xfe"}', 400, "the body is not valid JSON (byte 10 is no UTF-8)"),
     "a long document": ({"text": "word " * 5000}, 400, "reads at most"),
-    "5 MB": ({"text": "word " * 1_000_000, "truncate": True}, 413, "524288"),
+    "over half a MB": ({"text": "word " * 107_000, "truncate": True}, 413, "524288"),
     "an unknown parameter": ({"text": TEXT, "tone": "dry"}, 400, "tone"),
     "beam and temperature": (
         {"text": TEXT, "beams": 4, "temperature": 1},
@@ -166,6 +166,14 @@ def test_bad_input_is_refused_alone(server: Server, name: str) -> None:
         assert [future.result().body for future in beside] == [wanted] * 2
     assert refused.status == status
     assert message in json.loads(refused.body)["message"]
+    assert {process.pid for process in server.workers()} == workers
+
+
+def test_5_mb_are_refused_by_the_front_end(server: Server) -> None:
+    workers = {process.pid for process in server.workers()}
+    refused = server.post({"text": "word " * 1_000_000, "truncate": True}, "summary")
+    assert (refused.status, refused.body) == (413, b"")
+    assert server.post({"text": TEXT, "seed": 3}, "summary").status == 200
     assert {process.pid for process in server.workers()} == workers
 
 
