@@ -21,8 +21,8 @@ from handlers.philox import normals
 from handlers.sessions import Session
 
 MAX_N = 16
-BATCH = 16  # requests computed together: on CPUs as fast as 32, and what waits for a processor waits half as long
-QUEUE = 112  # requests that may wait beside those: a third of a second of work on two cores
+BATCH = 16  # requests computed together: on CPUs as fast as 32, and refusals come sooner (docs/benchmarks.md)
+QUEUE = 112  # requests that may wait beside those: a quarter of a second of work on two fast cores
 TILE = 32  # images per engine call: bounds the memory of a batch
 PARAMS = (
     ParamSpec("seed", "integer", "what the image is drawn from; absent: drawn for you and returned", None, 0, MAX_SEED),

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
 
+from serving import watch
 from serving.client import request
 from serving.launcher import read_state, wait_ready
 from serving.status import Status, StatusServer
-from serving.torchserve import StartError
+from serving.torchserve import StartError, Worker
 
 
 class Fixed:
@@ -94,3 +96,27 @@ def test_a_state_of_a_dead_launcher_counts_as_none(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
     (tmp_path / "state.json").write_text("{")
     assert read_state(tmp_path) is None
+
+
+class _Busy:
+    """A TorchServe whose front end is alive: what it tells of its workers is up to the test."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Worker]] | OSError = {}
+
+    def workers(self) -> dict[str, list[Worker]]:
+        if isinstance(self.told, OSError):
+            raise self.told
+        return self.told
+
+
+def test_a_front_end_that_is_busy_gets_longer_than_a_worker_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOST_SECONDS", 0.0)
+    busy = _Busy()
+    looks = watch.Watch(cast(Any, busy), [])
+    busy.told = OSError("timed out")
+    assert looks.look() == watch.Look("the front end does not tell of its workers (timed out)")
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 0.0)
+    assert (looks.look().lost or "").startswith("the front end does not tell of its workers")
