@@ -55,7 +55,7 @@ artifacts/checkpoints/%/checkpoint.json: | $(INSTALLED)
 artifacts/bundles/%/manifest.json: artifacts/checkpoints/%/checkpoint.json
 	$(PY) -m export build $*
 
-artifacts/archived/%: artifacts/bundles/%/manifest.json $(wildcard handlers/*.py handlers/generators/*.py)
+artifacts/archived/%: artifacts/bundles/%/manifest.json $(wildcard handlers/*.py handlers/*/*.py)
 	$(PY) -m export archive $*
 	@mkdir -p $(@D) && touch $@
 

@@ -20,8 +20,8 @@ from export.judge import QUALITY_SEED, Plan
 from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
-from handlers.device import device_class
-from handlers.philox import normals
+from handlers.runtimes.device import device_class
+from handlers.sampling.philox import normals
 from training import checkpoint
 from training.__main__ import main as train
 

@@ -72,7 +72,7 @@ class Limit:
 
 def _serve(pipe: Connection, folder: str, asks: Sequence[Mapping[str, Any]]) -> None:
     from handlers.bundle import read
-    from handlers.engine import open_engine
+    from handlers.engine.choice import open_engine
 
     generator = open_engine(read(Path(folder))).generator
     steps = functools.partial(_step_block, asks)
@@ -101,19 +101,19 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
 
 def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
     """Tokens a second with `batch` requests that are always there, under the scheduler that serves them, and a tick's time."""
-    from handlers.desk import Desk
-    from handlers.frames import Kind, Unpacker
-    from handlers.step_scheduler import StepScheduler
+    from handlers.engine.replies import Replies
+    from handlers.engine.step_scheduler import StepScheduler
+    from handlers.frames import End, Unpacker
 
     unpacker, counted = Unpacker(), _Counted(generator)
     open_, seed, times = 0, 0, list[float]()
 
     def emit(frame: bytes) -> None:
         nonlocal open_
-        open_ -= sum(found.kind is Kind.END for found in unpacker.feed(frame))
+        open_ -= sum(isinstance(found.message, End) for found in unpacker.feed(frame))
 
-    desk = Desk("limit", emit, lambda: None, lambda params: "", 1 << 30)
-    scheduler = StepScheduler(counted, desk)
+    replies = Replies("limit", emit, lambda: None, lambda params: "", 1 << 30)
+    scheduler = StepScheduler(counted, replies)
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds or not times:
         while open_ < batch:

@@ -81,7 +81,7 @@ class Server:
 
     def engines(self) -> list[psutil.Process]:
         """The engine processes."""
-        return [p for p in self.processes() if any("engine_main" in part for part in p.cmdline())]
+        return [p for p in self.processes() if any("handlers.engine.main" in part for part in p.cmdline())]
 
     def jvm(self) -> psutil.Process:
         """TorchServe's front end."""

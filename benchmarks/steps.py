@@ -8,6 +8,7 @@ requests; the rest is measured through the server.
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import statistics
 import tempfile
@@ -29,11 +30,11 @@ from benchmarks.peers import run as peers
 from benchmarks.peers.process import Peer
 from export.archive import archive
 from export.assemble import environment
-from handlers.desk import Desk
-from handlers.engine import open_engine
-from handlers.frames import Kind, Unpacker
+from handlers.engine.choice import open_engine
+from handlers.engine.replies import Replies
+from handlers.engine.step_scheduler import StepScheduler
+from handlers.frames import Data, End, Refused, Unpacker
 from handlers.generator import Request
-from handlers.step_scheduler import StepScheduler
 
 MODEL = "bench-charlm"
 RECIPE = ["charlm", "--name", MODEL, "--preset", "paper", "--steps", "1"]
@@ -65,16 +66,16 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
 
     def emit(frame: bytes) -> None:
         nonlocal tokens
-        for message in unpacker.feed(frame):
-            if message.kind is Kind.DATA:  # no stream: the whole document
-                tokens += message.json()["usage"]["completion_tokens"]
-            elif message.kind is Kind.END:
-                ended[message.number] = time.perf_counter()
-            elif message.kind is Kind.REFUSED:
-                raise RuntimeError(f"a request was refused: {message.payload!r}")
+        for number, message in unpacker.feed(frame):
+            if isinstance(message, Data):  # no stream: the whole document
+                tokens += json.loads(message.body)["usage"]["completion_tokens"]
+            elif isinstance(message, End):
+                ended[number] = time.perf_counter()
+            elif isinstance(message, Refused):
+                raise RuntimeError(f"a request was refused: {message.message}")
 
-    desk = Desk("bench", emit, lambda: None, lambda _: "", 1 << 20)
-    scheduler = (WindowScheduler if window else StepScheduler)(generator, desk)
+    replies = Replies("bench", emit, lambda: None, lambda _: "", 1 << 20)
+    scheduler = (WindowScheduler if window else StepScheduler)(generator, replies)
     numbers = random.Random(seed)
     began = time.perf_counter()
     at = began

@@ -29,10 +29,10 @@ from benchmarks.steps import SETTLE_SECONDS, under_load
 from export.archive import archive
 from export.assemble import environment
 from handlers.bundle import Bundle
-from handlers.device import device_class
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from handlers.generator import Request
-from handlers.sessions import Session, open_session
+from handlers.runtimes.device import device_class
+from handlers.runtimes.session import Session, open_session
 from training.data import reports
 from training.data.pairs import Pair
 from training.rouge import rouge

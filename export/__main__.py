@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from handlers.bundle import BundleError
-from handlers.sessions import SessionError
+from handlers.runtimes.session import SessionError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from handlers.bundle import Bundle, BundleError, Resources
 
 STORE = Path("model_store")
 HANDLERS = Path(__file__).parent.parent / "handlers"
-HANDLER = HANDLERS / "torchserve_handler.py"
+HANDLER = HANDLERS / "proxy" / "torchserve_handler.py"
 JOB_QUEUE = (
     2048  # the proxy bounds what waits and says when to come again; the front end's own queue only has to be larger
 )

@@ -19,8 +19,8 @@ from export.to_tensorrt import EngineFile, library
 from export.variants import Variant
 from handlers import bundle as bundles
 from handlers.bundle import Bundle, Candidate, FileSpec, Manifest
-from handlers.device import device_class, installed_version
-from handlers.engine import golden_key
+from handlers.engine.choice import golden_key
+from handlers.runtimes.device import device_class, installed_version
 from training import checkpoint
 
 CERTIFICATE_FORMAT = "atelier-certificate/1"

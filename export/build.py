@@ -30,10 +30,10 @@ from export.to_onnx import expose_tap, onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import CALIBRATION_SEED, RUNTIMES_OF, VARIANTS, Variant, make
 from handlers import bundle as bundles
-from handlers import cuda
 from handlers.bundle import Bundle, Runtime
-from handlers.device import device_class, installed_version
-from handlers.sessions import SessionError, first_line, open_session
+from handlers.runtimes import cuda
+from handlers.runtimes.device import device_class, installed_version
+from handlers.runtimes.session import SessionError, first_line, open_session
 from training import checkpoint, recipes
 
 NOTES = Path("artifacts/builds")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.sessions import Session
-from handlers.tokens import BEGIN, END
+from handlers.runtimes.session import Session
+from handlers.text.tokenizer import BEGIN, END
 from training.sources import Encoded, inputs
 
 MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order

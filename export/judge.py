@@ -16,10 +16,11 @@ from export.measure import Contestant, Effort, Measured, MeasureError, Speed, co
 from export.parity import batch_invariant, reference, tapped_spec
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
-from handlers import cuda, generators
+from handlers import generators
 from handlers.bundle import Bundle, Manifest, Precision, Runtime, Verdict, write_file
-from handlers.device import device_class, engine_fingerprint, thread_count
-from handlers.sessions import Session, SessionError, open_session
+from handlers.runtimes import cuda
+from handlers.runtimes.device import device_class, engine_fingerprint, thread_count
+from handlers.runtimes.session import Session, SessionError, open_session
 
 SERVING_BATCH = 8
 BATCHES = (1, SERVING_BATCH, 32)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from handlers.bundle import GraphSpec, Precision
-from handlers.sessions import open_session
+from handlers.runtimes.session import open_session
 
 MIN_RUNS = 3
 PAUSE_SECONDS = 0.02  # lets the last runtime's threads stop spinning before the next block

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.graphs import Graph
 from handlers.bundle import GraphSpec, TensorSpec
-from handlers.sessions import Session
+from handlers.runtimes.session import Session
 
 ROWS = 64
 TILE = 16  # rows per call: the batch dimension is exercised, and memory stays bounded at any image size

@@ -12,10 +12,10 @@ from export.assemble import add_device, choice_of, device_candidates, write
 from export.build import NOTES, Options, judge_all
 from export.judge import GPU_RUNTIMES, QUALITY_ROWS, QUALITY_SEED, REFERENCE, Notebook, Plan, file_key
 from handlers import bundle as bundles
-from handlers import cuda
 from handlers.bundle import Bundle
-from handlers.device import device_class
-from handlers.sessions import open_session
+from handlers.runtimes import cuda
+from handlers.runtimes.device import device_class
+from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from export.judge import QUALITY_SEED, SERVING_BATCH
 from handlers.bundle import Bundle, write_file
-from handlers.device import device_class
 from handlers.generators import create
-from handlers.sessions import SessionError, open_session
+from handlers.runtimes.device import device_class
+from handlers.runtimes.session import SessionError, open_session
 
 REPORTS = Path("artifacts/reports")
 TEMPLATE = Path(__file__).parent / "report.html.j2"

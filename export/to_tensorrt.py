@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from export.quantize import VariantError
 from handlers.bundle import GraphSpec, write_file
-from handlers.sessions import tensorrt_module
+from handlers.runtimes.session import tensorrt_module
 
 CAPABILITIES = ("sm80", "sm86", "sm89", "sm120")
 CACHE = Path("artifacts/engines")

@@ -14,7 +14,7 @@ from export.graphs import Graph
 from export.quantize import Arrays, Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
-from handlers.sessions import first_line
+from handlers.runtimes.session import first_line
 
 # Of copying: too small for half precision, and CPUs add no FP16 there.
 PROBABILITIES = ("ScatterElements", "Clip", "Log")

@@ -10,8 +10,8 @@ from export.parity import ParityError, compare, reference, tapped_spec
 from export.to_onnx import expose_tap
 from handlers import bundle as bundles
 from handlers.bundle import SERVED_VERDICTS, Bundle
-from handlers.engine import open_engine
-from handlers.sessions import open_session
+from handlers.engine.choice import open_engine
+from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 

@@ -1,52 +1,111 @@
-"""What the proxy and its engine process say to each other over a socket pair: small framed messages.
+"""The messages between a proxy and its engine process, and their frames on the socket pair.
 
-Frame: kind (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; JSON payloads but for DATA.
+Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data` is its
+bytes, of every other message its fields as a JSON object.
 """
 
 from __future__ import annotations
 
-import enum
+import dataclasses
 import json
 import struct
 from typing import Any, NamedTuple
 
 _HEAD = struct.Struct("!BQI")
-MAX_PAYLOAD = 64 * 1024 * 1024
+MAX_PAYLOAD = 64 * 1024 * 1024  # bytes of a frame
 
 
-class Kind(enum.IntEnum):
-    """The first byte of a frame."""
+@dataclasses.dataclass(frozen=True)
+class Submit:
+    """Proxy to engine: compute this request. `deadline` is in seconds since the epoch, None for no deadline."""
 
-    # proxy -> engine
-    SUBMIT = 1  # {"params": ..., "deadline": seconds since the epoch or null}
-    CANCEL = 2
-    # engine -> proxy
-    READY = 10  # {"capacity", "describe"}: once, when the engine is open
-    FAILED = 11  # {"reason"}: in place of READY
-    STARTED = 12  # {"receipt", "content_type" if known}: the request is being computed, a crash would take it along
-    HEAD = 17  # {"content_type"}: before the first DATA, where STARTED could not say it
-    DATA = 13  # bytes of the answer
-    END = 14  # {"finished"}: the answer is whole
-    REFUSED = 15  # {"status", "field", "message"}: no answer, or no more of it
-    BEAT = 16  # {}: the engine is alive between two steps
+    params: Any
+    deadline: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cancel:
+    """Proxy to engine: nobody wants the answer any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """Engine to proxy, once: the engine is open and has this describe document."""
+
+    describe: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """Engine to proxy, in place of `Ready`: nothing can be served, for this reason."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """Engine to proxy: the request is being computed, a crash would take it along; these are its answer's headers."""
+
+    content_type: str
+    receipt: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Engine to proxy: the next bytes of an answer."""
+
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """Engine to proxy: the answer is whole."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """Engine to proxy: no answer, or no more of it."""
+
+    status: int
+    message: str
+    field: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Beat:
+    """Engine to proxy: the engine is alive between two steps."""
+
+
+Message = Submit | Cancel | Ready | Failed | Started | Data | End | Refused | Beat
+_TYPES: dict[int, type[Message]] = {
+    1: Submit,
+    2: Cancel,
+    10: Ready,
+    11: Failed,
+    12: Started,
+    13: Data,
+    14: End,
+    15: Refused,
+    16: Beat,
+}
+_CODES = {message: code for code, message in _TYPES.items()}
 
 
 class Frame(NamedTuple):
-    """One message."""
+    """One message about one request; number 0 is about none."""
 
-    kind: Kind
     number: int
-    payload: bytes
-
-    def json(self) -> Any:
-        """The payload as the JSON value it is."""
-        return json.loads(self.payload)
+    message: Message
 
 
-def pack(kind: Kind, number: int, payload: bytes | dict[str, Any] = b"") -> bytes:
-    """A frame as bytes; a dict goes as JSON."""
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return _HEAD.pack(kind, number, len(data)) + data
+def pack(number: int, message: Message) -> bytes:
+    """A message about request `number` as a frame."""
+    if isinstance(message, Data):
+        payload = message.body
+    else:
+        fields = vars(message)
+        payload = json.dumps(fields).encode() if fields else b""
+    return _HEAD.pack(_CODES[type(message)], number, len(payload)) + payload
 
 
 class Unpacker:
@@ -60,13 +119,24 @@ class Unpacker:
         self._data += data
         frames, at = [], 0
         while len(self._data) - at >= _HEAD.size:
-            kind, number, length = _HEAD.unpack_from(self._data, at)
+            code, number, length = _HEAD.unpack_from(self._data, at)
             if length > MAX_PAYLOAD:
                 raise ValueError(f"a frame of {length} bytes, at most {MAX_PAYLOAD} are sent: this is no frame")
             if len(self._data) - at < _HEAD.size + length:
                 break
             at += _HEAD.size
-            frames.append(Frame(Kind(kind), number, bytes(self._data[at : at + length])))
+            frames.append(Frame(number, _message(code, bytes(self._data[at : at + length]))))
             at += length
         del self._data[:at]
         return frames
+
+
+def _message(code: int, payload: bytes) -> Message:
+    if code not in _TYPES:
+        raise ValueError(f"a frame of type {code}, known are {', '.join(map(str, _TYPES))}: this is no frame")
+    if code == _CODES[Data]:
+        return Data(payload)
+    try:
+        return _TYPES[code](**(json.loads(payload) if payload else {}))
+    except TypeError as error:
+        raise ValueError(f"a frame of type {code} has other fields than it should: {error}") from None

@@ -7,14 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
-class BadRequest(Exception):
-    """A request that cannot be served as it is: the field, and a message that says what was found and what is wanted."""
-
-    def __init__(self, field: str | None, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.field, self.message, self.status = field, message, status
-
-
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One request as it came in: parameters by name, uploaded files, and when its answer stops being useful."""
@@ -26,15 +18,19 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Media:
-    """One finished answer: its bytes, their content type, and what the receipt should say beside the parameters."""
+    """One finished answer: its bytes, and what is in them. Its content type follows from the parameters."""
 
     body: bytes
-    content_type: str
     items: int = 1  # how many images or sounds it holds
 
 
 class Params(Protocol):
     """Parsed parameters of one request; every generator has its own frozen dataclass."""
+
+    @property
+    def content_type(self) -> str:
+        """Of the answer, known before anything is computed."""
+        ...
 
     def public(self) -> dict[str, Any]:
         """The parameters as they were honoured, defaults and drawn seed included, ready for JSON."""
@@ -52,8 +48,11 @@ class StepParams(Params, Protocol):
     """Parsed parameters of one request to a StepGenerator."""
 
     stream: bool  # whether the answer is sent piece by piece
-    content_type: str
-    rows: int  # of the generator's capacity that it takes: the beams of a search, the texts of `n`
+
+    @property
+    def rows(self) -> int:
+        """How much of the generator's capacity it takes: the beams of a search, the texts of `n`."""
+        ...
 
 
 class StepGenerator(Protocol):
@@ -67,7 +66,7 @@ class StepGenerator(Protocol):
     capacity: int  # slots at once
 
     def parse(self, request: Request) -> StepParams:
-        """Check one request without touching a session. Raises `BadRequest`."""
+        """Check one request without touching a session. Raises `Refusal`."""
         ...
 
     def start(self, batch: Sequence[Any], read: Sequence[Any] | None = None) -> list[Any]:
@@ -99,7 +98,7 @@ class BatchGenerator(Protocol):
     """A generator that answers a whole batch at once (GAN, VAE, style transfer, WaveGAN)."""
 
     def parse(self, request: Request) -> Params:
-        """Check one request without touching a session. Raises `BadRequest`."""
+        """Check one request without touching a session. Raises `Refusal`."""
         ...
 
     def generate(self, batch: Sequence[Any]) -> list[Media]:

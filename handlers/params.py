@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handlers.generator import BadRequest
+from handlers.refusals import Refusal
 
 MAX_SEED = 2**53 - 1  # the largest integer that JavaScript holds exactly
 TYPES = ("integer", "number", "boolean", "string", "strings", "messages")
@@ -48,7 +48,7 @@ class ParamSpec:
         return kind
 
     def check(self, value: Any) -> Any:
-        """The value if it is what is wanted, else `BadRequest`. A bool is not an integer; 1.0 is not one either."""
+        """The value if it is what is wanted, else `Refusal`. A bool is not an integer; 1.0 is not one either."""
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         right = {
             "integer": isinstance(value, int) and not isinstance(value, bool),
@@ -65,7 +65,7 @@ class ParamSpec:
         if right and self.choices is not None:
             right = value in self.choices
         if not right:
-            raise BadRequest(self.name, f"{self.name} is {_shown(value)}, wanted {self.wanted()}")
+            raise Refusal(400, f"{self.name} is {_shown(value)}, wanted {self.wanted()}", self.name)
         return float(value) if self.type == "number" else value
 
 
@@ -73,11 +73,11 @@ def check_all(params: Any, specs: Sequence[ParamSpec]) -> dict[str, Any]:
     """Every parameter with its checked value or default. Unknown fields are refused and the known ones listed."""
     known = {spec.name: spec for spec in specs}
     if not isinstance(params, Mapping):
-        raise BadRequest(None, f"the body is {_shown(params)}, wanted a JSON object with any of: {', '.join(known)}")
+        raise Refusal(400, f"the body is {_shown(params)}, wanted a JSON object with any of: {', '.join(known)}")
     unknown = [str(name) for name in params if name not in known]
     if unknown:
-        raise BadRequest(
-            _shown(unknown[0]).strip('"'), f"unknown field {_shown(unknown[0])}; known fields: {', '.join(known)}"
+        raise Refusal(
+            400, f"unknown field {_shown(unknown[0])}; known fields: {', '.join(known)}", _shown(unknown[0]).strip('"')
         )
     return {
         name: spec.check(params[name]) if params.get(name) is not None else spec.default for name, spec in known.items()

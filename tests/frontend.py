@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from handlers.bundle import Bundle
-from handlers.service import Service
-from handlers.wire import STREAM, Call
+from handlers.proxy.engine_process import HOME
+from handlers.proxy.service import Service
+from handlers.proxy.wire import STREAM, Call
 
 JSON = {"content-type": "application/json", "host": "localhost"}
 
@@ -72,8 +74,8 @@ def decode(data: bytes) -> Iterator[tuple[str, int, str, dict[str, str], bytes]]
 class FrontEnd:
     """Runs a service in a thread of its own."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.service = Service(bundle, self._written)
+    def __init__(self, bundle: Bundle, home: Path = HOME) -> None:
+        self.service = Service(bundle, self._written, home)
         self.loop = asyncio.new_event_loop()
         self._replies: dict[str, tuple[Reply, Future[Reply]]] = {}
         self._count = 0
@@ -140,8 +142,8 @@ class FrontEnd:
 
 
 @contextmanager
-def front_end(bundle: Bundle) -> Iterator[FrontEnd]:
-    front = FrontEnd(bundle)
+def front_end(bundle: Bundle, home: Path = HOME) -> Iterator[FrontEnd]:
+    front = FrontEnd(bundle, home)
     try:
         yield front.wait_ready()
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +34,17 @@ HANDLER_PACKAGES = {
     "tokenizers",
 }
 STANDARD = {"__future__"}
+# The rooms of handlers/: which other rooms each may import (the top, which both processes share, everybody may), and which
+# third-party packages.
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    "proxy": (set(), set()),
+    "engine": ({"generators", "runtimes"}, set()),
+    "generators": ({"runtimes", "sampling", "text", "media"}, {"numpy"}),
+    "runtimes": (set(), {"numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}),
+    "sampling": (set(), {"numpy"}),
+    "text": ({"sampling", "media"}, {"numpy", "tokenizers"}),
+    "media": (set(), {"numpy", "PIL"}),
+}
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
@@ -97,18 +107,41 @@ def test_handlers_import_no_torch_and_backends_only_lazily() -> None:
     assert seen > 5
 
 
-def test_the_proxy_is_thin() -> None:
-    """Neither numpy nor a runtime: it starts in a moment, and nothing in it can take the process down."""
-    program = "import sys, handlers.service; print([m for m in ('numpy', 'PIL', 'onnxruntime', 'openvino') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_rooms_of_handlers_import_what_they_may(room: str) -> None:
+    """Which process a file runs in, and what it may hold on to, follows from its folder."""
+    ours, theirs = ROOMS[room]
+    files = sorted((ROOT / "handlers" / room).glob("*.py"))
+    assert len(files) > 1, f"handlers/{room} holds no file"
+    for path in files:
+        for module, _ in imports(path):
+            top, _, rest = module.partition(".")
+            if top == "handlers":
+                first = rest.partition(".")[0]
+                assert first not in ROOMS or first == room or first in ours, (
+                    f"{path.relative_to(ROOT)} imports {module}; handlers/{room} may import {sorted(ours)} and the top"
+                )
+            elif top not in sys.stdlib_module_names and top not in STANDARD:
+                assert top in theirs, (
+                    f"{path.relative_to(ROOT)} imports {module}; handlers/{room} may: {sorted(theirs)}"
+                )
 
 
-def test_leaf_handlers_are_small() -> None:
-    leaves = list((ROOT / "handlers").glob("*_handler.py"))
-    assert leaves
-    for path in leaves:
-        assert len(path.read_text().splitlines()) <= 40, path.name
+def test_every_room_of_handlers_has_a_rule() -> None:
+    folders = {path.name for path in (ROOT / "handlers").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(ROOMS)
+
+
+def test_what_both_processes_share_is_thin() -> None:
+    """The top of handlers/ imports no room, no numpy and no runtime: the proxy imports all of it."""
+    for path in sorted((ROOT / "handlers").glob("*.py")):
+        for module, _ in imports(path):
+            top, _, rest = module.partition(".")
+            known = top in sys.stdlib_module_names or top in STANDARD or top in {"handlers", "prometheus_client"}
+            assert known, f"{path.relative_to(ROOT)} imports {module}"
+            assert top != "handlers" or rest.partition(".")[0] not in ROOMS, (
+                f"{path.relative_to(ROOT)} imports {module}: what both processes share imports no room"
+            )
 
 
 def test_file_sizes_stay_in_budget() -> None:

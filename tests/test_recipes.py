@@ -16,7 +16,7 @@ from export.archive import archive
 from export.build import Options, build
 from export.report import report
 from handlers import bundle as bundles
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from handlers.generator import Request
 from tests.frontend import front_end
 from training import recipes

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.bundle import read
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from handlers.generator import Request as Parameters
 
 BATCH = 32

@@ -19,7 +19,7 @@ class Images(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:
         """Open the engine in the worker."""
         from handlers.bundle import read
-        from handlers.engine import open_engine
+        from handlers.engine.choice import open_engine
 
         self.generator = open_engine(read(Path(os.environ[BUNDLE]))).generator
 

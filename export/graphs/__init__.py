@@ -12,7 +12,7 @@ from torch import nn
 
 from handlers.bundle import GraphSpec, Resources
 from handlers.params import ParamSpec
-from handlers.sessions import Session
+from handlers.runtimes.session import Session
 
 
 @dataclasses.dataclass(frozen=True)

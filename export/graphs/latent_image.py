@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from export.graphs import Graph, Kind
 from export.quality import image_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
-from handlers.media import CONTENT_TYPES
+from handlers.media.image import CONTENT_TYPES
 from handlers.params import MAX_SEED, ParamSpec
-from handlers.philox import normals
-from handlers.sessions import Session
+from handlers.runtimes.session import Session
+from handlers.sampling.philox import normals
 
 MAX_N = 16
 BATCH = 16  # requests computed together: on CPUs as fast as 32, and refusals come sooner (docs/benchmarks.md)

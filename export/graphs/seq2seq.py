@@ -31,8 +31,8 @@ from export.graphs.sources import (
 from export.graphs.text_schema import params_of
 from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
-from handlers.sessions import Session
-from handlers.tokens import BEGIN
+from handlers.runtimes.session import Session
+from handlers.text.tokenizer import BEGIN
 from training.models.cells import CELLS
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from export.decode import MULTIPLE, up
 from handlers.bundle import TensorSpec
-from handlers.reader import TOGETHER
+from handlers.engine.reader import TOGETHER
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.seq2seq import Trained
 from training.sources import align

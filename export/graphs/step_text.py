@@ -21,8 +21,8 @@ from export.graphs import Graph, Kind
 from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.params import MAX_SEED, ParamSpec
-from handlers.philox import uniforms
-from handlers.sessions import Session
+from handlers.runtimes.session import Session
+from handlers.sampling.philox import uniforms
 
 SLOTS = 32
 QUEUE = 64

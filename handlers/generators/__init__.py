@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from handlers.bundle import Bundle
     from handlers.generator import BatchGenerator, StepGenerator
-    from handlers.sessions import Session
+    from handlers.runtimes.session import Session
 
 KINDS = {
     "latent_image": ("handlers.generators.latent_image", "LatentImage"),

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import media, philox
 from handlers.bundle import Bundle
-from handlers.generator import BadRequest, Media, Request
+from handlers.generator import Media, Request
+from handlers.media import image as media
 from handlers.params import MAX_SEED, check_all, draw_seed
-from handlers.sessions import Session
+from handlers.refusals import Refusal
+from handlers.runtimes.session import Session
+from handlers.sampling import philox
 
 ROLE = "generator"
 
@@ -40,6 +42,11 @@ class LatentParams:
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
     @property
+    def content_type(self) -> str:
+        """One image file, or JSON with several."""
+        return media.CONTENT_TYPES[self.format] if self.grid or self.n == 1 else "application/json"
+
+    @property
     def seeds(self) -> range:
         """Image i of n uses seed + i, so that each can be had alone."""
         return range(self.seed, self.seed + self.n)
@@ -56,16 +63,18 @@ class LatentImage:
         self._tool = f"Atelier {bundle.manifest.name} {bundle.version}"
 
     def parse(self, request: Request) -> LatentParams:
-        """Check one request. Raises `BadRequest`."""
+        """Check one request. Raises `Refusal`."""
         values = check_all(request.params, self._specs)
         if values["seed"] is None:
             values["seed"] = min(draw_seed(), MAX_SEED - values["n"] + 1)
         if values["seed"] + values["n"] - 1 > MAX_SEED:
-            raise BadRequest("seed", f"seed + n - 1 is over {MAX_SEED}; image i of n uses seed + i: lower the seed")
+            raise Refusal(400, f"seed + n - 1 is over {MAX_SEED}; image i of n uses seed + i: lower the seed", "seed")
         if values["format"] in media.LOSSY:
             values["quality"] = values["quality"] or media.DEFAULT_QUALITY
         elif values["quality"] is not None:
-            raise BadRequest("quality", f"{values['format']} has no quality; leave it out, or use format jpeg or webp")
+            raise Refusal(
+                400, f"{values['format']} has no quality; leave it out, or use format jpeg or webp", "quality"
+            )
         return LatentParams(**values)
 
     def generate(self, batch: Sequence[LatentParams]) -> list[Media]:
@@ -110,12 +119,12 @@ class LatentImage:
             return media.encode_image(pixels, item.format, item.quality, self._tool)
 
         if item.grid:
-            return Media(file(media.contact_sheet(images)), media.CONTENT_TYPES[item.format], item.n)
+            return Media(file(media.contact_sheet(images)), item.n)
         if item.n == 1:
-            return Media(file(images[0]), media.CONTENT_TYPES[item.format])
+            return Media(file(images[0]))
         data = [
             {"b64_json": base64.b64encode(file(image)).decode(), "seed": seed}
             for image, seed in zip(images, item.seeds, strict=True)
         ]
         body = {"data": data, "content_type": media.CONTENT_TYPES[item.format]}
-        return Media(json.dumps(body, separators=(",", ":")).encode(), "application/json", item.n)
+        return Media(json.dumps(body, separators=(",", ":")).encode(), item.n)

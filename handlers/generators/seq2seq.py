@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import philox, sampling, text_params
-from handlers.beam import Beam
 from handlers.bundle import Bundle
 from handlers.generator import Request
-from handlers.rows import Arrays, Rows
-from handlers.sessions import Session
-from handlers.sources import Sources
-from handlers.text_answers import Answers, Choice
-from handlers.text_params import TextParams
-from handlers.text_slots import Slot, Text
-from handlers.tokens import END, Tokens, WordPieces
-from handlers.writing import Writing
+from handlers.runtimes.session import Session
+from handlers.sampling import next_token as sampling
+from handlers.sampling import philox
+from handlers.text import params as text_params
+from handlers.text.beam import Beam
+from handlers.text.completions import Choice, Completions
+from handlers.text.detokenizer import Detokenizer
+from handlers.text.params import TextParams
+from handlers.text.slots import Slot, Text
+from handlers.text.sources import Sources
+from handlers.text.state_arrays import Arrays, StateArrays
+from handlers.text.tokenizer import END, SubwordTokenizer, WordPieces
 
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
 SOURCE_TOKENIZER = "source_tokenizer"  # of a BERT that reads the sources
@@ -42,16 +44,16 @@ class Seq2Seq:
         self._tile, self.capacity = self._limits["max_tile"], self._limits["max_slots"]
         self._example = manifest.example
         shapes = {spec.name: spec.shape for spec in (*self._decoder.spec.inputs, *self._decoder.spec.outputs)}
-        self._tokens = Tokens(bundle.read_file(TOKENIZER), int(shapes["logits"][1]))
+        self._tokens = SubwordTokenizer(bundle.read_file(TOKENIZER), int(shapes["logits"][1]))
         words = SOURCE_TOKENIZER in manifest.files
         pieces = WordPieces(bundle.read_file(SOURCE_TOKENIZER), self._limits["source_vocabulary"]) if words else None
         self._sources = Sources(self._tokens, self._limits, self._name, pieces)
         states = {s.name: tuple(map(int, s.shape[1:])) for s in self._decoder.spec.inputs if s.name not in OTHERS}
-        self._rows = Rows(self.capacity, int(shapes["memory"][2]), states, self._limits["source_multiple"])
-        self._answers = Answers(self._name, any(spec.name == "messages" for spec in manifest.params))
+        self._rows = StateArrays(self.capacity, int(shapes["memory"][2]), states, self._limits["source_multiple"])
+        self._answers = Completions(self._name, any(spec.name == "messages" for spec in manifest.params))
 
     def parse(self, request: Request) -> TextParams:
-        """Check one request. Raises `BadRequest`."""
+        """Check one request. Raises `Refusal`."""
         return text_params.parse(request.params, self._specs, self._limits, self._name, self._sources)
 
     def read(self, batch: Sequence[TextParams]) -> list[Arrays]:
@@ -142,7 +144,7 @@ class Seq2Seq:
         slot = Slot(params, [], Beam.new(*search) if params.beams > 1 else None)
         draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM)
         for index in range(params.rows):
-            text = Text(index, Writing(params.stop), draws[index])
+            text = Text(index, Detokenizer(params.stop), draws[index])
             text.row = self._rows.add(params.ids, read["memory"], read, text.moved)
             slot.texts.append(text)
         return slot

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import philox
 from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
-from handlers.generator import BadRequest, Request
-from handlers.media import SOURCE_TYPE
+from handlers.generator import Request
+from handlers.media.mark import SOURCE_TYPE
 from handlers.params import check_all, draw_seed
-from handlers.sessions import Session
+from handlers.refusals import Refusal
+from handlers.runtimes.session import Session
+from handlers.sampling import philox
 
 ROLE = "step"
 BOUNDARY = 0  # the byte that begins and ends a text
@@ -91,21 +92,21 @@ class StepText:
         self._free = list(range(self.capacity))
 
     def parse(self, request: Request) -> TextParams:
-        """Check one request. Raises `BadRequest`."""
+        """Check one request. Raises `Refusal`."""
         values = check_all(request.params, self._specs)
         if values["seed"] is None:
             values["seed"] = draw_seed()
         try:
             size = len(values["prompt"].encode())
         except UnicodeEncodeError:
-            raise BadRequest(
-                "prompt", "prompt holds half of a surrogate pair, which is no text; send whole characters"
+            raise Refusal(
+                400, "prompt holds half of a surrogate pair, which is no text; send whole characters", "prompt"
             ) from None
         if size > self._max_prompt_bytes:
             message = f"prompt has {size} bytes in UTF-8, {self._name} takes at most {self._max_prompt_bytes}"
-            raise BadRequest("prompt", message)
+            raise Refusal(400, message, "prompt")
         if "\0" in values["prompt"]:
-            raise BadRequest("prompt", "prompt holds a NUL character, which ends a text here; leave it out")
+            raise Refusal(400, "prompt holds a NUL character, which ends a text here; leave it out", "prompt")
         return TextParams(**values)
 
     def start(self, batch: Sequence[TextParams], read: Sequence[Any] | None = None) -> list[TextSlot]:

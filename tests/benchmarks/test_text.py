@@ -16,7 +16,7 @@ from benchmarks import load
 from benchmarks.limit import _step_block
 from benchmarks.peers.process import Peer
 from benchmarks.text import LENGTHS, STREAMS, lead, load_of, median_ms, summaries
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from tests.conftest import Tiny
 from training.data.pairs import Pair
 

@@ -28,8 +28,8 @@ def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
     assert names >= {
         "torchserve_handler.py",
         "torch.py",
-        "handlers/service.py",
-        "handlers/engine_main.py",
+        "handlers/proxy/service.py",
+        "handlers/engine/main.py",
         "handlers/generators/latent_image.py",
         "bundle/manifest.json",
         "bundle/certificate.json",
@@ -53,8 +53,8 @@ PROGRAM = """
 import asyncio, sys
 import torch, torchserve_handler
 from handlers.bundle import read
-from handlers.service import Service
-from handlers.wire import Call
+from handlers.proxy.service import Service
+from handlers.proxy.wire import Call
 from pathlib import Path
 
 async def main():

@@ -11,7 +11,7 @@ from export.graphs.seq2seq import describe
 from export.parity import batch_invariant
 from export.rowwise import quantize_rowwise
 from export.to_onnx import onnx_from_graph
-from handlers.sessions import Session, open_session
+from handlers.runtimes.session import Session, open_session
 from tests.conftest import Tiny
 from training.seq2seq import Trained, load_generator
 

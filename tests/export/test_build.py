@@ -22,9 +22,9 @@ from export.parity import Difference, ParityError
 from export.quantize import VariantError
 from export.remeasure import remeasure
 from handlers import bundle as bundles
-from handlers import device
-from handlers.device import device_class
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
+from handlers.runtimes import device
+from handlers.runtimes.device import device_class
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 
 BUNDLE = Path("artifacts/bundles/tiny")
@@ -264,7 +264,7 @@ def test_verify_finds_a_newer_checkpoint(tiny_copy: Path, capsys: pytest.Capture
 def test_another_machine_adds_its_device_class(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = device_class()
     before = bundles.read(BUNDLE)
-    for module in ("export.assemble", "export.judge", "export.build", "export.remeasure", "handlers.device"):
+    for module in ("export.assemble", "export.judge", "export.build", "export.remeasure", "handlers.runtimes.device"):
         monkeypatch.setattr(f"{module}.device_class", lambda: "riscv-v9")
     bundle = remeasure("tiny", FP32, say=quiet)
     assert set(bundle.manifest.choice) == {here, "riscv-v9"}
@@ -284,7 +284,7 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
         pytest.skip("TensorRT is not installed: pip install -r requirements/export.txt")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole.directory.parent.parent, tmp_path / "artifacts")
-    monkeypatch.setattr("handlers.cuda.compute_capability", lambda: "sm89")
+    monkeypatch.setattr("handlers.runtimes.cuda.compute_capability", lambda: "sm89")
     monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
     bundle = remeasure("tiny", Options(quick=True), say=quiet)
     assert bundle.manifest.choice["sm89"] == (
@@ -308,10 +308,11 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
 CAPPED = """
 import sys
 from pathlib import Path
-from handlers import bundle, engine
-from handlers.device import device_class
-from handlers.sessions import open_session
-from handlers import philox
+from handlers import bundle
+from handlers.engine import choice as engine
+from handlers.runtimes.device import device_class
+from handlers.runtimes.session import open_session
+from handlers.sampling import philox
 import hashlib
 opened = engine.open_engine(bundle.read(Path(sys.argv[1])))
 read = bundle.read(Path(sys.argv[1]))

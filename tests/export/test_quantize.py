@@ -16,7 +16,7 @@ from export.quantize import METHODS, VariantError, has_int8_kernel, quantize_dyn
 from export.to_onnx import onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import VARIANTS, make
-from handlers.sessions import SessionError, open_session
+from handlers.runtimes.session import SessionError, open_session
 from tests.export.test_rowwise import recurrent
 from training.models import charlm
 from training.models.cells import CellName
@@ -189,7 +189,7 @@ def test_graphs_that_tensorrt_refuses_name_operator_and_node(graph: Graph, fp32:
 
 @TRT
 def test_an_engine_is_refused_where_there_is_no_gpu(graph: Graph, fp32: bytes, workspace: Any) -> None:
-    from handlers import cuda
+    from handlers.runtimes import cuda
 
     if cuda.compute_capability() is not None:
         pytest.skip("this machine has a CUDA device")
@@ -200,7 +200,7 @@ def test_an_engine_is_refused_where_there_is_no_gpu(graph: Graph, fp32: bytes, w
 
 @pytest.mark.gpu
 def test_an_engine_computes_what_the_file_does(graph: Graph, fp32: bytes, workspace: Any) -> None:
-    from handlers import cuda
+    from handlers.runtimes import cuda
 
     capability = cuda.compute_capability()
     if capability is None:

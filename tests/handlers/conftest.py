@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sabotage import sabotage
-from handlers import engine_process
 from tests.conftest import Tiny
 from tests.frontend import FrontEnd, front_end
 from tests.handlers.helpers import rewritten
@@ -25,12 +24,6 @@ def faulty_home(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         file.extractall(folder)
     yield folder / "handlers"
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def faulty_engine(faulty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engine processes that start in this test misbehave at certain seeds."""
-    monkeypatch.setattr(engine_process, "__file__", str(faulty_home / "engine_process.py"))
 
 
 @pytest.fixture(scope="module")

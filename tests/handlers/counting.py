@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from handlers.generator import BadRequest, Request
+from handlers.generator import Request
+from handlers.refusals import Refusal
 from tests.handlers.helpers import Uncertified
 
 
@@ -43,7 +44,7 @@ class Counter(Uncertified):
 
     def parse(self, request: Request) -> Count:
         if request.params["name"] == "bad":
-            raise BadRequest("name", "name is bad")
+            raise Refusal(400, "name is bad", "name")
         return Count(**request.params)
 
     def start(self, batch: Sequence[Count], read: Sequence[Any] | None = None) -> list[FakeSlot]:

@@ -1,4 +1,4 @@
-"""What several tests of handlers/ need: bundles with other limits, the front end's bytes, a desk that is listened to."""
+"""What several tests of handlers/ need: bundles with other limits, the front end's bytes, replies that are listened to."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 from benchmarks import sabotage
 from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
-from handlers.desk import Desk
-from handlers.frames import Frame, Kind, Unpacker
+from handlers.engine.replies import Replies
+from handlers.frames import Data, End, Frame, Message, Refused, Unpacker
 from handlers.generator import Request
-from handlers.wire import Call
+from handlers.proxy.wire import Call
 from tests.frontend import FrontEnd, Reply
 
 
@@ -90,13 +90,15 @@ class Uncertified:
 
 
 class Ear:
-    """Listens to a desk."""
+    """Listens to what a scheduler replies."""
 
     def __init__(self, max_response_bytes: int = 1000) -> None:
         self._unpacker = Unpacker()
         self.frames: list[Frame] = []
         self.flushed = 0
-        self.desk = Desk("fake", self._put, self._flush, lambda params: f"receipt of {params.name}", max_response_bytes)
+        self.replies = Replies(
+            "fake", self._put, self._flush, lambda params: f"receipt of {params.name}", max_response_bytes
+        )
 
     def _put(self, data: bytes) -> None:
         self.frames += self._unpacker.feed(data)
@@ -107,22 +109,26 @@ class Ear:
     def of(self, number: int) -> list[Frame]:
         return [frame for frame in self.frames if frame.number == number]
 
-    def kinds(self, number: int) -> list[Kind]:
-        return [frame.kind for frame in self.of(number)]
+    def kinds(self, number: int) -> list[type[Message]]:
+        return [type(frame.message) for frame in self.of(number)]
 
     def data(self, number: int) -> bytes:
-        return b"".join(frame.payload for frame in self.of(number) if frame.kind is Kind.DATA)
+        return b"".join(frame.message.body for frame in self.of(number) if isinstance(frame.message, Data))
 
-    def ends(self, number: int) -> Any:
-        """How a request ended: "stop", "length", or the document of its refusal. Exactly one ending frame."""
-        (end,) = (frame for frame in self.of(number) if frame.kind in (Kind.END, Kind.REFUSED))
-        assert end is self.of(number)[-1], "a frame after the last one"
-        document = json.loads(end.payload)
-        return document["finished"] if end.kind is Kind.END else document
+    def ends(self, number: int) -> End | Refused:
+        """How a request ended. Exactly one ending frame."""
+        (end,) = (frame.message for frame in self.of(number) if isinstance(frame.message, End | Refused))
+        assert end is self.of(number)[-1].message, "a frame after the last one"
+        return end
+
+    def refusal(self, number: int) -> Refused:
+        end = self.ends(number)
+        assert isinstance(end, Refused)
+        return end
 
     def ended(self) -> list[int]:
         """Numbers in the order in which they ended."""
-        return [frame.number for frame in self.frames if frame.kind in (Kind.END, Kind.REFUSED)]
+        return [frame.number for frame in self.frames if isinstance(frame.message, End | Refused)]
 
 
 def run_out(scheduler: Any, check: Callable[[], None] = lambda: None) -> int:

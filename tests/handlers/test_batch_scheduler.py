@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from handlers.batch_scheduler import BatchScheduler
-from handlers.desk import DEADLINE
-from handlers.frames import Kind
-from handlers.generator import BadRequest, Media, Request
+from handlers.engine.batch_scheduler import BatchScheduler
+from handlers.frames import Data, End, Refused, Started
+from handlers.generator import Media, Request
+from handlers.refusals import Refusal, deadline_passed, not_computed
 from tests.handlers.helpers import Ear, Uncertified, run_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
     name: str
+    content_type: str = "text/plain"
 
     def public(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -34,7 +35,7 @@ class Echo(Uncertified):
     def parse(self, request: Request) -> Named:
         name: str = request.params["name"]
         if name == "bad":
-            raise BadRequest("name", "name is bad")
+            raise Refusal(400, "name is bad", "name")
         if name == "broken parser":
             raise RuntimeError("the parser broke")
         return Named(name)
@@ -45,7 +46,7 @@ class Echo(Uncertified):
         self.during()
         if "crash" in names:
             raise RuntimeError("the engine broke")
-        answers = [Media(b"x" * 2000 if name == "huge" else name.encode(), "text/plain") for name in names]
+        answers = [Media(b"x" * 2000 if name == "huge" else name.encode()) for name in names]
         return answers[:-1] if "short" in names else answers
 
 
@@ -61,7 +62,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def scheduler(ear: Ear, echo: Echo) -> BatchScheduler:
-    return BatchScheduler(echo, ear.desk, 4)
+    return BatchScheduler(echo, ear.replies, 4)
 
 
 def submit(scheduler: BatchScheduler, *names: str, first: int = 1, deadline: float | None = None) -> None:
@@ -75,10 +76,9 @@ def test_an_answer_is_started_headed_and_ended(scheduler: BatchScheduler, ear: E
     busy.append(scheduler.busy)
     assert run_out(scheduler) == 1
     assert busy == [False, True]
-    assert ear.kinds(1) == [Kind.STARTED, Kind.HEAD, Kind.DATA, Kind.END]
-    assert ear.of(1)[0].json() == {"receipt": "receipt of a"}
-    assert ear.of(1)[1].json() == {"content_type": "text/plain"}
-    assert (ear.data(1), ear.ends(1)) == (b"a", "stop")
+    assert ear.kinds(1) == [Started, Data, End]
+    assert ear.of(1)[0].message == Started("text/plain", "receipt of a")
+    assert (ear.data(1), ear.ends(1)) == (b"a", End())
 
 
 def test_the_start_is_told_before_anything_is_computed(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
@@ -111,9 +111,9 @@ def test_a_batch_is_at_most_the_batch_size(scheduler: BatchScheduler, ear: Ear, 
 def test_bad_requests_are_refused_at_once(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
     submit(scheduler, "bad", "broken parser")
     assert not scheduler.busy
-    assert ear.ends(1) == {"status": 400, "field": "name", "message": "name is bad"}
-    assert ear.ends(2)["status"] == 500
-    assert ear.ends(2)["message"] == "this item could not be computed; the server's log has the reason"
+    assert ear.ends(1) == Refused(400, "name is bad", "name")
+    assert ear.refusal(2).status == 500
+    assert ear.refusal(2).message == "this item could not be computed; the server's log has the reason"
     assert echo.batches == []
 
 
@@ -123,9 +123,9 @@ def test_late_items_are_not_computed_and_their_neighbours_are(scheduler: BatchSc
         scheduler.submit(number, {"name": name}, deadline)
     scheduler.tick()
     assert echo.batches == [["a", "b"]]
-    assert ear.kinds(2) == [Kind.REFUSED]
-    assert ear.ends(2) == {"status": 504, "field": None, "message": DEADLINE}
-    assert (ear.ends(1), ear.ends(3)) == ("stop", "stop")
+    assert ear.kinds(2) == [Refused]
+    assert ear.ends(2) == Refused(504, deadline_passed().message, None)
+    assert (ear.ends(1), ear.ends(3)) == (End(), End())
 
 
 def test_late_items_take_no_place_in_a_batch(scheduler: BatchScheduler, echo: Echo) -> None:
@@ -149,29 +149,25 @@ def test_a_crashed_batch_is_tried_one_by_one_and_only_the_culprit_fails(
     scheduler.tick()
     assert echo.batches == [["a", "crash", "b"], ["a"], ["crash"], ["b"]]
     assert (ear.data(1), ear.data(3)) == (b"a", b"b")
-    assert ear.kinds(2) == [Kind.STARTED, Kind.REFUSED]
-    assert ear.ends(2) == {
-        "status": 500,
-        "field": None,
-        "message": "this item could not be computed; the server's log has the reason",
-    }
+    assert ear.kinds(2) == [Started, Refused]
+    assert ear.ends(2) == Refused(500, not_computed().message, None)
 
 
 def test_a_generator_that_miscounts_fails_alone(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
     submit(scheduler, "a", "short", "b")
     scheduler.tick()
     assert (ear.data(1), ear.data(3)) == (b"a", b"b")
-    assert ear.ends(2)["status"] == 500
+    assert ear.refusal(2).status == 500
     assert echo.batches[0] == ["a", "short", "b"]
 
 
 def test_an_answer_that_is_too_large_is_refused_alone(scheduler: BatchScheduler, ear: Ear) -> None:
     submit(scheduler, "a", "huge", "b")
     scheduler.tick()
-    assert ear.kinds(2) == [Kind.STARTED, Kind.REFUSED]
+    assert ear.kinds(2) == [Started, Refused]
     message = "the answer has 2000 bytes, the limit is 1000: lower n, or use format jpeg"
-    assert ear.ends(2) == {"status": 413, "field": None, "message": message}
-    assert (ear.ends(1), ear.ends(3)) == ("stop", "stop")
+    assert ear.ends(2) == Refused(413, message, None)
+    assert (ear.ends(1), ear.ends(3)) == (End(), End())
 
 
 def test_a_cancelled_item_is_not_computed(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:

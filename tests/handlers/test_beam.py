@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handlers.beam import Beam, Hypothesis
-from handlers.tokens import END
+from handlers.text.beam import Beam, Hypothesis
+from handlers.text.tokenizer import END
 
 V = 5  # tokens, of which END is one
 Model = Callable[[tuple[int, ...]], NDArray[np.float64]]

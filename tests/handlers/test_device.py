@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from handlers import device
+from handlers.runtimes import device
 
 AVX512 = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl"}
 

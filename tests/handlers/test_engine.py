@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from handlers import bundle as bundles
-from handlers import engine
 from handlers.bundle import Bundle, BundleError, Candidate
-from handlers.device import device_class, engine_fingerprint, thread_count
-from handlers.engine import open_engine
+from handlers.engine import choice as engine
+from handlers.engine.choice import open_engine
+from handlers.runtimes.device import device_class, engine_fingerprint, thread_count
 from tests.conftest import Tiny
 
 REFERENCE = {"generator": "generator-fp32-onnxruntime"}

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.sabotage import DIE, RAISE, SLOW, STAND_STILL
 from benchmarks.server import eventually
-from handlers import engine_process
 from handlers.bundle import Bundle
+from handlers.proxy import engine_process
 from tests.conftest import ROOT, Tiny
 from tests.frontend import FrontEnd, front_end
 from tests.handlers.helpers import rewritten
@@ -39,9 +39,8 @@ def begun(front: FrontEnd) -> int:
     return sum(pending.started is not None for pending in list(front.service._queue._pending.values()))
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_killed_it_takes_what_it_had_begun_and_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
-    with front_end(rewritten(tiny.bundle, tmp_path, batch_size=2)) as front:
+def test_killed_it_takes_what_it_had_begun_and_nothing_else(tiny: Tiny, faulty_home: Path, tmp_path: Path) -> None:
+    with front_end(rewritten(tiny.bundle, tmp_path, batch_size=2), faulty_home) as front:
         wanted = front.ask({"seed": 2}).body
         first = pid_of(front)
         victims = [front.send({"seed": STAND_STILL})]
@@ -62,9 +61,8 @@ def test_killed_it_takes_what_it_had_begun_and_nothing_else(tiny: Tiny, tmp_path
         assert pid_of(front) != first
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_batch_dies_together_and_says_of_what(tiny: Tiny) -> None:
-    with front_end(tiny.bundle) as front:
+def test_a_batch_dies_together_and_says_of_what(tiny: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny.bundle, faulty_home) as front:
         pid = pid_of(front)
         os.kill(pid, signal.SIGSTOP)
         futures = [front.send({"seed": seed}) for seed in (1, DIE, 2)]
@@ -77,9 +75,8 @@ def test_a_batch_dies_together_and_says_of_what(tiny: Tiny) -> None:
         assert front.ask({"seed": 1}).status == 200
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_stream_that_dies_says_so_in_its_last_event(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
+def test_a_stream_that_dies_says_so_in_its_last_event(tiny_text: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny_text.bundle, faulty_home) as front:
         stream = front.send({"seed": SLOW, "temperature": 0, "stream": True})
         reply = list(front._replies.values())[-1][0]
         eventually(lambda: bool(reply.pieces), 10, "no first piece came")
@@ -91,9 +88,8 @@ def test_a_stream_that_dies_says_so_in_its_last_event(tiny_text: Tiny) -> None:
         assert front.ask({"seed": 1, "max_tokens": 3}).status == 200
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_generator_that_raises_does_not_end_the_engine(tiny: Tiny) -> None:
-    with front_end(tiny.bundle) as front:
+def test_a_generator_that_raises_does_not_end_the_engine(tiny: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny.bundle, faulty_home) as front:
         pid = pid_of(front)
         replies = front.ask_all([{"seed": 1}, {"seed": RAISE}, {"seed": 2}])
         assert [reply.status for reply in replies] == [200, 500, 200]
@@ -101,9 +97,8 @@ def test_a_generator_that_raises_does_not_end_the_engine(tiny: Tiny) -> None:
         assert (pid_of(front), front.service.engine.restarts) == (pid, 0)
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_one_that_stands_still_in_a_request_is_replaced(tiny: Tiny, tmp_path: Path) -> None:
-    with front_end(rewritten(tiny.bundle, tmp_path, max_compute_seconds=1)) as front:
+def test_one_that_stands_still_in_a_request_is_replaced(tiny: Tiny, faulty_home: Path, tmp_path: Path) -> None:
+    with front_end(rewritten(tiny.bundle, tmp_path, max_compute_seconds=1), faulty_home) as front:
         first = pid_of(front)
         reply = front.ask({"seed": STAND_STILL})
         assert reply.status == 503
@@ -181,16 +176,15 @@ def test_one_that_takes_too_long_to_open_is_replaced(
     tiny: Tiny, faulty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = shutil.copytree(faulty_home, tmp_path / "handlers")
-    original = (home / "engine_main.py").read_text()
-    (home / "engine_main.py").write_text("import time\ntime.sleep(3600)\n")
-    monkeypatch.setattr(engine_process, "__file__", str(home / "engine_process.py"))
+    original = (home / "engine" / "main.py").read_text()
+    (home / "engine" / "main.py").write_text("import time\ntime.sleep(3600)\n")
     monkeypatch.setattr(engine_process, "OPEN_SECONDS", 1.0)
-    front = FrontEnd(tiny.bundle)
+    front = FrontEnd(tiny.bundle, home)
     try:
         eventually(lambda: front.service.engine.state == "restarting", 10, "nobody noticed")
         assert front.service.engine.reason == "the engine did not open within 1 s"
         monkeypatch.setattr(engine_process, "OPEN_SECONDS", 60.0)
-        (home / "engine_main.py").write_text(original)
+        (home / "engine" / "main.py").write_text(original)
         front.wait_ready()
         assert front.ask({"seed": 1}).status == 200
     finally:
@@ -251,10 +245,9 @@ def test_it_finds_its_packages_by_place_alone(tiny: Tiny, tmp_path: Path, monkey
     for folder in (home.parent, elsewhere):
         for name in ("torch", "numpy", "onnxruntime", "sitecustomize"):
             (folder / f"{name}.py").write_text(f"raise SystemExit('the stub {name} was imported')\n")
-    monkeypatch.setattr(engine_process, "__file__", str(home / "engine_process.py"))
     monkeypatch.setenv("PYTHONPATH", f"{elsewhere}:{home.parent}")
     monkeypatch.chdir(home.parent)
-    with front_end(tiny.bundle) as front:
+    with front_end(tiny.bundle, home) as front:
         assert front.ask({"seed": 1}).status == 200
         process = psutil.Process(pid_of(front))
         assert "PYTHONPATH" not in process.environ()

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers.engine import open_engine
-from handlers.generator import BadRequest, Request
+from handlers.engine.choice import open_engine
+from handlers.generator import Request
 from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
+from handlers.refusals import Refusal
 from tests.conftest import Tiny
 
 
@@ -37,7 +38,7 @@ def pixels(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 def test_one_image_answers_as_an_image(generator: LatentImage) -> None:
     params = generator.parse(Request({"seed": 5}))
     (answer,) = generator.generate([params])
-    assert answer.content_type == "image/png"
+    assert params.content_type == "image/png"
     assert pixels(answer.body).shape == (16, 16, 3)
     assert params.public() == {"seed": 5, "n": 1, "truncation": 1.0, "format": "png", "grid": False}
 
@@ -45,7 +46,7 @@ def test_one_image_answers_as_an_image(generator: LatentImage) -> None:
 def test_several_answer_as_json_and_image_i_is_seed_plus_i(generator: LatentImage) -> None:
     params = generator.parse(Request({"seed": 10, "n": 5, "format": "webp"}))
     (answer,) = generator.generate([params])
-    assert answer.content_type == "application/json"
+    assert params.content_type == "application/json"
     body = json.loads(answer.body)
     assert [entry["seed"] for entry in body["data"]] == [10, 11, 12, 13, 14]
     assert body["content_type"] == "image/webp"
@@ -104,7 +105,7 @@ def test_a_drawn_seed_is_told(generator: LatentImage) -> None:
 def test_contradictions_are_refused(
     generator: LatentImage, request_params: dict[str, Any], field: str, message: str
 ) -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         generator.parse(Request(request_params))
     assert (caught.value.field, caught.value.status) == (field, 400)
     assert caught.value.message.startswith(message)

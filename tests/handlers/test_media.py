@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers import media
+from handlers.media import image as media
+from handlers.media.mark import SOURCE_TYPE
 
 
 def picture(side: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -26,7 +27,7 @@ def test_round_trip_and_mark(format: str) -> None:
     assert difference.max() <= (0 if format == "png" else 24)
     assert difference.mean() <= (0 if format == "png" else 3)
     xmp = decoded.getxmp()["xmpmeta"]["RDF"]["Description"]
-    assert xmp["DigitalSourceType"] == media.SOURCE_TYPE
+    assert xmp["DigitalSourceType"] == SOURCE_TYPE
     assert xmp["DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
     assert xmp["CreatorTool"] == "Atelier faces 0123456789ab"
 

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from export.graphs.latent_image import PARAMS
-from handlers.generator import BadRequest
 from handlers.params import MAX_SEED, ParamSpec, check_all, draw_seed
+from handlers.refusals import Refusal
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ from handlers.params import MAX_SEED, ParamSpec, check_all, draw_seed
     ],
 )
 def test_refusals(params: Any, field: str | None, message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         check_all(params, PARAMS)
     assert caught.value.field == field
     assert caught.value.message.startswith(message)
@@ -66,7 +66,7 @@ def test_good_values_come_back_as_they_are() -> None:
 @given(st.dictionaries(st.text(max_size=80), st.from_type(type) | st.integers() | st.text() | st.floats(), max_size=4))
 def test_anything_else_is_refused_printably(params: dict[str, Any]) -> None:
     assume(not set(params) <= {spec.name for spec in PARAMS})
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         check_all(params, PARAMS)
     assert len(caught.value.message) < 300
     assert caught.value.message.isprintable()
@@ -96,7 +96,7 @@ def test_an_unknown_type_is_refused() -> None:
     ],
 )
 def test_lists_are_checked_item_by_item(kind: str, value: Any, message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         ParamSpec("x", kind, "").check(value)
     assert caught.value.message == message
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.sabotage import SLOW_SECONDS
 from benchmarks.server import eventually
-from handlers import service as services
+from handlers.proxy import control
 from tests.conftest import Tiny
 from tests.frontend import FrontEnd, front_end
 from tests.handlers.helpers import LONG, SLOWLY, health, last_error, newest, rewritten, stopped
@@ -26,7 +26,7 @@ def test_held_calls_are_answered_at_release(image: FrontEnd) -> None:
 
 
 def test_held_calls_are_answered_by_themselves_after_a_while(image: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "HOLD_SECONDS", 0.05)
+    monkeypatch.setattr(control, "HOLD_SECONDS", 0.05)
     assert image.ask(b"{}", x_atelier="hold").status == 200
 
 
@@ -61,9 +61,8 @@ def test_a_waiting_request_is_cancelled_by_its_name(small: FrontEnd) -> None:
     assert {future.result(20).status for future in (first, next_one)} == {200}
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_stream_is_cancelled_by_its_name(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
+def test_a_stream_is_cancelled_by_its_name(tiny_text: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny_text.bundle, faulty_home) as front:
         future = front.send(SLOWLY, x_atelier_id="mine")
         reply = newest(front)
         eventually(lambda: bool(reply.pieces), 10, "no first piece came")
@@ -121,9 +120,8 @@ def test_nothing_takes_longer_than_the_limit(tiny: Tiny, tmp_path: Path) -> None
         assert reply.status == 504
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_deadline_in_mid_stream_is_told_in_the_stream(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
+def test_a_deadline_in_mid_stream_is_told_in_the_stream(tiny_text: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny_text.bundle, faulty_home) as front:
         reply = front.ask(SLOWLY, x_atelier_deadline=str(time.time() + 2.5 * SLOW_SECONDS))
         assert len(reply.pieces) >= 2
         assert last_error(reply) == (504, "the deadline passed before the answer was whole")

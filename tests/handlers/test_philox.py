@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers import philox
 from handlers.params import MAX_SEED
+from handlers.sampling import philox
 
 seeds = st.integers(0, MAX_SEED)
 

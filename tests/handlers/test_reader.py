@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks.server import eventually
-from handlers import step_scheduler
-from handlers.desk import DEADLINE
-from handlers.frames import Kind
-from handlers.reader import TOGETHER
-from handlers.step_scheduler import StepScheduler
+from handlers.engine import step_scheduler
+from handlers.engine.reader import TOGETHER
+from handlers.engine.step_scheduler import StepScheduler
+from handlers.frames import End, Refused, Started
+from handlers.refusals import deadline_passed
 from tests.handlers.counting import Count, Counter, FakeSlot
 from tests.handlers.helpers import Ear, run_out
 
@@ -61,7 +61,7 @@ def ear() -> Ear:
 @pytest.fixture
 def scheduler(ear: Ear, reading: Reading, monkeypatch: pytest.MonkeyPatch) -> StepScheduler:
     monkeypatch.setattr(step_scheduler, "FLUSH_SECONDS", 0.0)
-    return StepScheduler(reading, ear.desk)
+    return StepScheduler(reading, ear.replies)
 
 
 def until(scheduler: StepScheduler, done: Callable[[], bool]) -> None:
@@ -76,7 +76,7 @@ def test_what_was_read_is_what_is_started_with(scheduler: StepScheduler, ear: Ea
     scheduler.submit(1, {"name": "a"}, None)
     run_out(scheduler)
     assert reading.given == [["source of a"]]
-    assert (ear.data(1), ear.ends(1)) == (b"aaa", "length")
+    assert (ear.data(1), ear.ends(1)) == (b"aaa", End())
     assert threading.get_ident() not in reading.threads
 
 
@@ -87,7 +87,7 @@ def test_texts_go_on_while_another_source_is_read(scheduler: StepScheduler, ear:
     reading.let.clear()
     scheduler.submit(2, {"name": "b"}, None)
     until(scheduler, lambda: ear.data(1) == b"a" * 50)
-    assert ear.kinds(2) == [Kind.STARTED]
+    assert ear.kinds(2) == [Started]
     reading.let.set()
     run_out(scheduler)
     assert ear.data(2) == b"bbb"
@@ -110,7 +110,7 @@ def test_rows_of_what_is_being_read_are_taken(scheduler: StepScheduler, ear: Ear
     scheduler.submit(2, {"name": "b", "rows": 4}, None)
     reading.let.set()
     run_out(scheduler)  # the counter itself raises where there are more texts than slots
-    assert [ear.ends(number) for number in (1, 2)] == ["length", "length"]
+    assert [ear.ends(number) for number in (1, 2)] == [End(), End()]
     assert reading.free == 8
 
 
@@ -120,8 +120,8 @@ def test_a_source_that_cannot_be_read_fails_alone(scheduler: StepScheduler, ear:
         scheduler.tick()  # the first alone, the others together
     reading.let.set()
     run_out(scheduler)
-    assert ear.ends(3)["status"] == 500
-    assert [ear.ends(number) for number in (1, 2, 4)] == ["length"] * 3
+    assert ear.refusal(3).status == 500
+    assert [ear.ends(number) for number in (1, 2, 4)] == [End()] * 3
     assert reading.free == 8
 
 
@@ -134,8 +134,8 @@ def test_a_request_that_is_cancelled_in_reading_is_forgotten(
     scheduler.cancel(1)
     reading.let.set()
     run_out(scheduler)
-    assert ear.kinds(1) == [Kind.STARTED]
-    assert ear.ends(2) == "length"
+    assert ear.kinds(1) == [Started]
+    assert ear.ends(2) == End()
     assert reading.reads == [["a", "b"]]
     assert reading.given == [["source of b"]]
 
@@ -149,11 +149,11 @@ def test_a_deadline_passes_while_the_source_is_read(
     scheduler.tick()
     now = 1001.5
     scheduler.tick()
-    assert ear.ends(1) == {"status": 504, "field": None, "message": DEADLINE}
+    assert ear.ends(1) == Refused(504, deadline_passed().message, None)
     reading.let.set()
     scheduler.submit(2, {"name": "b"}, None)
     run_out(scheduler)
-    assert ear.ends(2) == "length"
+    assert ear.ends(2) == End()
     assert reading.starts == [["b"]]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handlers.rows import Rows
+from handlers.text.state_arrays import StateArrays
 
 STATES = {"h": (2, 3), "feed": (3,)}
 
@@ -14,7 +14,7 @@ STATES = {"h": (2, 3), "feed": (3,)}
 class Owner:
     """Knows where its row is."""
 
-    def __init__(self, rows: Rows, length: int, mark: float) -> None:
+    def __init__(self, rows: StateArrays, length: int, mark: float) -> None:
         self.length, self.mark = length, mark
         memory = np.full((-(-length // 4) * 4, 3), mark, np.float32)
         self.row = rows.add([int(mark)] * length, memory, {"h": np.full((2, 3), mark, np.float32)}, self.moved)
@@ -22,7 +22,7 @@ class Owner:
     def moved(self, row: int) -> None:
         self.row = row
 
-    def check(self, rows: Rows) -> None:
+    def check(self, rows: StateArrays) -> None:
         found = rows.inputs([self.row])
         assert found["lengths"] == [self.length]
         assert (found["memory"][0, : self.length] == self.mark).all()
@@ -35,11 +35,11 @@ class Owner:
 
 
 @pytest.fixture
-def rows() -> Rows:
-    return Rows(4, 3, STATES, 4)
+def rows() -> StateArrays:
+    return StateArrays(4, 3, STATES, 4)
 
 
-def test_rows_are_found_again_whoever_leaves(rows: Rows) -> None:
+def test_rows_are_found_again_whoever_leaves(rows: StateArrays) -> None:
     random = np.random.default_rng(0)
     owners: list[Owner] = []
     for number in range(200):
@@ -53,7 +53,7 @@ def test_rows_are_found_again_whoever_leaves(rows: Rows) -> None:
             owner.check(rows)
 
 
-def test_memory_is_as_long_as_the_longest_live_source_in_whole_steps(rows: Rows) -> None:
+def test_memory_is_as_long_as_the_longest_live_source_in_whole_steps(rows: StateArrays) -> None:
     short, long = Owner(rows, 3, 1.0), Owner(rows, 9, 2.0)
     assert rows.memory.shape == (4, 12, 3)
     rows.release(long.row)
@@ -61,7 +61,7 @@ def test_memory_is_as_long_as_the_longest_live_source_in_whole_steps(rows: Rows)
     short.check(rows)
 
 
-def test_the_first_rows_are_views_and_others_are_copies(rows: Rows) -> None:
+def test_the_first_rows_are_views_and_others_are_copies(rows: StateArrays) -> None:
     for mark in (1.0, 2.0, 3.0):
         Owner(rows, 2, mark)
     views: list[NDArray[np.float32]] = [rows.inputs([0, 1])[name] for name in ("memory", "h", "feed")]
@@ -71,7 +71,7 @@ def test_the_first_rows_are_views_and_others_are_copies(rows: Rows) -> None:
     assert rows.inputs([2, 0])["h"][:, 0, 0].tolist() == [3.0, 1.0]
 
 
-def test_no_more_rows_than_there_are(rows: Rows) -> None:
+def test_no_more_rows_than_there_are(rows: StateArrays) -> None:
     for mark in range(4):
         Owner(rows, 1, mark)
     with pytest.raises(ValueError, match="all 4 rows are in use"):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from export.graphs.seq2seq import describe
-from handlers import sampling
-from handlers.engine import open_engine
-from handlers.generator import BadRequest, Request
+from handlers.engine.choice import open_engine
+from handlers.generator import Request
 from handlers.generators.seq2seq import Seq2Seq
-from handlers.media import SOURCE_TYPE
-from handlers.sessions import Session
-from handlers.text_slots import Slot
-from handlers.tokens import END
+from handlers.media.mark import SOURCE_TYPE
+from handlers.refusals import Refusal
+from handlers.runtimes.session import Session
+from handlers.sampling import next_token as sampling
+from handlers.text.slots import Slot
+from handlers.text.tokenizer import END
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
 
@@ -186,7 +187,7 @@ def test_golden_items_are_what_the_certificate_holds(generator: Seq2Seq, tiny_su
     assert any(item.get("beams", 1) > 1 for item in items)
     assert any(item.get("temperature", 0) > 0 for item in items)
     assert [generator.golden(item) for item in items] == [generator.golden(item) for item in items]
-    with pytest.raises(BadRequest):
+    with pytest.raises(Refusal):
         generator.golden({})
 
 

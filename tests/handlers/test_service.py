@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ from PIL import Image
 
 from benchmarks.sabotage import SLOW_SECONDS
 from benchmarks.server import eventually
-from handlers import service as services
-from handlers.answers import DESCRIBE_FORMAT
-from handlers.wire import STREAM
+from handlers.engine.receipts import DESCRIBE_FORMAT
+from handlers.proxy import service as services
+from handlers.proxy.wire import STREAM
 from serving.tryout import decode_receipt
 from tests.conftest import ROOT, Tiny
 from tests.frontend import JSON, FrontEnd, Reply, decode, front_end
@@ -174,9 +175,8 @@ def test_a_stream_says_the_same_as_the_whole(text: FrontEnd) -> None:
     assert len(whole.pieces) == 1
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_a_stream_comes_as_it_is_written(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
+def test_a_stream_comes_as_it_is_written(tiny_text: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny_text.bundle, faulty_home) as front:
         reply = front.ask({**SLOWLY, "max_tokens": 4})
     assert len(reply.pieces) == 4
     assert reply.pieces[0].count(b"data: ") == 1
@@ -185,9 +185,8 @@ def test_a_stream_comes_as_it_is_written(tiny_text: Tiny) -> None:
     assert len(documents(reply)) == 5
 
 
-@pytest.mark.usefixtures("faulty_engine")
-def test_short_texts_overtake_long_ones(tiny_text: Tiny) -> None:
-    with front_end(tiny_text.bundle) as front:
+def test_short_texts_overtake_long_ones(tiny_text: Tiny, faulty_home: Path) -> None:
+    with front_end(tiny_text.bundle, faulty_home) as front:
         long = front.send(SLOWLY)
         begun = newest(front)
         eventually(lambda: bool(begun.pieces), 10, "no first piece came")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handlers.bundle import GraphSpec, TensorSpec
-from handlers.sessions import RUNTIMES, Arrays, Session, SessionError, open_session
+from handlers.runtimes.session import RUNTIMES, Arrays, Session, SessionError, open_session
 from tests.conftest import Tiny
 
 SPEC = GraphSpec(

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from handlers.engine import open_engine
-from handlers.generator import BadRequest, Request
+from handlers.engine.choice import open_engine
+from handlers.generator import Request
 from handlers.generators.seq2seq import Seq2Seq
-from handlers.sources import Sources
-from handlers.tokens import Tokens, WordPieces
+from handlers.refusals import Refusal
+from handlers.text.sources import Sources
+from handlers.text.tokenizer import SubwordTokenizer, WordPieces
 from tests.conftest import Tiny
 from tests.handlers.helpers import finish, start
 from tests.tiny_bert import word_pieces
@@ -30,7 +31,7 @@ LIMITS = {
     "source_multiple": 64,
 }
 SERVED = Sources(
-    Tokens(TRAINED.data, TRAINED.scored), LIMITS, "news", WordPieces(FILE.to_str().encode(), SHAPE.vocabulary)
+    SubwordTokenizer(TRAINED.data, TRAINED.scored), LIMITS, "news", WordPieces(FILE.to_str().encode(), SHAPE.vocabulary)
 )
 
 
@@ -45,7 +46,7 @@ def test_training_and_service_read_the_same(turns: list[str]) -> None:
 
 
 def refused(text: str) -> str:
-    with pytest.raises(BadRequest) as error:
+    with pytest.raises(Refusal) as error:
         SERVED.read([text], "text", truncate=False)
     assert (error.value.status, error.value.field) == (400, "text")
     return error.value.message
@@ -107,5 +108,5 @@ def test_the_bundle_holds_what_its_bert_reads_with(generator: Seq2Seq, tiny_bert
     assert "source_tokenizer" in manifest.files
     (slot,) = start(generator, manifest.example)
     finish(generator, [slot])
-    with pytest.raises(BadRequest, match="160; shorten it, or send truncate=true"):
+    with pytest.raises(Refusal, match="160; shorten it, or send truncate=true"):
         generator.parse(Request({"text": "zq " * 100}))

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from handlers import step_scheduler
-from handlers.desk import DEADLINE
-from handlers.frames import Kind
-from handlers.step_scheduler import StepScheduler
+from handlers.engine import step_scheduler
+from handlers.engine.step_scheduler import StepScheduler
+from handlers.frames import Data, End, Refused, Started
+from handlers.refusals import deadline_passed
 from tests.handlers.counting import Counter
 from tests.handlers.helpers import Ear, run_out
 
@@ -28,7 +28,7 @@ def counter() -> Counter:
 def scheduler(ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> StepScheduler:
     """One that sends after every step."""
     monkeypatch.setattr(step_scheduler, "FLUSH_SECONDS", 0.0)
-    return StepScheduler(counter, ear.desk)
+    return StepScheduler(counter, ear.replies)
 
 
 class Clock:
@@ -42,16 +42,16 @@ class Clock:
 def test_an_answer_is_started_streamed_and_ended(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
     scheduler.submit(1, {"name": "a"}, None)
     assert run_out(scheduler) == 3
-    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA, Kind.DATA, Kind.DATA, Kind.END]
-    assert ear.of(1)[0].json() == {"content_type": "text/plain", "receipt": "receipt of a"}
-    assert (ear.data(1), ear.ends(1)) == (b"aaa", "length")
+    assert ear.kinds(1) == [Started, Data, Data, Data, End]
+    assert ear.of(1)[0].message == Started("text/plain", "receipt of a")
+    assert (ear.data(1), ear.ends(1)) == (b"aaa", End())
     assert counter.free == 2
 
 
 def test_an_answer_that_is_no_stream_comes_in_one_piece(scheduler: StepScheduler, ear: Ear) -> None:
     scheduler.submit(1, {"name": "a", "stream": False}, None)
     run_out(scheduler)
-    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA, Kind.END]
+    assert ear.kinds(1) == [Started, Data, End]
     assert ear.data(1) == b"aaa"
 
 
@@ -59,7 +59,7 @@ def test_the_start_is_told_before_the_first_step(scheduler: StepScheduler, ear: 
     scheduler.submit(1, {"name": "a"}, None)
     scheduler.tick()
     assert ear.flushed == 1
-    assert ear.frames[0].kind is Kind.STARTED
+    assert ear.frames[0].message.__class__ is Started
 
 
 def test_a_free_slot_is_taken_while_long_ones_go_on(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
@@ -98,8 +98,8 @@ def test_bad_requests_are_refused_at_once(scheduler: StepScheduler, ear: Ear, co
     scheduler.submit(1, {"name": "bad"}, None)
     scheduler.submit(2, {"nonsense": 1}, None)
     assert not scheduler.busy
-    assert ear.ends(1) == {"status": 400, "field": "name", "message": "name is bad"}
-    assert ear.ends(2)["status"] == 500
+    assert ear.ends(1) == Refused(400, "name is bad", "name")
+    assert ear.refusal(2).status == 500
     assert counter.starts == []
 
 
@@ -108,8 +108,8 @@ def test_a_request_that_cannot_start_fails_alone(scheduler: StepScheduler, ear: 
     scheduler.submit(2, {"name": "unstartable"}, None)
     run_out(scheduler)
     assert counter.starts == [["a", "unstartable"], ["a"], ["unstartable"]]
-    assert ear.ends(2)["message"] == "this item could not be computed; the server's log has the reason"
-    assert (ear.data(1), ear.ends(1)) == (b"aaa", "length")
+    assert ear.refusal(2).message == "this item could not be computed; the server's log has the reason"
+    assert (ear.data(1), ear.ends(1)) == (b"aaa", End())
     assert counter.free == 2
 
 
@@ -119,9 +119,9 @@ def test_a_failed_step_is_tried_one_by_one_and_only_the_culprit_fails(
     scheduler.submit(1, {"name": "crash", "steps": 5}, None)
     scheduler.submit(2, {"name": "b", "steps": 5}, None)
     run_out(scheduler)
-    assert ear.ends(1)["status"] == 500
+    assert ear.refusal(1).status == 500
     assert ear.data(1) == b"cc"  # what was sent before stays sent
-    assert (ear.data(2), ear.ends(2)) == (b"bbbbb", "length")
+    assert (ear.data(2), ear.ends(2)) == (b"bbbbb", End())
     assert counter.steps[2:5] == [["crash", "b"], ["crash"], ["b"]]
 
 
@@ -140,8 +140,8 @@ def test_an_answer_that_cannot_be_encoded_fails_alone(scheduler: StepScheduler, 
     scheduler.submit(1, {"name": "mute"}, None)
     scheduler.submit(2, {"name": "b"}, None)
     run_out(scheduler)
-    assert ear.ends(1)["status"] == 500
-    assert ear.ends(2) == "length"
+    assert ear.refusal(1).status == 500
+    assert ear.ends(2) == End()
     assert counter.free == 2
 
 
@@ -150,17 +150,17 @@ def test_a_piece_that_is_too_large_is_refused_alone(scheduler: StepScheduler, ea
     scheduler.submit(2, {"name": "b", "steps": 5}, None)
     run_out(scheduler)
     message = "the answer has 2000 bytes, the limit is 1000: lower max_tokens"
-    assert ear.ends(1) == {"status": 413, "field": None, "message": message}
+    assert ear.ends(1) == Refused(413, message, None)
     assert ear.data(1) == b"h"
-    assert ear.ends(2) == "length"
+    assert ear.ends(2) == End()
     assert counter.free == 2
 
 
 def test_a_whole_answer_that_is_too_large_is_refused(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
     scheduler.submit(1, {"name": "huge", "steps": 2, "stream": False}, None)
     run_out(scheduler)
-    assert ear.kinds(1) == [Kind.STARTED, Kind.REFUSED]
-    assert ear.ends(1)["status"] == 413
+    assert ear.kinds(1) == [Started, Refused]
+    assert ear.refusal(1).status == 413
     assert counter.free == 2
 
 
@@ -184,7 +184,7 @@ def test_a_cancelled_live_request_gives_its_slot_back_and_is_silent(
     scheduler.cancel(1)
     assert counter.free == 1
     run_out(scheduler)
-    assert ear.kinds(1) == [Kind.STARTED, Kind.DATA]
+    assert ear.kinds(1) == [Started, Data]
     assert counter.steps[1] == ["b", "c"]
     assert counter.free == 2
 
@@ -201,8 +201,8 @@ def test_a_deadline_in_the_middle_of_a_stream_ends_it(
     now = 1001.5
     run_out(scheduler)
     assert ear.data(1) == b"aa"
-    assert ear.ends(1) == {"status": 504, "field": None, "message": DEADLINE}
-    assert ear.ends(2) == "length"
+    assert ear.ends(1) == Refused(504, deadline_passed().message, None)
+    assert ear.ends(2) == End()
     assert counter.steps == [["a", "b"], ["a", "b"], ["b"], ["b"]]
     assert counter.free == 2
 
@@ -213,8 +213,8 @@ def test_a_late_waiting_request_never_starts(
     scheduler.submit(1, {"name": "a"}, time.time() - 1)
     scheduler.submit(2, {"name": "b"}, None)
     run_out(scheduler)
-    assert ear.kinds(1) == [Kind.REFUSED]
-    assert ear.ends(1)["status"] == 504
+    assert ear.kinds(1) == [Refused]
+    assert ear.refusal(1).status == 504
     assert counter.starts == [["b"]]
 
 
@@ -223,7 +223,7 @@ def test_the_first_piece_is_sent_at_once_and_the_others_by_time(
 ) -> None:
     clock = Clock(monkeypatch)
     monkeypatch.setattr(step_scheduler, "FLUSH_SECONDS", 0.25)
-    scheduler = StepScheduler(counter, ear.desk)
+    scheduler = StepScheduler(counter, ear.replies)
     scheduler.submit(1, {"name": "a", "steps": 100}, None)
     pieces = []
     for _ in range(12):
@@ -235,8 +235,8 @@ def test_the_first_piece_is_sent_at_once_and_the_others_by_time(
 
 def test_the_end_is_sent_at_once(ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)  # it stands still
-    scheduler = StepScheduler(counter, ear.desk)
+    scheduler = StepScheduler(counter, ear.replies)
     scheduler.submit(1, {"name": "a", "steps": 5}, None)
     run_out(scheduler)
-    assert [len(frame.payload) for frame in ear.of(1) if frame.kind is Kind.DATA] == [1, 4]
-    assert ear.ends(1) == "length"
+    assert [len(frame.message.body) for frame in ear.of(1) if isinstance(frame.message, Data)] == [1, 4]
+    assert ear.ends(1) == End()

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from handlers.generators.step_text import StepText, choose
-from handlers.media import SOURCE_TYPE
+from handlers.media.mark import SOURCE_TYPE
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
 from tests.handlers.scripted import Scripted, scripted

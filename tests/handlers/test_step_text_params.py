@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from handlers.engine import open_engine
-from handlers.generator import BadRequest, Request
+from handlers.engine.choice import open_engine
+from handlers.generator import Request
 from handlers.generators.step_text import StepText
 from handlers.params import MAX_SEED
+from handlers.refusals import Refusal
 from tests.conftest import Tiny
 from tests.handlers.helpers import finish, start
 
@@ -52,13 +53,13 @@ def generator(tiny_text: Tiny) -> StepText:
     ],
 )
 def test_bad_requests(generator: StepText, request_params: dict[str, Any], field: str, message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         generator.parse(Request(request_params))
     assert (caught.value.field, caught.value.message, caught.value.status) == (field, message, 400)
 
 
 def test_a_body_that_is_no_object_is_refused(generator: StepText) -> None:
-    with pytest.raises(BadRequest, match="the body is a list, wanted a JSON object with any of: prompt, max_tokens"):
+    with pytest.raises(Refusal, match="the body is a list, wanted a JSON object with any of: prompt, max_tokens"):
         generator.parse(Request([]))  # type: ignore[arg-type]
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from export.graphs.text_schema import params_of
-from handlers import text_params
-from handlers.generator import BadRequest
-from handlers.sources import Sources
-from handlers.text_params import TextParams
-from handlers.tokens import Tokens
+from handlers.refusals import Refusal
+from handlers.text import params as text_params
+from handlers.text.params import TextParams
+from handlers.text.sources import Sources
+from handlers.text.tokenizer import SubwordTokenizer
 
 LIMITS = {"max_slots": 6, "max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
 
 
-class Words(Tokens):
+class Words(SubwordTokenizer):
     """A token for every word."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ def parse(chat: bool = False, **params: Any) -> TextParams:
 
 
 def refused(chat: bool = False, **params: Any) -> tuple[str | None, str]:
-    with pytest.raises(BadRequest) as error:
+    with pytest.raises(Refusal) as error:
         parse(chat, **params)
     assert error.value.status == 400
     return error.value.field, error.value.message

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handlers import philox, sampling
-from handlers.sampling import Rule
+from handlers.sampling import next_token as sampling
+from handlers.sampling import philox
+from handlers.sampling.next_token import Rule
 
 SCORES = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], np.float32))
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from handlers.tokens import MARKS, Tokens
+from handlers.text.tokenizer import MARKS, SubwordTokenizer
 from training.models.seq2seq import BEGIN, END, PAD, TURN
 from training.tokens import SPECIAL
 from training.tokens import Tokens as Trained
@@ -18,7 +18,7 @@ CORPUS = [
     "The tea was sold in Malmö.",
 ] * 3
 TRAINED = Trained.learn(CORPUS, 320)
-SERVED = Tokens(TRAINED.data, TRAINED.scored)
+SERVED = SubwordTokenizer(TRAINED.data, TRAINED.scored)
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cn"]), min_size=1)
 
 
@@ -65,6 +65,6 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
     with pytest.raises(
         ValueError, match=rf"the tokenizer has {TRAINED.size} tokens, the graph scores 500: they are not of"
     ):
-        Tokens(TRAINED.data, 500)
+        SubwordTokenizer(TRAINED.data, 500)
     with pytest.raises(ValueError, match=r"the tokenizer of the bundle cannot be read: .*; build the bundle again"):
-        Tokens(b'{"model": {}}', 64)
+        SubwordTokenizer(b'{"model": {}}', 64)

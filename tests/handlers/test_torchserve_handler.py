@@ -14,11 +14,10 @@ import psutil
 import pytest
 
 from benchmarks.server import eventually
-from handlers import service as services
-from handlers import torchserve_handler
 from handlers.bundle import BundleError
-from handlers.service import AsyncWorker, archived_bundle
-from handlers.wire import STREAM, Call
+from handlers.proxy import torchserve_handler, worker
+from handlers.proxy.wire import STREAM, Call
+from handlers.proxy.worker import AsyncWorker, archived_bundle
 from tests.conftest import ROOT, Tiny
 from tests.frontend import JSON, decode
 from tests.handlers.helpers import message
@@ -50,11 +49,11 @@ def test_loading_puts_our_loop_in_the_place_of_torchserves(
 ) -> None:
     main: Any = sys.modules["__main__"]
     monkeypatch.setattr(main, "AsyncService", None, raising=False)
-    monkeypatch.setattr(services.logging.getLogger(), "setLevel", lambda level: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(worker.logging.getLogger(), "setLevel", lambda level: None)  # type: ignore[attr-defined]
     began = time.monotonic()
     assert torchserve_handler.handle(None, Context(unpacked, tiny.bundle.version)) is None  # type: ignore[func-returns-value]
     try:
-        assert time.monotonic() - began >= services.LOAD_SECONDS  # an answer that comes sooner can be lost
+        assert time.monotonic() - began >= worker.LOAD_SECONDS  # an answer that comes sooner can be lost
         assert main.AsyncService is AsyncWorker
         assert AsyncWorker.service.engine.pid is not None
     finally:
@@ -71,7 +70,7 @@ def test_the_handler_answers_no_request_itself() -> None:
 
 WORKER = """
 import socket, sys
-from handlers import torchserve_handler
+from handlers.proxy import torchserve_handler
 class AsyncService: pass
 class Loaded: cl_socket = socket.socket(fileno=int(sys.argv[1]))
 class Context:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.wire import STREAM, Call, WireError, encode, parse
+from handlers.proxy.wire import STREAM, Call, WireError, encode, parse
 from tests.frontend import decode
 from tests.handlers.helpers import END, message, sized
 

@@ -8,12 +8,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from handlers.writing import Writing
+from handlers.text.detokenizer import Detokenizer
 
 
 def write(pieces: Sequence[bytes], stop: Sequence[str] = ()) -> tuple[list[str], str, bool]:
     """What is sent after each piece, the whole text, and whether a stop string ended it."""
-    writing, sent = Writing(stop), []
+    writing, sent = Detokenizer(stop), []
     for at, piece in enumerate(pieces, 1):
         stopped = writing.add(piece, at == len(pieces))
         sent.append(writing.take(stopped or at == len(pieces)))

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from handlers.engine import open_engine
+from handlers.engine.choice import open_engine
 from handlers.generator import Request
 from serving.client import request
 from serving.tryout import decode_receipt

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.bundle import GraphSpec, Precision, Runtime, TensorSpec
-from handlers.device import thread_count
+from handlers.runtimes.device import thread_count
 
 Arrays = dict[str, NDArray[Any]]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")  # those of every CPU
@@ -161,7 +161,7 @@ def compiled_cache() -> Path | None:
 
 
 def _open_tensorrt(model: bytes, spec: GraphSpec, threads: int) -> Callable[[Arrays], Arrays]:
-    from handlers import cuda
+    from handlers.runtimes import cuda
 
     trt = tensorrt_module()
     if trt is None:

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from handlers.frames import Frame, Kind, Unpacker
+from handlers.frames import Failed, Frame, Ready, Unpacker
 
 BACKOFF_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS = 10.0  # an engine that lived this long did not die of its own start
 OPEN_SECONDS = 120.0
 WATCH_SECONDS = 0.25
+HOME = Path(__file__).parent.parent  # handlers/, whose engine is started
 # The child finds `handlers` by its place, not through a search path: the archive's stub of torch lies beside it.
 _START = """
 import importlib.util, sys
@@ -29,7 +30,7 @@ home, descriptor, bundle = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("handlers", home + "/__init__.py", submodule_search_locations=[home])
 module = sys.modules["handlers"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from handlers.engine_main import main
+from handlers.engine.main import main
 sys.exit(main(int(descriptor), bundle))
 """
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ class EngineProcess:
         on_frames: Callable[[list[Frame]], None],
         on_lost: Callable[[str], None],
         works: Callable[[], bool],
+        home: Path = HOME,
     ) -> None:
-        self._bundle, self._stall_seconds = bundle, stall_seconds
+        self._bundle, self._stall_seconds, self._home = bundle, stall_seconds, home
         self._on_frames, self._on_lost, self._works = on_frames, on_lost, works
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -65,10 +67,9 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        home = str(Path(__file__).parent)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, home, str(theirs.fileno()), str(self._bundle)],
+                [sys.executable, "-P", "-c", _START, str(self._home), str(theirs.fileno()), str(self._bundle)],
                 pass_fds=(theirs.fileno(),),
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -144,10 +145,10 @@ class EngineProcess:
                 return
             self._heard = time.monotonic()
             for frame in frames:
-                if frame.kind is Kind.READY:
+                if isinstance(frame.message, Ready):
                     self.state, self.reason = "ready", "the engine is open"
-                elif frame.kind is Kind.FAILED:
-                    self.state, self.reason = "failed", str(frame.json()["reason"])
+                elif isinstance(frame.message, Failed):
+                    self.state, self.reason = "failed", frame.message.reason
             self._on_frames(frames)
 
     def _buried(self) -> str:

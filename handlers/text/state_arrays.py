@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-class Rows:
+class StateArrays:
     """`tokens` (R, S) and `memory` (R, S, H) of the sources, their `lengths` (R,), and named states, each (R, ...)."""
 
     def __init__(self, capacity: int, width: int, states: Mapping[str, tuple[int, ...]], multiple: int) -> None:

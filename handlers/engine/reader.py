@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from handlers import metrics
-from handlers.desk import Job
+from handlers.engine.replies import Job
 
 TOGETHER = 4  # sources at once: FP32 gains nothing by more, and the first of them would wait for the last
 

@@ -1,6 +1,6 @@
 """The engine process: opens the bundle, then serves the proxy over a socket pair until that is closed.
 
-Started by handlers/engine_process.py. It dies with the proxy, and the proxy outlives it.
+Started by handlers/proxy/engine_process.py. It dies with the proxy, and the proxy outlives it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from handlers import metrics
-from handlers.answers import Receipts, describe
-from handlers.batch_scheduler import BatchScheduler
 from handlers.bundle import Bundle, read
-from handlers.desk import Desk
-from handlers.engine import Engine, open_engine
-from handlers.frames import Frame, Kind, Unpacker, pack
-from handlers.sessions import first_line
-from handlers.step_scheduler import StepScheduler
+from handlers.engine.batch_scheduler import BatchScheduler
+from handlers.engine.choice import Engine, open_engine
+from handlers.engine.receipts import Receipts, describe
+from handlers.engine.replies import Replies
+from handlers.engine.step_scheduler import StepScheduler
+from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Submit, Unpacker, pack
+from handlers.runtimes.session import first_line
 
 BEAT_SECONDS = 0.5
 ENGINE_NICE = -15  # before the front end and its refusals under overload (docs/benchmarks.md)
@@ -49,12 +48,12 @@ def main(file_descriptor: int, folder: str) -> int:
         engine = open_engine(bundle)
     except Exception as error:
         log.exception("the engine does not open")
-        connection.sendall(pack(Kind.FAILED, 0, {"reason": f"{type(error).__name__}: {first_line(error)}"}))
+        connection.sendall(pack(0, Failed(f"{type(error).__name__}: {first_line(error)}")))
         return 1
     log.warning("serving %s %s: %s", bundle.manifest.name, bundle.version, engine.reason)
     metrics.tell_variant(bundle.manifest.name, bundle.version, engine.candidate)
     document = describe(bundle, engine.candidate, engine.fingerprint, engine.reason)
-    connection.sendall(pack(Kind.READY, 0, {"describe": document}))
+    connection.sendall(pack(0, Ready(document)))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the proxy is gone
         outbox = Outbox(connection)
         _serve(connection, outbox, scheduler_of(bundle, engine, outbox.put, outbox.flush))
@@ -84,7 +83,7 @@ def scheduler_of(
 ) -> BatchScheduler | StepScheduler:
     """The scheduler that the bundle's lane wants."""
     manifest = bundle.manifest
-    desk = Desk(
+    replies = Replies(
         manifest.name,
         emit,
         flush,
@@ -93,8 +92,8 @@ def scheduler_of(
         lambda: engine.seconds,
     )
     if manifest.resources.lane == "step":
-        return StepScheduler(engine.generator, desk)
-    return BatchScheduler(engine.generator, desk, manifest.resources.batch_size)
+        return StepScheduler(engine.generator, replies)
+    return BatchScheduler(engine.generator, replies, manifest.resources.batch_size)
 
 
 def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler | StepScheduler) -> None:
@@ -111,13 +110,12 @@ def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler 
             scheduler.tick()
         if (now := time.monotonic()) - beat >= BEAT_SECONDS and not scheduler.overdue(BEAT_SECONDS):
             beat = now
-            outbox.put(pack(Kind.BEAT, 0))
+            outbox.put(pack(0, Beat()))
         outbox.flush()
 
 
 def _obey(frame: Frame, scheduler: BatchScheduler | StepScheduler) -> None:
-    if frame.kind is Kind.SUBMIT:
-        order: dict[str, Any] = frame.json()
-        scheduler.submit(frame.number, order["params"], order["deadline"])
-    elif frame.kind is Kind.CANCEL:
+    if isinstance(frame.message, Submit):
+        scheduler.submit(frame.number, frame.message.params, frame.message.deadline)
+    elif isinstance(frame.message, Cancel):
         scheduler.cancel(frame.number)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from handlers.media.mark import SOURCE_TYPE
+
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 LOSSY = ("jpeg", "webp")
 DEFAULT_QUALITY = 90
-# IPTC NewsCodes, digital source type: made by a trained model. http://cv.iptc.org/newscodes/digitalsourcetype
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 SHEET_SIDE = 512  # pixels: a contact sheet is for looking at, so small images are enlarged towards this
 _GUTTER = 2
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.tokens import END
+from handlers.text.tokenizer import END
 
 SMALL = 1e-10  # of coverage: keeps a position that was never looked at from ruling a text out
 

@@ -1,4 +1,4 @@
-"""What both schedulers do at the edge of the engine process: take requests in, send answers out, find the culprit of a failure."""
+"""What both schedulers send: answers and refusals as frames; and who is to blame when a batch of requests fails."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from handlers import metrics
-from handlers.frames import Kind, pack
-from handlers.generator import BadRequest, Request
+from handlers.frames import Data, End, Message, Refused, Started, pack
+from handlers.generator import Request
+from handlers.refusals import Refusal, deadline_passed, not_computed
 
-DEADLINE = "the deadline passed before the answer was whole"
 log = logging.getLogger(__name__)
 
 
@@ -31,8 +31,8 @@ class Job:
         return self.deadline is not None and now > self.deadline
 
 
-class Desk:
-    """Speaks for the engine: every method that ends a request sends exactly one ending frame for it."""
+class Replies:
+    """Frames of the engine's answers: every method that ends a request sends exactly one ending frame for it."""
 
     def __init__(
         self,
@@ -51,48 +51,43 @@ class Desk:
         """The request as a job, or None after refusing it."""
         try:
             return Job(number, parse(Request(params, deadline=deadline)), deadline)
-        except BadRequest as error:
+        except Refusal as error:
             self.refuse(number, error)
         except Exception:
             log.exception("parsing a request failed")
             self.fail(number)
         return None
 
-    def begin(self, jobs: list[Job], content_type: Callable[[Job], str] | None = None) -> None:
+    def begin(self, jobs: list[Job]) -> None:
         """Tell that these are being computed now: a crash takes them along."""
         for job in jobs:
-            head = {} if content_type is None else {"content_type": content_type(job)}
-            self._emit(pack(Kind.STARTED, job.number, {**head, "receipt": self._receipt(job.params)}))
+            self._send(job.number, Started(job.params.content_type, self._receipt(job.params)))
         self._flush()
 
-    def send(self, job: Job, data: bytes, hint: str = "ask for less", head: dict[str, str] | None = None) -> bool:
+    def send(self, job: Job, data: bytes, hint: str = "ask for less") -> bool:
         """Send a piece of an answer; refuses the request and returns False if the piece is too large for the front end."""
         if len(data) > self._max_response_bytes:
             message = f"the answer has {len(data)} bytes, the limit is {self._max_response_bytes}: {hint}"
-            self.refuse(job.number, BadRequest(None, message, 413))
+            self.refuse(job.number, Refusal(413, message))
             return False
-        if head is not None:
-            self._emit(pack(Kind.HEAD, job.number, head))
-        self._emit(pack(Kind.DATA, job.number, data))
+        self._send(job.number, Data(data))
         return True
 
-    def end(self, job: Job, finished: str = "stop") -> None:
+    def end(self, job: Job) -> None:
         """The answer is whole."""
-        self._emit(pack(Kind.END, job.number, {"finished": finished}))
+        self._send(job.number, End())
 
-    def refuse(self, number: int, error: BadRequest) -> None:
+    def refuse(self, number: int, refusal: Refusal) -> None:
         """End a request without an answer, or without the rest of it."""
-        document = {"status": error.status, "field": error.field, "message": error.message}
-        self._emit(pack(Kind.REFUSED, number, document))
+        self._send(number, Refused(refusal.status, refusal.message, refusal.field))
 
     def expire(self, job: Job) -> None:
         """End a request whose deadline has passed."""
-        self.refuse(job.number, BadRequest(None, DEADLINE, 504))
+        self.refuse(job.number, deadline_passed())
 
     def fail(self, number: int) -> None:
         """End a request that could not be computed; the log has the reason."""
-        message = "this item could not be computed; the server's log has the reason"
-        self.refuse(number, BadRequest(None, message, 500))
+        self.refuse(number, not_computed())
 
     def singly(self, jobs: list[Job], run: Callable[[list[Job]], Any]) -> list[tuple[list[Job], Any]]:
         """`run` on all jobs, or, if that raises, on each alone; those that raise alone are refused and left out."""
@@ -105,7 +100,7 @@ class Desk:
         for job in jobs:
             try:
                 results.append(([job], run([job])))
-            except BadRequest as error:
+            except Refusal as error:
                 self.refuse(job.number, error)
             except Exception:
                 log.exception("a request failed: %s", job.params.public())
@@ -121,3 +116,6 @@ class Desk:
         metrics.ENGINE_SECONDS.labels(self.name).observe(in_engine)
         metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
         return result
+
+    def _send(self, number: int, message: Message) -> None:
+        self._emit(pack(number, message))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from handlers.media import SOURCE_TYPE
+from handlers.media.mark import SOURCE_TYPE
 
 DONE = b"data: [DONE]\n\n"
 
@@ -22,7 +22,7 @@ class Choice:
     logprobs: Sequence[tuple[str, float]] | None = None  # of each token: its text and log-probability
 
 
-class Answers:
+class Completions:
     """Words one model's answers: completions, or turns of a chat."""
 
     def __init__(self, name: str, chat: bool) -> None:

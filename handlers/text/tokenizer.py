@@ -15,7 +15,7 @@ MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
 MULTIPLE = 64  # of scores in a graph: see training/tokens.py
 
 
-class Tokens:
+class SubwordTokenizer:
     """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
 
     def __init__(self, data: bytes, vocabulary: int) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from handlers import generators
 from handlers.bundle import Bundle, BundleError
-from handlers.device import (
+from handlers.runtimes.device import (
     device_classes,
     engine_fingerprint,
     installed_version,
     media_fingerprint,
     thread_count,
 )
-from handlers.sessions import Session, SessionError, first_line, open_session
+from handlers.runtimes.session import Session, SessionError, first_line, open_session
 
 
 @dataclasses.dataclass(frozen=True)

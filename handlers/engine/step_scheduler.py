@@ -8,9 +8,9 @@ from collections import deque
 from typing import Any
 
 from handlers import metrics
-from handlers.desk import Desk, Job
+from handlers.engine.reader import TOGETHER, Reader
+from handlers.engine.replies import Job, Replies
 from handlers.generator import StepGenerator
-from handlers.reader import TOGETHER, Reader
 
 PATIENCE_SECONDS = 0.005  # for sources that are being read while there is nothing to step
 FLUSH_SECONDS = 0.02  # a stream is sent this often: often enough to read along, seldom enough to cost nothing
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 class StepScheduler:
     """Admits waiting requests into free slots, steps all live ones together, sends what is due."""
 
-    def __init__(self, generator: StepGenerator, desk: Desk) -> None:
-        self._generator, self._desk = generator, desk
+    def __init__(self, generator: StepGenerator, replies: Replies) -> None:
+        self._generator, self._replies = generator, replies
         self._waiting: deque[Job] = deque()
         self._live: list[Job] = []
         read = getattr(generator, "read", None)
-        self._reader = None if read is None else Reader(desk.name, read)
+        self._reader = None if read is None else Reader(replies.name, read)
 
     @property
     def busy(self) -> bool:
@@ -43,7 +43,7 @@ class StepScheduler:
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
-        job = self._desk.take(self._generator.parse, number, params, deadline)
+        job = self._replies.take(self._generator.parse, number, params, deadline)
         if job is not None:
             self._waiting.append(job)
 
@@ -59,7 +59,7 @@ class StepScheduler:
         now = time.time()
         for job in [job for job in (*self._live, *self._read, *self._waiting) if job.late(now)]:
             self.cancel(job.number)
-            self._desk.expire(job)
+            self._replies.expire(job)
         if self._reader is None:
             if self._waiting and self._admits():
                 self._start(self._next(self._generator.capacity), None)
@@ -84,7 +84,7 @@ class StepScheduler:
         while self._waiting and len(batch) < most and self._waiting[0].params.rows <= free:
             batch.append(self._waiting.popleft())
             free -= batch[-1].params.rows
-        self._desk.begin(batch, lambda job: str(job.params.content_type))
+        self._replies.begin(batch)
         return batch
 
     def _join(self, reader: Reader) -> None:
@@ -103,22 +103,22 @@ class StepScheduler:
             params = [job.params for job in jobs]
             return self._generator.start(params, [read[job] for job in jobs]) if read else self._generator.start(params)
 
-        for jobs, slots in self._desk.singly(batch, start) if batch else []:
+        for jobs, slots in self._replies.singly(batch, start) if batch else []:
             for job, slot in zip(jobs, slots, strict=True):
                 job.slot = slot
                 self._live.append(job)
 
     def _step(self) -> None:
         before = {job: job.slot.items for job in self._live}
-        stepped = self._desk.singly(
+        stepped = self._replies.singly(
             self._live,
-            lambda jobs: self._desk.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs])),
+            lambda jobs: self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs])),
         )
         going_on = [job for jobs, _ in stepped for job in jobs]
         for job in before.keys() - set(going_on):
             self._leave(job)
         self._live = going_on
-        metrics.ITEMS.labels(self._desk.name).inc(sum(job.slot.items - before[job] for job in going_on))
+        metrics.ITEMS.labels(self._replies.name).inc(sum(job.slot.items - before[job] for job in going_on))
 
     def _send(self, job: Job, now: float) -> None:
         done = job.slot.finished is not None
@@ -129,16 +129,16 @@ class StepScheduler:
         except Exception:
             log.exception("encoding an answer failed: %s", job.params.public())
             self._leave(job)
-            self._desk.fail(job.number)
+            self._replies.fail(job.number)
             return
         if data:
             job.flushed = now
-            if not self._desk.send(job, data, "lower max_tokens"):
+            if not self._replies.send(job, data, "lower max_tokens"):
                 self._leave(job)
                 return
         if done:
             self._live.remove(job)
-            self._desk.end(job, job.slot.finished)
+            self._replies.end(job)
 
     def _leave(self, job: Job) -> None:
         """Give a job's slot back, whatever state it is in."""

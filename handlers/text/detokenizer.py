@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 
 
-class Writing:
+class Detokenizer:
     """The text of the tokens so far. What may be the beginning of a stop string, or of a character, is held back."""
 
     def __init__(self, stop: Sequence[str] = ()) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import sampling
-from handlers.beam import Beam
-from handlers.text_answers import Choice
-from handlers.text_params import TextParams
-from handlers.tokens import BEGIN, END
-from handlers.writing import Writing
+from handlers.sampling import next_token as sampling
+from handlers.text.beam import Beam
+from handlers.text.completions import Choice
+from handlers.text.detokenizer import Detokenizer
+from handlers.text.params import TextParams
+from handlers.text.tokenizer import BEGIN, END
 
 
 @dataclasses.dataclass(eq=False)
@@ -22,7 +22,7 @@ class Text:
     """One text in the making; its states are row `row` of the generator's arrays."""
 
     index: int
-    writing: Writing
+    writing: Detokenizer
     uniforms: NDArray[np.float64]
     row: int = -1
     token: int = BEGIN  # the last one, which is read next

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handlers.generator import BadRequest
 from handlers.params import ParamSpec, check_all, draw_seed
-from handlers.sampling import Rule
-from handlers.sources import Source, Sources
+from handlers.refusals import Refusal
+from handlers.sampling.next_token import Rule
+from handlers.text.sources import Source, Sources
 
 ROLES = ("user", "assistant")
 _FINE = "\t\n\r"  # control characters that a text may hold
@@ -73,13 +73,13 @@ def parse(
     name: str,
     sources: Sources,
 ) -> TextParams:
-    """Check a request, and read its source. Raises `BadRequest`."""
+    """Check a request, and read its source. Raises `Refusal`."""
     values = check_all(params, specs)
     if values["seed"] is None:
         values["seed"] = draw_seed()
     field = "messages" if "messages" in values else "text"
     if values[field] is None:
-        raise BadRequest(field, f"{field} is missing: it is what {name} reads")
+        raise Refusal(400, f"{field} is missing: it is what {name} reads", field)
     turns = _turns(values.pop("messages")) if field == "messages" else (values.pop("text"),)
     for turn in turns:
         _check_text(field, turn)
@@ -90,64 +90,66 @@ def parse(
     for wide in ("n", "beams"):
         if values[wide] > limits["max_slots"]:  # it would wait for room that never comes
             message = f"{wide} is {values[wide]}, {name} writes at most {limits['max_slots']} texts at once"
-            raise BadRequest(wide, message)
+            raise Refusal(400, message, wide)
     return TextParams(turns=turns, source=sources.read(turns, field, values["truncate"]), **values)
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The contents of messages, whose roles must take turns. Raises `BadRequest`."""
+    """The contents of messages, whose roles must take turns. Raises `Refusal`."""
     for at, message in enumerate(messages):
         if set(message) != {"role", "content"} or not isinstance(message["content"], str):
-            raise BadRequest("messages", f"messages[{at}] wants exactly a role and a content, both strings")
+            raise Refusal(400, f"messages[{at}] wants exactly a role and a content, both strings", "messages")
         wanted = ROLES[at % 2]
         if message["role"] != wanted:
             found = message["role"] if message["role"] in (*ROLES, "system", "tool", "developer") else "another one"
-            raise BadRequest(
-                "messages", f"messages[{at}] has the role {found}, wanted {wanted}: user and assistant take turns"
+            raise Refusal(
+                400, f"messages[{at}] has the role {found}, wanted {wanted}: user and assistant take turns", "messages"
             )
     if len(messages) % 2 == 0:
-        raise BadRequest("messages", "messages must end with one of the user, which is what is answered")
+        raise Refusal(400, "messages must end with one of the user, which is what is answered", "messages")
     return tuple(message["content"] for message in messages)
 
 
 def _check_text(field: str, text: str) -> None:
     if not text.strip():
-        raise BadRequest(field, f"{field} is {'empty' if not text else 'white space alone'}; send some words")
+        raise Refusal(400, f"{field} is {'empty' if not text else 'white space alone'}; send some words", field)
     if any("\ud800" <= c <= "\udfff" for c in text):
-        raise BadRequest(field, f"{field} holds half of a surrogate pair, which is no text; send whole characters")
+        raise Refusal(400, f"{field} holds half of a surrogate pair, which is no text; send whole characters", field)
     for character in text:
         if unicodedata.category(character) == "Cc" and character not in _FINE:
-            raise BadRequest(field, f"{field} holds the control character U+{ord(character):04X}; leave it out")
+            raise Refusal(400, f"{field} holds the control character U+{ord(character):04X}; leave it out", field)
 
 
 def _check_stop(stop: Sequence[str], limits: Mapping[str, int]) -> None:
     if len(stop) > limits["max_stop"]:
-        raise BadRequest("stop", f"stop has {len(stop)} strings, wanted at most {limits['max_stop']}")
+        raise Refusal(400, f"stop has {len(stop)} strings, wanted at most {limits['max_stop']}", "stop")
     for text in stop:
         if not text:
-            raise BadRequest("stop", "stop holds an empty string, which would end every text at once; leave it out")
+            raise Refusal(400, "stop holds an empty string, which would end every text at once; leave it out", "stop")
         if len(text) > limits["max_stop_characters"]:
             wanted = limits["max_stop_characters"]
-            raise BadRequest("stop", f"stop holds a string of {len(text)} characters, wanted at most {wanted}")
+            raise Refusal(400, f"stop holds a string of {len(text)} characters, wanted at most {wanted}", "stop")
 
 
 def _check_together(v: Mapping[str, Any]) -> None:
-    """Raise `BadRequest` for parameters that contradict each other or would have no effect."""
+    """Raise `Refusal` for parameters that contradict each other or would have no effect."""
     if v["min_tokens"] > v["max_tokens"]:
-        raise BadRequest("min_tokens", f"min_tokens is {v['min_tokens']}, over max_tokens, which is {v['max_tokens']}")
+        raise Refusal(
+            400, f"min_tokens is {v['min_tokens']}, over max_tokens, which is {v['max_tokens']}", "min_tokens"
+        )
     if v["beams"] > 1:
         _check_beams(v)
         return
     for field, neutral in (("length_penalty", 1), ("coverage_penalty", 0)):
         if v[field] != neutral:
-            raise BadRequest(field, f"{field} is for beam search alone; set beams to 2 or more, or leave it out")
+            raise Refusal(400, f"{field} is for beam search alone; set beams to 2 or more, or leave it out", field)
     if v["temperature"] == 0:
         for field, neutral in (("top_k", 0), ("top_p", 1)):
             if v[field] != neutral:
                 message = f"{field} has no effect at temperature 0, where nothing is drawn; raise temperature"
-                raise BadRequest(field, message)
+                raise Refusal(400, message, field)
         if v["n"] > 1:
-            raise BadRequest("n", "at temperature 0 all n texts would be the same; raise temperature, or set beams")
+            raise Refusal(400, "at temperature 0 all n texts would be the same; raise temperature, or set beams", "n")
 
 
 def _check_beams(v: Mapping[str, Any]) -> None:
@@ -156,13 +158,13 @@ def _check_beams(v: Mapping[str, Any]) -> None:
             message = (
                 f"{field} is {v[field]:g}, but a search with {v['beams']} beams draws nothing; leave out one of the two"
             )
-            raise BadRequest(field, message)
+            raise Refusal(400, message, field)
     if v["stream"]:
-        raise BadRequest("stream", "a beam search has nothing to send before its end; leave out stream or beams")
+        raise Refusal(400, "a beam search has nothing to send before its end; leave out stream or beams", "stream")
     if v["stop"]:
-        raise BadRequest("stop", "beam search knows no stop strings; leave out stop or beams")
+        raise Refusal(400, "beam search knows no stop strings; leave out stop or beams", "stop")
     if v["n"] > v["beams"]:
-        raise BadRequest("n", f"n is {v['n']}, wanted at most beams, which is {v['beams']}")
+        raise Refusal(400, f"n is {v['n']}, wanted at most beams, which is {v['beams']}", "n")
 
 
 def _hashed(text: str) -> dict[str, str]:

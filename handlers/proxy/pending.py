@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from handlers import metrics
-from handlers.answers import PHRASES, REASONS, Answer, refusal
-from handlers.generator import BadRequest
-from handlers.wire import Call, encode
+from handlers.frames import Started
+from handlers.proxy.framing import refused
+from handlers.proxy.wire import Call, encode
+from handlers.refusals import STATUSES, Refusal
 
 GAUGE_SECONDS = 0.1
 MAX_ENGINES = 3  # a request is handed to
@@ -33,13 +33,15 @@ class Pending:
     handed_over: int = 0  # how many engines have had it
     started: float | None = None
     first_byte: float | None = None
-    head: dict[str, Any] = dataclasses.field(default_factory=dict)
+    content_type: str = "application/octet-stream"  # of the answer, once it is started
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     collected: list[bytes] = dataclasses.field(default_factory=list)  # of a call over gRPC, which takes one frame
     timer: asyncio.TimerHandle | None = None
 
-    def start(self, head: dict[str, Any]) -> None:
+    def start(self, message: Started) -> None:
         """The engine has begun."""
-        self.started, self.head = time.monotonic(), head
+        self.started = time.monotonic()
+        self.content_type, self.headers = message.content_type, {"X-Atelier-Receipt": message.receipt}
 
     def piece(self, data: bytes) -> bytes:
         """The frame of a piece of the answer; the first one carries the headers."""
@@ -49,38 +51,20 @@ class Pending:
         if self.first_byte is not None:
             return encode(self.call.id, data, stream="true")
         self.first_byte = time.monotonic()
-        return encode(self.call.id, data, 200, "", self._content_type, self._headers, "true")
+        return encode(self.call.id, data, 200, "", self.content_type, self.headers, "true")
 
     def last(self) -> bytes:
         """The frame that ends a whole answer."""
         if not self.call.is_http:
             body = b"".join(self.collected)
-            return encode(self.call.id, body, 200, "", self._content_type, self._headers, "false")
+            return encode(self.call.id, body, 200, "", self.content_type, self.headers, "false")
         if self.first_byte is None:  # an empty answer still has headers
             return self.piece(b"") + encode(self.call.id, b"", stream="false")
         return encode(self.call.id, b"", stream="false")
 
-    def broken(self, error: BadRequest) -> bytes:
+    def refused(self, refusal: Refusal) -> bytes:
         """The frames that end a request without a whole answer."""
-        answer = refusal(error, 1 if error.status == 503 else None)
-        if not self.call.is_http:
-            parts = (self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""), answer.content_type)
-            return encode(*parts, stream="false")
-        if self.first_byte is None:
-            whole = (self.call.id, answer.body, answer.status, PHRASES.get(answer.status, ""))
-            return encode(*whole, answer.content_type, answer.headers) + encode(self.call.id, b"", stream="false")
-        event = b""  # the status has gone out: a stream of events can say so, others only end early
-        if self._content_type.startswith("text/event-stream"):
-            event = b"data: " + json.dumps({"error": json.loads(answer.body)}).encode() + b"\n\n"
-        return encode(self.call.id, event, stream="true") + encode(self.call.id, b"", stream="false")
-
-    @property
-    def _content_type(self) -> str:
-        return str(self.head.get("content_type", "application/octet-stream"))
-
-    @property
-    def _headers(self) -> dict[str, str]:
-        return Answer(b"", receipt=self.head.get("receipt")).headers
+        return refused(self.call, refusal, None if self.first_byte is None else self.content_type)
 
 
 class Queue:
@@ -176,7 +160,7 @@ class Queue:
             self._good.inc()
         else:
             metrics.ANSWERS.labels(self._name, str(status)).inc()
-            metrics.REJECTIONS.labels(self._name, reason or REASONS.get(status, "bad_request")).inc()
+            metrics.REJECTIONS.labels(self._name, reason or STATUSES[status].reason).inc()
 
     def all(self) -> list[Pending]:
         """Every request that has no whole answer yet."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from handlers import metrics
-from handlers.desk import Desk, Job
+from handlers.engine.replies import Job, Replies
 from handlers.generator import BatchGenerator, Media
 
 log = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 class BatchScheduler:
     """Computes waiting requests in order of arrival, at most `batch_size` together."""
 
-    def __init__(self, generator: BatchGenerator, desk: Desk, batch_size: int) -> None:
-        self._generator, self._desk, self._batch_size = generator, desk, batch_size
+    def __init__(self, generator: BatchGenerator, replies: Replies, batch_size: int) -> None:
+        self._generator, self._replies, self._batch_size = generator, replies, batch_size
         self._waiting: deque[Job] = deque()
 
     @property
@@ -32,7 +32,7 @@ class BatchScheduler:
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
-        job = self._desk.take(self._generator.parse, number, params, deadline)
+        job = self._replies.take(self._generator.parse, number, params, deadline)
         if job is not None:
             self._waiting.append(job)
 
@@ -47,21 +47,21 @@ class BatchScheduler:
         while self._waiting and len(batch) < self._batch_size:
             job = self._waiting.popleft()
             if job.late(now):
-                self._desk.expire(job)
+                self._replies.expire(job)
             else:
                 batch.append(job)
         if not batch:
             return
-        self._desk.begin(batch)
-        for jobs, media in self._desk.singly(batch, self._generate):
+        self._replies.begin(batch)
+        for jobs, media in self._replies.singly(batch, self._generate):
             for job, item in zip(jobs, media, strict=True):
-                if self._desk.send(job, item.body, "lower n, or use format jpeg", {"content_type": item.content_type}):
-                    metrics.ITEMS.labels(self._desk.name).inc(item.items)
-                    self._desk.end(job)
+                if self._replies.send(job, item.body, "lower n, or use format jpeg"):
+                    metrics.ITEMS.labels(self._replies.name).inc(item.items)
+                    self._replies.end(job)
 
     def _generate(self, jobs: list[Job]) -> list[Media]:
         params = [job.params for job in jobs]
-        media: list[Media] = self._desk.timed(len(jobs), lambda: self._generator.generate(params))
+        media: list[Media] = self._replies.timed(len(jobs), lambda: self._generator.generate(params))
         if len(media) != len(jobs):
             raise ValueError(f"the generator gave {len(media)} answers to {len(jobs)} items")
         return media

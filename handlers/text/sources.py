@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.generator import BadRequest
-from handlers.tokens import TURN, Tokens, WordPieces
+from handlers.refusals import Refusal
+from handlers.text.tokenizer import TURN, SubwordTokenizer, WordPieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +29,15 @@ class Source:
 class Sources:
     """The tokenizers and limits of a model called `name`."""
 
-    def __init__(self, tokens: Tokens, limits: Mapping[str, int], name: str, words: WordPieces | None = None) -> None:
+    def __init__(
+        self, tokens: SubwordTokenizer, limits: Mapping[str, int], name: str, words: WordPieces | None = None
+    ) -> None:
         self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
 
     def read(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
         """A source, cut where that is asked for: a document (`text`) at its end, a conversation at its beginning.
 
-        Raises `BadRequest` for one that is too long and may not be cut.
+        Raises `Refusal` for one that is too long and may not be cut.
         """
         bytes_, most = sum(len(turn.encode()) for turn in turns), self._limits["max_source_bytes"]
         tokens = self._limits["max_source"]
@@ -64,9 +66,9 @@ class Sources:
         at = padded([source.at for source in sources], multiple)[0]
         return {"tokens": tokens, "pieces": pieces, "piece_lengths": piece_lengths, "at": at}
 
-    def _too_long(self, field: str, found: str, wanted: str) -> BadRequest:
+    def _too_long(self, field: str, found: str, wanted: str) -> Refusal:
         remedy = "shorten it, or send truncate=true to have it cut"
-        return BadRequest(field, f"{field} has {found}, {self._name} reads at most {wanted}; {remedy}")
+        return Refusal(400, f"{field} has {found}, {self._name} reads at most {wanted}; {remedy}", field)
 
     def _aligned(self, turns: Sequence[str]) -> Source:
         """The whole source: TURN between the tokens of turns, and a BERT's marks around the pieces of each.

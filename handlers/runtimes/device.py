@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from handlers import cuda
+from handlers.runtimes import cuda
 
 # From the most to the least capable: the first whose flags are all present names the class.
 _X86_CLASSES = (

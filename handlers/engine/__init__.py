@@ -1,0 +1,1 @@
+"""The engine process: opens a bundle, schedules requests, computes, answers over frames."""

@@ -1,0 +1,1 @@
+"""Finished media as files, each with the mark of generated content."""

@@ -1,0 +1,114 @@
+"""The proxy as TorchServe's worker: its socket, its loop, and what TorchServe calls to load it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from handlers.bundle import MANIFEST, Bundle, BundleError, read_manifest
+from handlers.proxy.service import Service
+from handlers.proxy.wire import WireError, parse
+
+# An answer to LOAD that comes sooner can be lost: the front end begins to wait only after sending it.
+LOAD_SECONDS = 1.05
+PARENT_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class _FrontEnd(asyncio.Protocol):
+    """The connection to the front end."""
+
+    def __init__(self, service: Service, gone: asyncio.Event) -> None:
+        self._service, self._gone, self._data = service, gone, bytearray()
+
+    def connection_made(self, transport: Any) -> None:
+        self._service.write = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        at = 0
+        try:
+            while at < len(self._data) and (message := parse(self._data, at)) is not None:
+                calls, at = message
+                for call in calls:
+                    self._service.take(call)
+        except (WireError, UnicodeDecodeError):
+            log.exception("the front end's bytes make no sense")
+            self._gone.set()
+        del self._data[:at]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone.set()
+
+
+class AsyncWorker:
+    """Takes the place of TorchServe's AsyncService, whose three threads, shared socket and copied context lose requests."""
+
+    service: Service
+
+    def __init__(self, loaded: Any) -> None:
+        self._socket = loaded.cl_socket
+
+    def run(self) -> str | None:
+        """Serve until the front end is gone."""
+        asyncio.run(self._main())
+        return None
+
+    async def _main(self) -> None:
+        loop, gone, service = asyncio.get_running_loop(), asyncio.Event(), self.service
+        self._socket.setblocking(False)
+        if self._socket.family is socket.AF_UNIX:
+            await loop.create_unix_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+        else:
+            await loop.create_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+        engine = asyncio.create_task(service.engine.run())
+        parent = asyncio.create_task(_parent_gone())
+        try:
+            waiting = {asyncio.create_task(gone.wait()), engine, parent}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            service.engine.stop()
+        if engine.done() and not engine.cancelled() and engine.exception() is not None:
+            log.error("the engine's supervisor failed", exc_info=engine.exception())
+        sys.stdout.flush()
+        os._exit(0)  # whatever still runs has nobody to answer
+
+
+async def _parent_gone() -> None:
+    """Return when the front end's process is no longer our parent: it was killed, and the socket may not tell."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_SECONDS)
+
+
+def archived_bundle(context: Any) -> Bundle:
+    """The bundle beside the handler, its manifest alone: the engine reads and checks the files. Raises `BundleError`."""
+    folder = Path(context.system_properties["model_dir"]) / "bundle"
+    try:
+        data = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read ({error.strerror}): archive it again") from None
+    manifest, digest = read_manifest(data, str(folder / MANIFEST))
+    bundle = Bundle(folder, manifest, digest, {})
+    archived = context.manifest["model"]["modelVersion"]
+    if archived != bundle.version:
+        raise BundleError(f"the archive is version {archived}, its bundle is {bundle.version}: archive it again")
+    return bundle
+
+
+def load(context: Any) -> None:
+    """Check the bundle beside the handlers, start its engine, and take the place of the worker's own loop."""
+    began = time.monotonic()
+    logging.getLogger().setLevel(logging.WARNING)
+    bundle = archived_bundle(context)
+    service = Service(bundle)
+    service.engine.start()
+    AsyncWorker.service = service
+    sys.modules["__main__"].AsyncService = AsyncWorker  # type: ignore[attr-defined]
+    time.sleep(max(0.0, LOAD_SECONDS - (time.monotonic() - began)))

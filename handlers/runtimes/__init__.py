@@ -1,0 +1,1 @@
+"""Graphs into arrays: one file per runtime, one shape of call for all."""

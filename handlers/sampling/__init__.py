@@ -1,0 +1,1 @@
+"""Random numbers and token sampling: pure functions of numpy arrays."""

@@ -1,0 +1,1 @@
+"""Text requests and answers: parameters, tokenizers, decoding state, OpenAI-shaped documents."""
