@@ -54,7 +54,8 @@ def rewritten(bundle: Bundle, folder: Path, name: str, batch_size: int | None = 
     """The same generator as a bundle at folder/NAME, with other limits or another batch size."""
     old = bundle.manifest
     resources = dataclasses.replace(old.resources, batch_size=batch_size or old.resources.batch_size)
-    manifest = dataclasses.replace(old, name=name, limits={**old.limits, **limits}, resources=resources)
+    narrowed = dataclasses.replace(old.limits, **limits)  # type: ignore[arg-type]
+    manifest = dataclasses.replace(old, name=name, limits=narrowed, resources=resources)
     contents = {spec.path: bundle.read_file(key) for key, spec in old.files.items()}
     contents[old.certificate.path] = (bundle.directory / old.certificate.path).read_bytes()
     bundles.write(folder / name, manifest, contents)

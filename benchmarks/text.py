@@ -31,6 +31,7 @@ from export.assemble import environment
 from handlers.bundle import Bundle
 from handlers.engine.choice import open_engine
 from handlers.generator import Request
+from handlers.limits import SourceLimits
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import Session, open_session
 from training.data import reports
@@ -113,7 +114,7 @@ def step_speedups(bundle: Bundle, seconds: float) -> dict[str, dict[str, float]]
     }
     found = {}
     for batch in BATCHES:
-        sizes: dict[str, int] = {"batch": batch, "source": bundle.manifest.limits["source_multiple"]}
+        sizes: dict[str, int] = {"batch": batch, "source": bundle.model().limits_as(SourceLimits).source_multiple}
         inputs = {
             tensor.name: np.zeros(
                 [sizes[size] if isinstance(size, str) else size for size in tensor.shape], tensor.dtype

@@ -37,41 +37,11 @@ class DeviceResult:
     assessments: tuple[Assessment, ...]
 
 
-def draft_manifest(name: str, meta: checkpoint.Meta, kind_name: str, kind: Kind) -> Manifest:
-    """A manifest with everything but files and candidates: good enough to run a generator with."""
-    return Manifest(
-        name=name,
-        recipe=meta.recipe,
-        kind=kind_name,
-        source={
-            "checkpoint": next(digest for path, digest in meta.files.items() if path.startswith("model-")),
-            "step": str(meta.step),
-            "git_commit": meta.git_commit or "unknown",
-            **{f"data_{key}": value for key, value in meta.data.items()},
-        },
-        graphs={role: graph.spec for role, graph in kind.graphs.items()},
-        files={role: FileSpec(f"files/{role}", "0" * 64) for role in kind.graphs}
-        | {name: FileSpec(f"assets/{name}.json", "0" * 64) for name in kind.assets},
-        candidates=tuple(
-            Candidate(role, role, "fp32", role, "onnxruntime", "f32", "any", {}, "reference", "")
-            for role in kind.graphs
-        ),
-        choice={},
-        params=kind.params,
-        limits=kind.limits,
-        content_types=kind.content_types,
-        scope=kind.scope,
-        resources=kind.resources,
-        example=kind.example,
-        certificate=FileSpec(bundles.CERTIFICATE, "0" * 64),
-    )
-
-
 def assemble(
     name: str,
     meta: checkpoint.Meta,
     kind: Kind,
-    draft: Manifest,
+    kind_name: str,
     made: Mapping[str, Mapping[str, Variant]],
     missing: Mapping[str, str],
     parity: Mapping[str, Sequence[Difference]],
@@ -124,16 +94,33 @@ def assemble(
     }
     for result in results:
         add_device(certificate, result, kind.budget, list(kind.graphs))
-    limits = dict(kind.limits)
+    limits = kind.limits
     reference = results[0].assessments[0]
     if not reference.batch_invariant:
-        limits["max_tile"] = 1  # a reference whose rows depend on the batch is served row by row
-    manifest = dataclasses.replace(
-        draft,
+        limits = dataclasses.replace(
+            limits, max_tile=1
+        )  # a reference whose rows depend on the batch is served row by row
+    manifest = Manifest(
+        name=name,
+        recipe=meta.recipe,
+        kind=kind_name,
+        source={
+            "checkpoint": next(digest for path, digest in meta.files.items() if path.startswith("model-")),
+            "step": str(meta.step),
+            "git_commit": meta.git_commit or "unknown",
+            **{f"data_{key}": value for key, value in meta.data.items()},
+        },
+        graphs={role: graph.spec for role, graph in kind.graphs.items()},
         files=files,
         candidates=tuple(candidates),
         choice={r.device_class: choice_of(r, kind.budget, list(kind.graphs)) for r in results},
+        params=kind.params,
         limits=limits,
+        content_types=kind.content_types,
+        scope=kind.scope,
+        resources=kind.resources,
+        example=kind.example,
+        certificate=bundles.file_spec(bundles.CERTIFICATE, b""),  # until it is written
     )
     return write(manifest, certificate, contents)
 

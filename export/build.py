@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from export import graphs
-from export.assemble import DeviceResult, Engines, assemble, draft_manifest, environment
+from export.assemble import DeviceResult, Engines, assemble, environment
 from export.graphs import Graph, Kind
 from export.judge import QUALITY_ROWS, QUALITY_SEED, REFERENCE, Assessment, Judge, Notebook, Plan, place, verdict
 from export.measure import QUICK, Effort
@@ -29,8 +29,8 @@ from export.quantize import Score, VariantError
 from export.to_onnx import expose_tap, onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import CALIBRATION_SEED, RUNTIMES_OF, VARIANTS, Variant, make
-from handlers import bundle as bundles
 from handlers.bundle import Bundle, Runtime
+from handlers.generator import Model
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class, installed_version
 from handlers.runtimes.session import SessionError, first_line, open_session
@@ -77,7 +77,6 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
     parity = {runtime: _parity(kind, fp32, runtime) for runtime in runtimes if runtime in ("onnxruntime", "openvino")}
     wanted = _render_torch(kind)
     made, missing = _variants(kind, fp32, wanted, options, notebook, say)
-    manifest = draft_manifest(name, meta, recipe.kind, kind)
     files = {variant: {role: made[variant][role].data for role in kind.graphs} for variant in made}
     engines = _engines(kind, files, runtimes, say)
     plans = _plans(list(made), runtimes)
@@ -85,8 +84,8 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
         if capability == cuda.compute_capability() and not isinstance(roles, str):
             files[f"{variant}-tensorrt"] = {role: engine.data for role, engine in roles.items()}
             plans.append(Plan(variant, "tensorrt"))
-    results = judge_all(kind, manifest, files, wanted, plans, notebook, options, say)
-    bundle = assemble(name, meta, kind, manifest, made, missing, parity, results, engines)
+    results = judge_all(kind, kind.model(name, recipe.kind), files, wanted, plans, notebook, options, say)
+    bundle = assemble(name, meta, kind, recipe.kind, made, missing, parity, results, engines)
     shutil.rmtree(NOTES / name, ignore_errors=True)
     chosen = next(iter(bundle.manifest.choice[device_class()]))
     say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {device_class()}")
@@ -95,7 +94,7 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
 
 def judge_all(
     kind: Kind,
-    manifest: bundles.Manifest,
+    model: Model,
     files: dict[str, dict[str, bytes]],
     wanted: Any,
     plans: Sequence[Plan],
@@ -107,7 +106,7 @@ def judge_all(
 
     Raises `SessionError` when not even the reference runs.
     """
-    judge = Judge(kind, manifest, files, wanted, QUICK if options.quick else Effort())
+    judge = Judge(kind, model, files, wanted, QUICK if options.quick else Effort())
     assessments: list[Assessment] = []
     bar = tqdm(plans, desc="judging", unit="candidate", leave=False, dynamic_ncols=True, disable=None)
     try:

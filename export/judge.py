@@ -17,7 +17,8 @@ from export.parity import batch_invariant, reference, tapped_spec
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
-from handlers.bundle import Bundle, Manifest, Precision, Runtime, Verdict, write_file
+from handlers.bundle import Precision, Runtime, Verdict, write_file
+from handlers.generator import Model
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class, engine_fingerprint, thread_count
 from handlers.runtimes.session import Session, SessionError, open_session
@@ -85,12 +86,12 @@ class Judge:
     def __init__(
         self,
         kind: Kind,
-        draft: Manifest,
+        model: Model,
         files: Mapping[str, Mapping[str, bytes]],
         wanted: Any,
         effort: Effort,
     ) -> None:
-        self._kind, self._draft, self._files, self._wanted, self._effort = kind, draft, files, wanted, effort
+        self._kind, self._model, self._files, self._wanted, self._effort = kind, model, files, wanted, effort
         self._inputs = {
             batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in kind.graphs.items()}
             for batch in BATCHES
@@ -108,11 +109,11 @@ class Judge:
             found = self._kind.render(sessions, len(self._wanted), QUALITY_SEED)
             quality = self._kind.quality(self._wanted, found)
             invariant = all(
-                batch_invariant(graph, session, self._kind.limits["max_tile"], INVARIANCE_SEED)
+                batch_invariant(graph, session, self._kind.limits.max_tile, INVARIANCE_SEED)
                 for role, graph in self._kind.graphs.items()
                 for session in (sessions[role], *self._tapped(plan, role))
             )
-            generator = generators.create(Bundle(Path(), self._draft, "0" * 64, {}, self._kind.assets), sessions)
+            generator = generators.create(self._model, sessions)
             golden = tuple(generator.golden(item) for item in self._kind.golden_items)
             with Contestant(plan.id, self._opener(plan)) as contestant:
                 measured = compare_speed(contestant, self._reference, self._inputs, self._effort)
@@ -121,10 +122,10 @@ class Judge:
         return Assessment(plan, quality, invariant, measured, golden, self._fingerprint(plan))
 
     def _fingerprint(self, plan: Plan) -> str:
-        return engine_fingerprint([plan.runtime], thread_count(self._draft.resources.threads))
+        return engine_fingerprint([plan.runtime], thread_count(self._kind.resources.threads))
 
     def _sessions(self, plan: Plan) -> dict[str, Session]:
-        threads = self._draft.resources.threads
+        threads = self._kind.resources.threads
         return {
             role: open_session(plan.runtime, self._files[file_key(plan)][role], graph.spec, threads, plan.precision)
             for role, graph in self._kind.graphs.items()
@@ -138,12 +139,12 @@ class Judge:
         data = self._files[plan.variant][role]
         spec = tapped_spec(graph, reference(graph, INVARIANCE_SEED, rows=1), tap_dtype(data, graph.tap))
         model = expose_tap(data, graph.tap)
-        return [open_session(plan.runtime, model, spec, self._draft.resources.threads, plan.precision)]
+        return [open_session(plan.runtime, model, spec, self._kind.resources.threads, plan.precision)]
 
     def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
         roles = {role: (self._files[file_key(plan)][role], graph.spec) for role, graph in self._kind.graphs.items()}
         return functools.partial(
-            _open_roles, plan.runtime, roles, dict(self._kind.calls), self._draft.resources.threads, plan.precision
+            _open_roles, plan.runtime, roles, dict(self._kind.calls), self._kind.resources.threads, plan.precision
         )
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from handlers.bundle import GraphSpec, Precision
+from handlers.bundle import Precision
+from handlers.graph_spec import GraphSpec
 from handlers.runtimes.session import open_session
 
 MIN_RUNS = 3

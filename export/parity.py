@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import Graph
-from handlers.bundle import GraphSpec, TensorSpec
+from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import Session
 
 ROWS = 64

@@ -47,7 +47,7 @@ def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -
     }
     notebook = Notebook(NOTES / name / f"again-{old.version}-{'quick' if options.quick else 'full'}")
     media = kind.render(fp32, QUALITY_ROWS, QUALITY_SEED)
-    results = judge_all(kind, manifest, files, media, list(dict.fromkeys(plans)), notebook, options, say)
+    results = judge_all(kind, old.model(), files, media, list(dict.fromkeys(plans)), notebook, options, say)
     roles = list(manifest.graphs)
     certificate = json.loads(json.dumps(old.certificate))
     for result in results:

@@ -168,7 +168,7 @@ def _previews(bundle: Bundle) -> list[dict[str, Any]]:
             session = open_session(candidate.runtime, model, spec, 0, candidate.precision)
         except SessionError:
             continue  # its failure is in the table
-        made = create(bundle, {candidate.role: session}).preview(range(QUALITY_SEED, QUALITY_SEED + PREVIEWS))
+        made = create(bundle.model(), {candidate.role: session}).preview(range(QUALITY_SEED, QUALITY_SEED + PREVIEWS))
         if not isinstance(made, np.ndarray):
             previews.append({"candidate": candidate.id, "texts": made})
             continue

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import Graph
-from handlers.bundle import TensorSpec
+from handlers.graph_spec import TensorSpec
 
 OPSET = 18
 TRACED = 8  # positions of a free dimension

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from export.quantize import VariantError
-from handlers.bundle import GraphSpec, write_file
+from handlers.bundle import write_file
+from handlers.graph_spec import GraphSpec
 from handlers.runtimes.session import tensorrt_module
 
 CAPABILITIES = ("sm80", "sm86", "sm89", "sm120")

@@ -22,11 +22,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from handlers import records
+from handlers.generator import Model
+from handlers.graph_spec import GraphSpec
+from handlers.limits import AnyLimits, BatchLimits
 from handlers.params import ParamSpec
 
 FORMAT = "atelier-bundle/2"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
+ASSETS = "assets/"
 Runtime = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt"]
 Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
 Verdict = Literal["reference", "passed", "rejected", "failed"]
@@ -35,23 +39,6 @@ SERVED_VERDICTS = ("reference", "passed")
 
 class BundleError(ValueError):
     """A bundle that is missing, damaged or of an unknown format; the message names the file."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a graph; a dimension given by name is free, and equal wherever the name stands."""
-
-    name: str
-    dtype: Literal["float32", "float16", "uint8", "int64"]
-    shape: tuple[int | str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class GraphSpec:
-    """What a graph takes and gives."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +95,7 @@ class Manifest:
     candidates: tuple[Candidate, ...]
     choice: dict[str, tuple[dict[str, str], ...]]  # device class -> ordered {role: candidate id}
     params: tuple[ParamSpec, ...]
-    limits: dict[str, int]
+    limits: AnyLimits
     content_types: tuple[str, ...]
     scope: str
     resources: Resources
@@ -117,6 +104,10 @@ class Manifest:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
+        if isinstance(self.limits, BatchLimits) != (self.resources.lane == "batch"):
+            raise ValueError(
+                f"limits are {type(self.limits).__name__}, which is not for the lane {self.resources.lane}"
+            )
         ids = {c.id: c for c in self.candidates}
         for device_class, options in self.choice.items():
             for option in options:
@@ -153,7 +144,6 @@ class Bundle:
     manifest: Manifest
     digest: str
     certificate: dict[str, Any]
-    held: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # files of a bundle that is not written yet
 
     @property
     def version(self) -> str:
@@ -162,8 +152,14 @@ class Bundle:
 
     def read_file(self, identifier: str) -> bytes:
         """The bytes of a file, checked again as they are read, so that what is loaded is what was verified."""
-        held = self.held.get(identifier)
-        return _verified(self.directory, self.manifest.files[identifier]) if held is None else held
+        return _verified(self.directory, self.manifest.files[identifier])
+
+    def model(self) -> Model:
+        """What a generator knows of this bundle; its assets are read and checked."""
+        manifest = self.manifest
+        assets = {key: self.read_file(key) for key, spec in manifest.files.items() if spec.path.startswith(ASSETS)}
+        parts = (manifest.params, manifest.limits, manifest.graphs, manifest.example)
+        return Model(manifest.name, self.version, manifest.kind, *parts, assets)
 
 
 def directory(name: str) -> Path:
@@ -232,7 +228,7 @@ def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> str:
     `contents` maps the path of every file the manifest names to its bytes. Nothing appears at `path` before all of it
     is written, and what was there stays until then. Raises `OSError` (disk) or `BundleError` (contents do not fit).
     """
-    raw = json.loads(json.dumps(dataclasses.asdict(manifest)))
+    raw = json.loads(json.dumps({**dataclasses.asdict(manifest), "limits": manifest.limits.document()}))
     digest = _digest(raw)
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.parent / f".{path.name}.{os.getpid()}"

@@ -4,7 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from handlers.graph_spec import GraphSpec
+from handlers.limits import AnyLimits
+from handlers.params import ParamSpec
+
+L = TypeVar("L")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """All that a generator knows of the bundle it is opened from."""
+
+    name: str
+    version: str  # of the bundle; files say which one made them
+    kind: str
+    params: tuple[ParamSpec, ...]
+    limits: AnyLimits
+    graphs: Mapping[str, GraphSpec]
+    example: Mapping[str, Any]  # a request that works
+    assets: Mapping[str, bytes]  # tokenizers and the like, by identifier
+
+    def limits_as(self, cls: type[L]) -> L:
+        """The limits of a generator of that kind. Raises `ValueError` for a bundle that states others."""
+        if not isinstance(self.limits, cls):
+            raise ValueError(
+                f"{self.name} has {type(self.limits).__name__}, its kind {self.kind} wants {cls.__name__}: build it again"
+            )
+        return self.limits
+
+    def asset(self, identifier: str) -> bytes:
+        """The bytes of an asset. Raises `ValueError` if the bundle has none of that name."""
+        if identifier not in self.assets:
+            found = ", ".join(self.assets) or "none"
+            raise ValueError(
+                f"{self.name} has the assets {found}; its kind {self.kind} wants {identifier}: build it again"
+            )
+        return self.assets[identifier]
 
 
 @dataclasses.dataclass(frozen=True)

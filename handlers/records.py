@@ -54,7 +54,13 @@ def _read_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
                 return _read(option, value, where)
             except RecordError as error:
                 problems.append(error)
-    raise problems[0] if len(problems) == 1 else _mismatch(where, value, " or ".join(o.__name__ for o in options))
+    if len(problems) == 1:
+        raise problems[0]
+    if isinstance(value, dict) and all(dataclasses.is_dataclass(option) for option in options):
+        # The record that is nearest by its fields' names says best what is wrong.
+        distances = [len({f.name for f in dataclasses.fields(option)} ^ set(value)) for option in options]
+        raise problems[distances.index(min(distances))]
+    raise _mismatch(where, value, " or ".join(option.__name__ for option in options))
 
 
 def _read_fields(kind: Any, value: Any, where: str) -> Any:

@@ -148,7 +148,7 @@ class Launch:
         self._merged.front_end_begins()
         torchserve.start(
             [model.archive for model in self._models],
-            max(model.manifest.limits["max_request_bytes"] for model in self._models),
+            max(model.manifest.limits.max_request_bytes for model in self._models),
         )
         _write_state(self._run_dir, torchserve, self._server, self._models)
         self._say(f"starting TorchServe with {', '.join(names)}")

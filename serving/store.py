@@ -54,7 +54,7 @@ def read(folder: Path, max_response_bytes: int) -> Store:
         except (BundleError, OSError) as error:
             refused[archive.name] = str(error)
             continue
-        limit = bundle.manifest.limits["max_response_bytes"]
+        limit = bundle.manifest.limits.max_response_bytes
         if limit + HEADROOM > max_response_bytes:
             refused[archive.name] = (
                 f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"

@@ -10,7 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.bundle import GraphSpec, Resources
+from handlers.bundle import Resources
+from handlers.generator import Model
+from handlers.graph_spec import GraphSpec
+from handlers.limits import AnyLimits
 from handlers.params import ParamSpec
 from handlers.runtimes.session import Session
 
@@ -63,7 +66,7 @@ class Kind:
 
     graphs: dict[str, Graph]
     params: tuple[ParamSpec, ...]
-    limits: dict[str, int]
+    limits: AnyLimits
     content_types: tuple[str, ...]
     scope: str
     resources: Resources
@@ -74,6 +77,11 @@ class Kind:
     golden_items: tuple[dict[str, Any], ...]
     calls: Mapping[str, int] = dataclasses.field(default_factory=dict)  # runs of a graph for one request, where not 1
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
+
+    def model(self, name: str, kind: str) -> Model:
+        """What a generator needs to run before there is a bundle: `name` is the model's, `kind` the name of this file."""
+        specs = {role: graph.spec for role, graph in self.graphs.items()}
+        return Model(name, "unwritten", kind, self.params, self.limits, specs, self.example, self.assets)
 
 
 def load(kind: str, module: nn.Module) -> Kind:

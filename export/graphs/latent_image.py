@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from export.graphs import Graph, Kind
 from export.quality import image_quality
-from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.bundle import Resources
+from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.limits import BatchLimits
 from handlers.media.image import CONTENT_TYPES
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.runtimes.session import Session
@@ -70,15 +72,15 @@ def describe(generator: nn.Module) -> Kind:
     return Kind(
         graphs={"generator": graph},
         params=PARAMS,
-        limits={
-            "max_tile": TILE,
-            "max_slots": BATCH,
-            "max_queue": QUEUE,
-            "max_seconds": 60,
-            "max_compute_seconds": 30,
-            "max_request_bytes": 64 * 1024,
-            "max_response_bytes": 16 * 1024 * 1024,
-        },
+        limits=BatchLimits(
+            max_tile=TILE,
+            max_slots=BATCH,
+            max_queue=QUEUE,
+            max_seconds=60,
+            max_compute_seconds=30,
+            max_request_bytes=64 * 1024,
+            max_response_bytes=16 * 1024 * 1024,
+        ),
         content_types=(*CONTENT_TYPES.values(), "application/json"),
         scope="image:generate",
         resources=Resources(

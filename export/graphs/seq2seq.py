@@ -30,7 +30,9 @@ from export.graphs.sources import (
 )
 from export.graphs.text_schema import params_of
 from export.quality import score_quality
-from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.bundle import Resources
+from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
 from handlers.text.tokenizer import BEGIN
 from training.models.cells import CELLS
@@ -150,21 +152,21 @@ def describe(model: nn.Module) -> Kind:
     return Kind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
-        limits={
-            "max_tile": SLOTS,
-            "max_slots": SLOTS,
-            "max_queue": QUEUE,
-            "max_seconds": 60,
-            "max_compute_seconds": 10,
-            "max_source": config.max_source,
-            "max_source_bytes": config.max_source * BYTES_PER_TOKEN,
-            "source_multiple": MULTIPLE,
+        limits=SourceLimits(
+            max_tile=SLOTS,
+            max_slots=SLOTS,
+            max_queue=QUEUE,
+            max_seconds=60,
+            max_compute_seconds=10,
+            max_source=config.max_source,
+            max_source_bytes=config.max_source * BYTES_PER_TOKEN,
+            source_multiple=MULTIPLE,
             **limits_of(config),
-            "max_stop": 4,
-            "max_stop_characters": 64,
-            "max_request_bytes": 512 * 1024,
-            "max_response_bytes": 1024 * 1024,
-        },
+            max_stop=4,
+            max_stop_characters=64,
+            max_request_bytes=512 * 1024,
+            max_response_bytes=1024 * 1024,
+        ),
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from export.decode import MULTIPLE, up
-from handlers.bundle import TensorSpec
 from handlers.engine.reader import TOGETHER
+from handlers.graph_spec import TensorSpec
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.seq2seq import Trained
 from training.sources import align

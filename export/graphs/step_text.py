@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from export.graphs import Graph, Kind
 from export.quality import score_quality
-from handlers.bundle import GraphSpec, Resources, TensorSpec
+from handlers.bundle import Resources
+from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.limits import PromptLimits
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.runtimes.session import Session
 from handlers.sampling.philox import uniforms
@@ -110,16 +112,16 @@ def describe(model: nn.Module) -> Kind:
     return Kind(
         graphs={"step": step},
         params=PARAMS,
-        limits={
-            "max_tile": SLOTS,
-            "max_slots": SLOTS,
-            "max_queue": QUEUE,
-            "max_seconds": 60,
-            "max_compute_seconds": 10,
-            "max_prompt_bytes": MAX_PROMPT_BYTES,
-            "max_request_bytes": 64 * 1024,
-            "max_response_bytes": 1024 * 1024,
-        },
+        limits=PromptLimits(
+            max_tile=SLOTS,
+            max_slots=SLOTS,
+            max_queue=QUEUE,
+            max_seconds=60,
+            max_compute_seconds=10,
+            max_prompt_bytes=MAX_PROMPT_BYTES,
+            max_request_bytes=64 * 1024,
+            max_response_bytes=1024 * 1024,
+        ),
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.

@@ -70,7 +70,7 @@ def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
             bundle.manifest.resources.threads,
             candidate.precision,
         )
-    generator = generators.create(bundle, sessions)
+    generator = generators.create(bundle.model(), sessions)
     runtimes = {session.runtime for session in sessions.values()}
     threads = thread_count(bundle.manifest.resources.threads)
     golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes, threads))

@@ -88,7 +88,7 @@ def scheduler_of(
         emit,
         flush,
         Receipts(bundle, engine.candidate, engine.fingerprint, engine.reason),
-        manifest.limits["max_response_bytes"],
+        manifest.limits.max_response_bytes,
         lambda: engine.seconds,
     )
     if manifest.resources.lane == "step":

@@ -52,7 +52,7 @@ def describe(bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, rea
         "lane": manifest.resources.lane,
         "params": [dataclasses.asdict(spec) for spec in manifest.params],
         "content_types": list(manifest.content_types),
-        "limits": manifest.limits,
+        "limits": manifest.limits.document(),
         "scope": manifest.scope,
         "example": manifest.example,
         "source": manifest.source,

@@ -6,8 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from handlers.bundle import Bundle
-    from handlers.generator import BatchGenerator, StepGenerator
+    from handlers.generator import BatchGenerator, Model, StepGenerator
     from handlers.runtimes.session import Session
 
 KINDS = {
@@ -17,10 +16,9 @@ KINDS = {
 }
 
 
-def create(bundle: Bundle, sessions: dict[str, Session]) -> BatchGenerator | StepGenerator:
-    """The generator of `bundle.manifest.kind` over one open session per role. Raises `ValueError` listing the kinds."""
-    kind = bundle.manifest.kind
-    if kind not in KINDS:
-        raise ValueError(f"manifest.json has kind {kind!r}; this version knows {', '.join(sorted(KINDS))}")
-    module, name = KINDS[kind]
-    return cast("BatchGenerator | StepGenerator", getattr(importlib.import_module(module), name)(bundle, sessions))
+def create(model: Model, sessions: dict[str, Session]) -> BatchGenerator | StepGenerator:
+    """The generator of `model.kind` over one open session per role. Raises `ValueError` listing the kinds."""
+    if model.kind not in KINDS:
+        raise ValueError(f"{model.name} is of kind {model.kind!r}; this version knows {', '.join(sorted(KINDS))}")
+    module, name = KINDS[model.kind]
+    return cast("BatchGenerator | StepGenerator", getattr(importlib.import_module(module), name)(model, sessions))

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.bundle import Bundle
-from handlers.generator import Media, Request
+from handlers.generator import Media, Model, Request
 from handlers.media import image as media
 from handlers.params import MAX_SEED, check_all, draw_seed
 from handlers.refusals import Refusal
@@ -55,12 +54,12 @@ class LatentParams:
 class LatentImage:
     """BatchGenerator over the role `generator`: z (B, Z) float32 -> image (B, S, S, 3) uint8."""
 
-    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
-        self._specs = bundle.manifest.params
+    def __init__(self, model: Model, sessions: Mapping[str, Session]) -> None:
+        self._specs = model.params
         self._session = sessions[ROLE]
-        self._latent = int(bundle.manifest.graphs[ROLE].inputs[0].shape[1])
-        self._tile = bundle.manifest.limits["max_tile"]
-        self._tool = f"Atelier {bundle.manifest.name} {bundle.version}"
+        self._latent = int(model.graphs[ROLE].inputs[0].shape[1])
+        self._tile = model.limits.max_tile
+        self._tool = f"Atelier {model.name} {model.version}"
 
     def parse(self, request: Request) -> LatentParams:
         """Check one request. Raises `Refusal`."""

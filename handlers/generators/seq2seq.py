@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.bundle import Bundle
-from handlers.generator import Request
+from handlers.generator import Model, Request
+from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
 from handlers.sampling import philox
@@ -37,20 +37,20 @@ OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are n
 class Seq2Seq:
     """StepGenerator over the roles `encoder` and `decoder_step`."""
 
-    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
-        manifest = bundle.manifest
-        self._specs, self._limits, self._name = manifest.params, manifest.limits, manifest.name
+    def __init__(self, model: Model, sessions: Mapping[str, Session]) -> None:
+        self._limits = limits = model.limits_as(SourceLimits)
+        self._specs, self._name = model.params, model.name
         self._encoder, self._decoder = sessions[ENCODER], sessions[DECODER]
-        self._tile, self.capacity = self._limits["max_tile"], self._limits["max_slots"]
-        self._example = manifest.example
+        self._tile, self.capacity = limits.max_tile, limits.max_slots
+        self._example = model.example
         shapes = {spec.name: spec.shape for spec in (*self._decoder.spec.inputs, *self._decoder.spec.outputs)}
-        self._tokens = SubwordTokenizer(bundle.read_file(TOKENIZER), int(shapes["logits"][1]))
-        words = SOURCE_TOKENIZER in manifest.files
-        pieces = WordPieces(bundle.read_file(SOURCE_TOKENIZER), self._limits["source_vocabulary"]) if words else None
-        self._sources = Sources(self._tokens, self._limits, self._name, pieces)
+        self._tokens = SubwordTokenizer(model.asset(TOKENIZER), int(shapes["logits"][1]))
+        known = limits.source_vocabulary
+        pieces = None if known is None else WordPieces(model.asset(SOURCE_TOKENIZER), known)
+        self._sources = Sources(self._tokens, limits, self._name, pieces)
         states = {s.name: tuple(map(int, s.shape[1:])) for s in self._decoder.spec.inputs if s.name not in OTHERS}
-        self._rows = StateArrays(self.capacity, int(shapes["memory"][2]), states, self._limits["source_multiple"])
-        self._answers = Completions(self._name, any(spec.name == "messages" for spec in manifest.params))
+        self._rows = StateArrays(self.capacity, int(shapes["memory"][2]), states, limits.source_multiple)
+        self._answers = Completions(self._name, any(spec.name == "messages" for spec in model.params))
 
     def parse(self, request: Request) -> TextParams:
         """Check one request. Raises `Refusal`."""

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
-from handlers.generator import Request
+from handlers.bundle import BundleError
+from handlers.generator import Model, Request
+from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.limits import PromptLimits
 from handlers.media.mark import SOURCE_TYPE
 from handlers.params import check_all, draw_seed
 from handlers.refusals import Refusal
@@ -79,15 +81,15 @@ class StepText:
     when it does not.
     """
 
-    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session]) -> None:
-        manifest = bundle.manifest
-        self._specs, self._name, self._session = manifest.params, manifest.name, sessions[ROLE]
-        self._max_prompt_bytes = manifest.limits["max_prompt_bytes"]
-        self._tile = manifest.limits["max_tile"]
-        self.capacity = manifest.limits["max_slots"]
+    def __init__(self, model: Model, sessions: Mapping[str, Session]) -> None:
+        limits = model.limits_as(PromptLimits)
+        self._specs, self._name, self._session = model.params, model.name, sessions[ROLE]
+        self._max_prompt_bytes = limits.max_prompt_bytes
+        self._tile = limits.max_tile
+        self.capacity = limits.max_slots
         self._state = {
             spec.name: np.zeros((self.capacity, *(int(size) for size in spec.shape[1:])), spec.dtype)
-            for spec in state_specs(manifest.graphs[ROLE])
+            for spec in state_specs(model.graphs[ROLE])
         }  # (slots, L, H) each
         self._free = list(range(self.capacity))
 

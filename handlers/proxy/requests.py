@@ -25,7 +25,7 @@ def read_request(bundle: Bundle, values: Mapping[str, Any], headers: Mapping[str
         )
     body = values.get("body", values.get("data", b""))
     if isinstance(body, (bytes, bytearray)):  # else TorchServe has parsed it (decode_input_request=true)
-        limit = manifest.limits["max_request_bytes"]
+        limit = manifest.limits.max_request_bytes
         if len(body) > limit:
             raise Refusal(413, f"the body has {len(body)} bytes, {manifest.name} takes at most {limit}")
         if not body.strip():

@@ -38,11 +38,11 @@ class Service:
         self._bundle, self.write = bundle, write
         self._name = bundle.manifest.name
         limits = bundle.manifest.limits
-        self._max_seconds = float(limits["max_seconds"])
-        self._queue = Queue(self._name, limits["max_slots"], limits["max_queue"])
+        self._max_seconds = float(limits.max_seconds)
+        self._queue = Queue(self._name, limits.max_slots, limits.max_queue)
         self.engine = EngineProcess(
             bundle.directory,
-            float(limits["max_compute_seconds"]),
+            float(limits.max_compute_seconds),
             self._on_frames,
             self._on_lost,
             lambda: self._queue.in_engine > 0,

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.bundle import GraphSpec, Precision, Runtime, TensorSpec
+from handlers.bundle import Precision, Runtime
+from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.device import thread_count
 
 Arrays = dict[str, NDArray[Any]]

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from handlers.limits import SourceLimits
 from handlers.params import ParamSpec, check_all, draw_seed
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
@@ -69,7 +70,7 @@ class TextParams:
 def parse(
     params: Any,
     specs: Sequence[ParamSpec],
-    limits: Mapping[str, int],
+    limits: SourceLimits,
     name: str,
     sources: Sources,
 ) -> TextParams:
@@ -88,8 +89,8 @@ def parse(
     _check_stop(values["stop"], limits)
     _check_together(values)
     for wide in ("n", "beams"):
-        if values[wide] > limits["max_slots"]:  # it would wait for room that never comes
-            message = f"{wide} is {values[wide]}, {name} writes at most {limits['max_slots']} texts at once"
+        if values[wide] > limits.max_slots:  # it would wait for room that never comes
+            message = f"{wide} is {values[wide]}, {name} writes at most {limits.max_slots} texts at once"
             raise Refusal(400, message, wide)
     return TextParams(turns=turns, source=sources.read(turns, field, values["truncate"]), **values)
 
@@ -120,14 +121,14 @@ def _check_text(field: str, text: str) -> None:
             raise Refusal(400, f"{field} holds the control character U+{ord(character):04X}; leave it out", field)
 
 
-def _check_stop(stop: Sequence[str], limits: Mapping[str, int]) -> None:
-    if len(stop) > limits["max_stop"]:
-        raise Refusal(400, f"stop has {len(stop)} strings, wanted at most {limits['max_stop']}", "stop")
+def _check_stop(stop: Sequence[str], limits: SourceLimits) -> None:
+    if len(stop) > limits.max_stop:
+        raise Refusal(400, f"stop has {len(stop)} strings, wanted at most {limits.max_stop}", "stop")
     for text in stop:
         if not text:
             raise Refusal(400, "stop holds an empty string, which would end every text at once; leave it out", "stop")
-        if len(text) > limits["max_stop_characters"]:
-            wanted = limits["max_stop_characters"]
+        if len(text) > limits.max_stop_characters:
+            wanted = limits.max_stop_characters
             raise Refusal(400, f"stop holds a string of {len(text)} characters, wanted at most {wanted}", "stop")
 
 

@@ -8,11 +8,12 @@ Dimensions: B sources, S tokens, P word pieces, each padded to a whole multiple.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers.limits import SourceLimits
 from handlers.refusals import Refusal
 from handlers.text.tokenizer import TURN, SubwordTokenizer, WordPieces
 
@@ -30,7 +31,7 @@ class Sources:
     """The tokenizers and limits of a model called `name`."""
 
     def __init__(
-        self, tokens: SubwordTokenizer, limits: Mapping[str, int], name: str, words: WordPieces | None = None
+        self, tokens: SubwordTokenizer, limits: SourceLimits, name: str, words: WordPieces | None = None
     ) -> None:
         self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
 
@@ -39,8 +40,8 @@ class Sources:
 
         Raises `Refusal` for one that is too long and may not be cut.
         """
-        bytes_, most = sum(len(turn.encode()) for turn in turns), self._limits["max_source_bytes"]
-        tokens = self._limits["max_source"]
+        bytes_, most = sum(len(turn.encode()) for turn in turns), self._limits.max_source_bytes
+        tokens = self._limits.max_source
         if bytes_ > most and not truncate:
             raise self._too_long(field, f"{bytes_} bytes", f"{most} ({tokens} tokens)")
         if bytes_ > most:  # before a tokenizer has to read it all
@@ -49,7 +50,7 @@ class Sources:
         whole = self._aligned(turns)
         if len(whole.ids) > tokens and not truncate:
             raise self._too_long(field, f"{len(whole.ids)} tokens", str(tokens))
-        room = self._limits.get("max_pieces", 0)
+        room = self._limits.max_pieces or 0
         if len(whole.pieces) > room and not truncate:
             raise self._too_long(field, f"{len(whole.pieces)} word pieces", str(room))
         if not whole.pieces:
@@ -58,7 +59,7 @@ class Sources:
 
     def inputs(self, sources: Sequence[Source]) -> dict[str, NDArray[np.int64]]:
         """What the encoder reads of a batch: tokens (B, S) and lengths (B,), or tokens, pieces (B, P), piece_lengths (B,), at (B, S)."""
-        multiple = self._limits["source_multiple"]
+        multiple = self._limits.source_multiple
         tokens, lengths = padded([source.ids for source in sources], multiple)
         if self._words is None:
             return {"tokens": tokens, "lengths": lengths}

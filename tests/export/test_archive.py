@@ -42,7 +42,7 @@ def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
     assert config["batchSize"] == 1  # every request is handed over at once
     assert "maxBatchDelay" not in config
     limits = tiny.bundle.manifest.limits
-    assert config["jobQueueSize"] == JOB_QUEUE > 4 * (limits["max_slots"] + limits["max_queue"])
+    assert config["jobQueueSize"] == JOB_QUEUE > 4 * (limits.max_slots + limits.max_queue)
     assert config["maxRetryTimeoutInSec"] > 20 * 24 * 3600  # a front end that gives a worker up never tries again
     assert config["maxRetryTimeoutInSec"] * 1000 < 2**31  # it counts milliseconds in an int
     assert (config["minWorkers"], config["maxWorkers"]) == (1, 1)

@@ -81,4 +81,4 @@ def test_an_example_that_is_too_long_is_cut(trained: Trained) -> None:
     config = trained.network.config
     assert describe(trained).example.get("truncate") is True, "179 pieces, 160 positions"
     assert config.bert_shape is not None
-    assert describe(trained).limits["max_pieces"] == config.bert_shape.positions
+    assert describe(trained).limits.document()["max_pieces"] == config.bert_shape.positions

@@ -182,7 +182,7 @@ def test_a_reference_that_depends_on_the_batch_is_served_row_by_row(
     tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.judge.batch_invariant", lambda *_: False)
-    assert build("tiny", FP32, say=quiet).manifest.limits["max_tile"] == 1
+    assert build("tiny", FP32, say=quiet).manifest.limits.max_tile == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from export.graphs import Graph
 from export.graphs.latent_image import describe
 from export.parity import ROWS, Difference, ParityError, batch_invariant, compare, reference, tapped_spec
 from export.to_onnx import ExportError, expose_tap, onnx_from_graph
-from handlers.bundle import GraphSpec, TensorSpec
+from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import Arrays, Session, open_session
 from training.models.dcgan import ModelConfig, build
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.engine.replies import Replies
 from handlers.frames import Data, End, Frame, Message, Refused, Unpacker
-from handlers.generator import Request
+from handlers.generator import Model, Request
+from handlers.limits import SourceLimits
 from handlers.proxy.wire import Call
 from tests.frontend import FrontEnd, Reply
 
@@ -24,6 +26,30 @@ from tests.frontend import FrontEnd, Reply
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:
     """The bundle with other limits, on disk: the engine process reads it from there."""
     return sabotage.rewritten(bundle, folder, bundle.manifest.name, batch_size, **limits)
+
+
+def source_limits(**limits: int) -> SourceLimits:
+    """Limits of text from text, small ones but for those given."""
+    small = {
+        "max_tile": 4,
+        "max_slots": 4,
+        "max_queue": 4,
+        "max_seconds": 10,
+        "max_compute_seconds": 10,
+        "max_request_bytes": 65536,
+        "max_response_bytes": 65536,
+        "max_source": 8,
+        "max_source_bytes": 64,
+        "source_multiple": 64,
+        "max_stop": 4,
+        "max_stop_characters": 64,
+    }
+    return SourceLimits(**{**small, **limits})
+
+
+def with_limits(model: Model, **limits: int) -> Model:
+    """The model with other limits."""
+    return dataclasses.replace(model, limits=dataclasses.replace(model.limits, **limits))  # type: ignore[arg-type]
 
 
 END = struct.pack("!i", -1)

@@ -30,4 +30,4 @@ class Scripted:
 
 def scripted(tiny_text: Tiny, script: bytes) -> tuple[StepText, Scripted]:
     session: Any = Scripted(script)
-    return StepText(tiny_text.bundle, {"step": session}), session
+    return StepText(tiny_text.bundle.model(), {"step": session}), session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 import json
 from typing import Any
@@ -18,6 +17,7 @@ from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
 from tests.conftest import Tiny
+from tests.handlers.helpers import with_limits
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,5 @@ def test_contradictions_are_refused(
 
 
 def test_a_tile_of_one_gives_the_same_images(tiny: Tiny, generator: LatentImage) -> None:
-    manifest = dataclasses.replace(tiny.bundle.manifest, limits={**tiny.bundle.manifest.limits, "max_tile": 1})
-    single = LatentImage(dataclasses.replace(tiny.bundle, manifest=manifest), {"generator": generator._session})
+    single = LatentImage(with_limits(tiny.bundle.model(), max_tile=1), {"generator": generator._session})
     assert make(single, {"seed": 2, "n": 7}) == make(generator, {"seed": 2, "n": 7})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handlers.bundle import GraphSpec, TensorSpec
+from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import RUNTIMES, Arrays, Session, SessionError, open_session
 from tests.conftest import Tiny
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from handlers.engine.choice import open_engine
 from handlers.generator import Request
 from handlers.generators.seq2seq import Seq2Seq
+from handlers.limits import SourceLimits
 from handlers.refusals import Refusal
 from handlers.text.sources import Sources
 from handlers.text.tokenizer import SubwordTokenizer, WordPieces
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, start
+from tests.handlers.helpers import finish, source_limits, start
 from tests.tiny_bert import word_pieces
 from tests.training.test_sources import FILE, MODEL, SHAPE, TURNS
 from tests.training.test_sources import TOKENS as TRAINED
@@ -24,12 +25,7 @@ from tests.training.test_sources import WORDS as TRAINED_WORDS
 from training.data.pairs import Pair
 from training.sources import encode
 
-LIMITS = {
-    "max_source": MODEL.max_source,
-    "max_pieces": SHAPE.positions,
-    "max_source_bytes": 400,
-    "source_multiple": 64,
-}
+LIMITS = source_limits(max_source=MODEL.max_source, max_pieces=SHAPE.positions, max_source_bytes=400)
 SERVED = Sources(
     SubwordTokenizer(TRAINED.data, TRAINED.scored), LIMITS, "news", WordPieces(FILE.to_str().encode(), SHAPE.vocabulary)
 )
@@ -102,8 +98,9 @@ def test_an_answer_does_not_depend_on_its_company(generator: Seq2Seq, tiny_bert_
 
 def test_the_bundle_holds_what_its_bert_reads_with(generator: Seq2Seq, tiny_bert_summary: Tiny) -> None:
     manifest = tiny_bert_summary.bundle.manifest
-    assert manifest.limits["max_pieces"] == 160
-    assert manifest.limits["source_vocabulary"] == 156
+    limits = tiny_bert_summary.bundle.model().limits_as(SourceLimits)
+    assert limits.max_pieces == 160
+    assert limits.source_vocabulary == 156
     assert {spec.name for spec in manifest.graphs["encoder"].inputs} == {"tokens", "pieces", "piece_lengths", "at"}
     assert "source_tokenizer" in manifest.files
     (slot,) = start(generator, manifest.example)

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handlers.bundle import Bundle, BundleError, GraphSpec, TensorSpec
+from handlers.bundle import BundleError
 from handlers.engine.choice import open_engine
+from handlers.generator import Model
 from handlers.generators.step_text import StepText, choose
+from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.media.mark import SOURCE_TYPE
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start
+from tests.handlers.helpers import events, finish, start, with_limits
 from tests.handlers.scripted import Scripted, scripted
 
 GREEDY = {"temperature": 0, "seed": 1}
@@ -46,12 +48,12 @@ def text_of(document: Any) -> str:
     return str(document["choices"][0]["text"])
 
 
-def with_states(bundle: Bundle, graph: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> Bundle:
-    """The same bundle with other states (name -> shape without the slots) in its graph: those it takes and gives."""
+def with_states(model: Model, graph: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> Model:
+    """The same model with other states (name -> shape without the slots) in its graph: those it takes and gives."""
     inputs = [TensorSpec(name, "float32", ("batch", *shape)) for name, shape in graph.items()]
     outputs = [TensorSpec(name, "float32", ("batch", *shape)) for name, shape in given.items()]
     spec = GraphSpec((TensorSpec("token", "int64", ("batch",)), *inputs), tuple(outputs))
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, graphs={"step": spec}))
+    return dataclasses.replace(model, graphs={"step": spec})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def with_states(bundle: Bundle, graph: Mapping[str, tuple[int, ...]], given: Map
 def test_the_state_is_what_the_graph_says(tiny_text: Tiny, states: dict[str, tuple[int, ...]]) -> None:
     given = {"logits": (256,), **{f"next_{name}": shape for name, shape in states.items()}}
     session: Any = Scripted(b"abc\0")
-    stub = StepText(with_states(tiny_text.bundle, states, given), {"step": session})
+    stub = StepText(with_states(tiny_text.bundle.model(), states, given), {"step": session})
     assert {name: array.shape[1:] for name, array in stub._state.items()} == states
     assert write(stub, GREEDY, {**GREEDY, "max_tokens": 2}) == [b"abc", b"ab"]
     assert len(stub.golden({**GREEDY, "max_tokens": 2})) == 64
@@ -79,7 +81,7 @@ def test_a_state_that_does_not_come_back_is_refused(
     session: Any = Scripted(b"")
     wanted = r"wanted next_h, float32 \['batch', 2, 8\]: build the bundle again"
     with pytest.raises(BundleError, match=f"the graph takes the state h and gives {found}; {wanted}"):
-        StepText(with_states(tiny_text.bundle, {"h": (2, 8)}, given), {"step": session})
+        StepText(with_states(tiny_text.bundle.model(), {"h": (2, 8)}, given), {"step": session})
 
 
 def test_the_same_request_gives_the_same_text(generator: StepText) -> None:
@@ -130,10 +132,7 @@ def test_a_text_does_not_depend_on_who_joins_and_leaves(generator: StepText) -> 
 
 
 def test_a_tile_of_one_gives_the_same_texts(tiny_text: Tiny, generator: StepText) -> None:
-    manifest = dataclasses.replace(
-        tiny_text.bundle.manifest, limits={**tiny_text.bundle.manifest.limits, "max_tile": 1}
-    )
-    single = StepText(dataclasses.replace(tiny_text.bundle, manifest=manifest), {"step": generator._session})
+    single = StepText(with_limits(tiny_text.bundle.model(), max_tile=1), {"step": generator._session})
     assert write(single, *REQUESTS[:8]) == write(generator, *REQUESTS[:8])
 
 

@@ -13,8 +13,9 @@ from handlers.text import params as text_params
 from handlers.text.params import TextParams
 from handlers.text.sources import Sources
 from handlers.text.tokenizer import SubwordTokenizer
+from tests.handlers.helpers import source_limits
 
-LIMITS = {"max_slots": 6, "max_source": 6, "max_source_bytes": 40, "max_stop": 4, "max_stop_characters": 8}
+LIMITS = source_limits(max_slots=6, max_source=6, max_source_bytes=40, max_stop=4, max_stop_characters=8)
 
 
 class Words(SubwordTokenizer):
