@@ -6,6 +6,7 @@ The sabotage is code added to a copy of the archive; the bundle inside stays who
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tempfile
 import zipfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from export.archive import archive
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
+from handlers.identity import Identity, handlers_digest
 
 RAISE, STAND_STILL, DIE, SLOW = 666_001, 666_002, 666_003, 666_004
 SLOW_SECONDS = 0.4
@@ -22,11 +24,11 @@ _CODE = f'''
 _create = create
 
 
-def create(bundle, sessions):
+def create(model, sessions):
     """Sabotaged."""
     import os, time
 
-    generator = _create(bundle, sessions)
+    generator = _create(model, sessions)
 
     def look(batch):
         seeds = [getattr(item, "params", item).seed for item in batch]
@@ -76,13 +78,27 @@ def renamed(bundle: Bundle, name: str, store: Path, batch_size: int | None = Non
 
 
 def sabotage(path: Path) -> Path:
-    """Add the misbehaviour to an archive, in place."""
-    temporary = path.with_suffix(".tmp")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == "handlers/generators/__init__.py":
-                data += _CODE.encode()
-            new.writestr(name, data)
-    os.replace(temporary, path)
+    """Add the misbehaviour to an archive, in place; it states the version of what it holds now."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as name:
+        folder = Path(name)
+        with zipfile.ZipFile(path) as old:
+            members = old.namelist()
+            old.extractall(folder)
+        package = folder / "handlers/generators/__init__.py"
+        package.write_text(package.read_text() + _CODE)
+        _state_version(folder)
+        changed = folder / "changed.zip"
+        with zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
+            for member in members:
+                new.write(folder / member, member)
+        os.replace(changed, path)
     return path
+
+
+def _state_version(folder: Path) -> None:
+    """Write the version of the unpacked archive's contents into its own manifest."""
+    stated = folder / "MAR-INF/MANIFEST.json"
+    document = json.loads(stated.read_text())
+    identity = Identity(bundles.read(folder / "bundle").digest, handlers_digest(folder / "handlers"))
+    document["model"]["modelVersion"] = identity.version
+    stated.write_text(json.dumps(document))

@@ -13,27 +13,32 @@ from model_archiver.model_archiver import ModelArchiver
 from model_archiver.model_archiver_config import ModelArchiverConfig
 
 from handlers import bundle as bundles
+from handlers.archive import ENTRY, read_archive
 from handlers.bundle import Bundle, BundleError, Resources
+from handlers.identity import HOME, Identity, handlers_digest
 
 STORE = Path("model_store")
-HANDLERS = Path(__file__).parent.parent / "handlers"
-HANDLER = HANDLERS / "proxy" / "torchserve_handler.py"
-JOB_QUEUE = (
-    2048  # the proxy bounds what waits and says when to come again; the front end's own queue only has to be larger
-)
+# The proxy bounds what waits and says when to come again; the front end's own queue only has to be larger.
+JOB_QUEUE = 2048
 # TorchServe's worker imports torch only to recognise tensors in answers; ours are bytes. 1 s and 180 MB a worker.
 TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    """No answer is one."""\n'
 
 
-def archive(name: str, store: Path = STORE) -> Path:
-    """Write the archive of the bundle called `name` and remove older ones of that name. Raises `BundleError`, `OSError`."""
+def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
+    """Write the archive of the bundle called `name` and remove older ones of that name; `home` is the handlers/ it holds.
+
+    Raises `BundleError`, `OSError`.
+    """
     bundle = bundles.read(bundles.directory(name))
     store.mkdir(parents=True, exist_ok=True)
-    final = store / f"{name}-{bundle.version}.mar"
+    identity = Identity(bundle.digest, handlers_digest(home))
+    final = store / f"{name}-{identity.version}.mar"
     with tempfile.TemporaryDirectory(dir=store, prefix=".archive-") as work:
-        written = _package(bundle, Path(work))
-        if (found := bundles.read_archive(written).digest) != bundle.digest:
-            raise BundleError(f"{written} holds bundle {found[:12]}, wanted {bundle.version}: archive it again")
+        written = _package(bundle, identity.version, home, Path(work))
+        if (found := read_archive(written).identity) != identity:
+            raise BundleError(
+                f"{written} holds {found}, wanted {identity}: something changed meanwhile, archive it again"
+            )
         os.replace(written, final)
     for old in store.glob(f"{name}-{'?' * 12}.mar"):
         if old != final and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}\.mar", old.name):
@@ -62,10 +67,10 @@ def model_config(resources: Resources) -> str:
     )
 
 
-def _package(bundle: Bundle, work: Path) -> Path:
+def _package(bundle: Bundle, version: str, home: Path, work: Path) -> Path:
     manifest = bundle.manifest
     content = work / "content"  # the archiver takes the *contents* of a directory: stage a parent
-    shutil.copytree(HANDLERS, content / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*_handler.py"))
+    shutil.copytree(home, content / "handlers", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(bundle.directory, content / "bundle")
     (content / "torch.py").write_text(TORCH_STUB)
     config = work / "model-config.yaml"
@@ -73,8 +78,8 @@ def _package(bundle: Bundle, work: Path) -> Path:
     return pack(
         work,
         model_name=manifest.name,
-        version=bundle.version,
-        handler=str(HANDLER),
+        version=version,
+        handler=str(home / "proxy" / ENTRY),
         extra_files=str(content),
         config_file=str(config),
     )

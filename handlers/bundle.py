@@ -14,9 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -138,7 +135,7 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle whose every byte has been checked."""
+    """A bundle as `read` found it, every byte checked."""
 
     directory: Path
     manifest: Manifest
@@ -147,7 +144,7 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """The archive's version: short, and different for any two bundles."""
+        """The first digits of its digest: short, and different for any two bundles."""
         return self.digest[:12]
 
     def read_file(self, identifier: str) -> bytes:
@@ -178,28 +175,6 @@ def read(path: Path) -> Bundle:
         if file.is_file() and str(file.relative_to(path)) not in named:
             raise BundleError(f"{file} is not named in {MANIFEST}: remove it, or build the bundle again")
     return Bundle(path, manifest, digest, certificate)
-
-
-def read_archive(path: Path) -> Bundle:
-    """The bundle inside a .mar archive, unpacked aside and checked byte by byte. Raises `BundleError` naming the archive.
-
-    The returned bundle's files are gone again: it tells what the archive holds.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as file:
-            file.extractall(folder)
-            bundle = read(Path(folder) / "bundle")
-            model = json.loads((Path(folder) / "MAR-INF/MANIFEST.json").read_text())["model"]
-            stated = (model["modelName"], model["modelVersion"])
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
-        raise BundleError(
-            f"{path} is no whole archive ({error}); make it again with `python -m export archive`"
-        ) from None
-    if stated != (bundle.manifest.name, bundle.version):
-        raise BundleError(
-            f"{path} says it is {stated[0]} {stated[1]}, its bundle is {bundle.manifest.name} {bundle.version}"
-        )
-    return bundle
 
 
 def read_manifest(data: bytes, where: str) -> tuple[Manifest, str]:

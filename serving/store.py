@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from handlers.bundle import BundleError, Manifest, read_archive
+from handlers.archive import read_archive
+from handlers.bundle import BundleError, Manifest
 
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
 HEADROOM = 65536  # bytes that headers add to an answer
@@ -50,17 +51,18 @@ def read(folder: Path, max_response_bytes: int) -> Store:
     refused: dict[str, str] = {}
     for archive in archives:
         try:
-            bundle = read_archive(archive)
+            whole = read_archive(archive)
         except (BundleError, OSError) as error:
             refused[archive.name] = str(error)
             continue
-        limit = bundle.manifest.limits.max_response_bytes
+        manifest = whole.bundle.manifest
+        limit = manifest.limits.max_response_bytes
         if limit + HEADROOM > max_response_bytes:
             refused[archive.name] = (
                 f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"
             )
             continue
-        found.setdefault(bundle.manifest.name, []).append(Model(archive, bundle.manifest, bundle.version))
+        found.setdefault(manifest.name, []).append(Model(archive, manifest, whole.version))
     models = []
     for name, same in found.items():
         if len(same) > 1:

@@ -34,6 +34,13 @@ class Tiny:
     bundle: Bundle
     archive: Path
 
+    @property
+    def version(self) -> str:
+        """Of the archive, and of what the handlers of this checkout serve of the bundle."""
+        from handlers.identity import Identity, handlers_digest
+
+        return Identity(self.bundle.digest, handlers_digest()).version
+
 
 def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...], *options: str) -> Tiny:
     """Train, build and archive the tiny preset of a recipe below `folder`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.bundle import Bundle
-from handlers.proxy.engine_process import HOME
+from handlers.identity import HOME
 from handlers.proxy.service import Service
 from handlers.proxy.wire import STREAM, Call
 

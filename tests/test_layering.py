@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "training": set(),
     "handlers": set(),
     "export": {"training", "handlers"},
-    "serving": {"handlers.bundle"},
+    "serving": {"handlers.archive", "handlers.bundle"},
     "gateway": set(),
     "benchmarks": None,
 }

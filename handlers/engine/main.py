@@ -25,6 +25,7 @@ from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Submit, Unpacker, pack
+from handlers.identity import Identity, handlers_digest
 from handlers.runtimes.session import first_line
 
 BEAT_SECONDS = 0.5
@@ -50,13 +51,14 @@ def main(file_descriptor: int, folder: str) -> int:
         log.exception("the engine does not open")
         connection.sendall(pack(0, Failed(f"{type(error).__name__}: {first_line(error)}")))
         return 1
-    log.warning("serving %s %s: %s", bundle.manifest.name, bundle.version, engine.reason)
-    metrics.tell_variant(bundle.manifest.name, bundle.version, engine.candidate)
-    document = describe(bundle, engine.candidate, engine.fingerprint, engine.reason)
+    identity = Identity(bundle.digest, handlers_digest())
+    log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, engine.reason)
+    metrics.tell_variant(bundle.manifest.name, identity.version, engine.candidate)
+    document = describe(bundle, identity, engine.candidate, engine.fingerprint, engine.reason)
     connection.sendall(pack(0, Ready(document)))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the proxy is gone
         outbox = Outbox(connection)
-        _serve(connection, outbox, scheduler_of(bundle, engine, outbox.put, outbox.flush))
+        _serve(connection, outbox, scheduler_of(bundle, identity, engine, outbox.put, outbox.flush))
     return 0
 
 
@@ -79,7 +81,7 @@ class Outbox:
 
 
 def scheduler_of(
-    bundle: Bundle, engine: Engine, emit: Callable[[bytes], None], flush: Callable[[], None]
+    bundle: Bundle, identity: Identity, engine: Engine, emit: Callable[[bytes], None], flush: Callable[[], None]
 ) -> BatchScheduler | StepScheduler:
     """The scheduler that the bundle's lane wants."""
     manifest = bundle.manifest
@@ -87,7 +89,7 @@ def scheduler_of(
         manifest.name,
         emit,
         flush,
-        Receipts(bundle, engine.candidate, engine.fingerprint, engine.reason),
+        Receipts(manifest.name, identity, engine.candidate, engine.fingerprint, engine.reason),
         manifest.limits.max_response_bytes,
         lambda: engine.seconds,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from handlers.bundle import Bundle
 from handlers.generator import Params
+from handlers.identity import Identity
 
 DESCRIBE_FORMAT = "atelier-describe/2"
 MAX_RECEIPT = 4096  # bytes, as base64url
@@ -17,13 +18,16 @@ MAX_WHY = 500  # characters of the reason; the describe document has all of it
 
 
 class Receipts:
-    """Receipts of one engine's answers: which model, bundle, engine and parameters made it, as base64url JSON."""
+    """Receipts of one engine's answers: which model, bundle, handlers, engine and parameters made it, as base64url JSON."""
 
-    def __init__(self, bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, reason: str) -> None:
+    def __init__(
+        self, name: str, identity: Identity, candidate: Mapping[str, str], fingerprint: str, reason: str
+    ) -> None:
         document = {
-            "model": bundle.manifest.name,
-            "version": bundle.version,
-            "bundle": bundle.digest,
+            "model": name,
+            "version": identity.version,
+            "bundle": identity.bundle,
+            "handlers": identity.handlers,
             "candidate": dict(candidate),
             "fingerprint": fingerprint,
             "why": reason[:MAX_WHY],
@@ -39,14 +43,16 @@ class Receipts:
         return encoded
 
 
-def describe(bundle: Bundle, candidate: Mapping[str, str], fingerprint: str, reason: str) -> dict[str, Any]:
+def describe(
+    bundle: Bundle, identity: Identity, candidate: Mapping[str, str], fingerprint: str, reason: str
+) -> dict[str, Any]:
     """The describe document: everything a gateway needs to offer this model to people."""
     manifest = bundle.manifest
     return {
         "format": DESCRIBE_FORMAT,
         "name": manifest.name,
-        "version": bundle.version,
-        "bundle": bundle.digest,
+        "version": identity.version,
+        "bundle": identity.bundle,
         "recipe": manifest.recipe,
         "kind": manifest.kind,
         "lane": manifest.resources.lane,

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handlers.frames import Failed, Frame, Ready, Unpacker
+from handlers.identity import HOME
 
 BACKOFF_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS = 10.0  # an engine that lived this long did not die of its own start
 OPEN_SECONDS = 120.0
 WATCH_SECONDS = 0.25
-HOME = Path(__file__).parent.parent  # handlers/, whose engine is started
 # The child finds `handlers` by its place, not through a search path: the archive's stub of torch lies beside it.
 _START = """
 import importlib.util, sys

@@ -17,8 +17,9 @@ from typing import Any
 from handlers import metrics
 from handlers.bundle import Bundle
 from handlers.frames import Cancel, Data, End, Failed, Frame, Message, Ready, Refused, Started, Submit, pack
+from handlers.identity import HOME
 from handlers.proxy.control import Control
-from handlers.proxy.engine_process import HOME, EngineProcess
+from handlers.proxy.engine_process import EngineProcess
 from handlers.proxy.framing import refused
 from handlers.proxy.pending import Pending, Queue
 from handlers.proxy.requests import read_request

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.bundle import MANIFEST, Bundle, BundleError, read_manifest
+from handlers.identity import Identity, handlers_digest
 from handlers.proxy.service import Service
 from handlers.proxy.wire import WireError, parse
 
@@ -88,17 +89,20 @@ async def _parent_gone() -> None:
 
 
 def archived_bundle(context: Any) -> Bundle:
-    """The bundle beside the handler, its manifest alone: the engine reads and checks the files. Raises `BundleError`."""
-    folder = Path(context.system_properties["model_dir"]) / "bundle"
+    """The bundle beside the handlers, its manifest alone: the engine reads and checks the files.
+
+    Raises `BundleError` if bundle and handlers are not what the archive's version says.
+    """
+    folder = Path(context.system_properties["model_dir"])
+    manifest_path = folder / "bundle" / MANIFEST
     try:
-        data = (folder / MANIFEST).read_bytes()
+        data = manifest_path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{folder / MANIFEST} cannot be read ({error.strerror}): archive it again") from None
-    manifest, digest = read_manifest(data, str(folder / MANIFEST))
-    bundle = Bundle(folder, manifest, digest, {})
-    archived = context.manifest["model"]["modelVersion"]
-    if archived != bundle.version:
-        raise BundleError(f"the archive is version {archived}, its bundle is {bundle.version}: archive it again")
+        raise BundleError(f"{manifest_path} cannot be read ({error.strerror}): archive it again") from None
+    bundle = Bundle(manifest_path.parent, *read_manifest(data, str(manifest_path)), {})
+    found = Identity(bundle.digest, handlers_digest(folder / "handlers")).version
+    if (archived := context.manifest["model"]["modelVersion"]) != found:
+        raise BundleError(f"the archive is version {archived}, its bundle and handlers are {found}: archive it again")
     return bundle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,14 +14,15 @@ import pytest
 import yaml
 
 from export.__main__ import main
-from export.archive import JOB_QUEUE
-from handlers import bundle as bundles
+from export.archive import JOB_QUEUE, archive
+from handlers.archive import read_archive
 from handlers.bundle import BundleError
+from handlers.identity import HOME, Identity, handlers_digest
 from tests.conftest import Tiny
 
 
 def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
-    assert tiny.archive.name == f"tiny-{tiny.bundle.version}.mar"
+    assert tiny.archive.name == f"tiny-{tiny.version}.mar"
     with zipfile.ZipFile(tiny.archive) as file:
         names = set(file.namelist())
         manifest = json.loads(file.read("MAR-INF/MANIFEST.json"))["model"]
@@ -35,9 +37,8 @@ def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
         "bundle/certificate.json",
     }
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pt")]
-    assert (manifest["modelName"], manifest["modelVersion"]) == ("tiny", tiny.bundle.version)
+    assert (manifest["modelName"], manifest["modelVersion"]) == ("tiny", tiny.version)
     assert manifest["handler"] == "torchserve_handler.py"
-    assert "handlers/torchserve_handler.py" not in names  # the entry point stands beside handlers/
     assert config["asyncCommunication"] is True
     assert config["batchSize"] == 1  # every request is handed over at once
     assert "maxBatchDelay" not in config
@@ -46,7 +47,7 @@ def test_the_archive_holds_handlers_and_bundle(tiny: Tiny) -> None:
     assert config["maxRetryTimeoutInSec"] > 20 * 24 * 3600  # a front end that gives a worker up never tries again
     assert config["maxRetryTimeoutInSec"] * 1000 < 2**31  # it counts milliseconds in an int
     assert (config["minWorkers"], config["maxWorkers"]) == (1, 1)
-    assert bundles.read_archive(tiny.archive).digest == tiny.bundle.digest
+    assert read_archive(tiny.archive).identity == Identity(tiny.bundle.digest, handlers_digest())
 
 
 PROGRAM = """
@@ -113,7 +114,44 @@ def test_an_archive_of_another_version_is_refused(tiny: Tiny, tmp_path: Path) ->
         for name in old.namelist():
             data = old.read(name)
             if name == "MAR-INF/MANIFEST.json":
-                data = data.replace(tiny.bundle.version.encode(), b"0" * 12)
+                data = data.replace(tiny.version.encode(), b"0" * 12)
             new.writestr(name, data)
-    with pytest.raises(BundleError, match=f"says it is tiny 000000000000, its bundle is tiny {tiny.bundle.version}"):
-        bundles.read_archive(path)
+    with pytest.raises(
+        BundleError, match=f"says it is tiny 000000000000, its bundle and handlers are tiny {tiny.version}"
+    ):
+        read_archive(path)
+
+
+def test_other_handlers_make_another_archive(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal bundles, a changed sampler: name, version and identity tell them apart."""
+    home = tmp_path / "handlers"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+    philox = home / "sampling/philox.py"
+    philox.write_text(philox.read_text() + "# changed\n")
+    monkeypatch.chdir(tiny.folder)
+    changed = archive("tiny", tmp_path / "store", home)
+    assert changed.name != tiny.archive.name
+    before, after = read_archive(tiny.archive), read_archive(changed)
+    assert before.identity.bundle == after.identity.bundle
+    assert before.identity.handlers != after.identity.handlers
+    assert before.version != after.version
+
+
+def test_an_archive_with_changed_handlers_and_the_old_version_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "changed.mar"
+    with zipfile.ZipFile(tiny.archive) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            more = b"# changed\n" if name == "handlers/sampling/philox.py" else b""
+            new.writestr(name, old.read(name) + more)
+    with pytest.raises(BundleError, match=f"says it is tiny {tiny.version}, its bundle and handlers are tiny "):
+        read_archive(path)
+
+
+def test_an_archive_with_another_entry_point_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "changed.mar"
+    with zipfile.ZipFile(tiny.archive) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            more = b"# changed\n" if name == "torchserve_handler.py" else b""
+            new.writestr(name, old.read(name) + more)
+    with pytest.raises(BundleError, match=r"changed\.mar: torchserve_handler\.py is not the one of its handlers/proxy"):
+        read_archive(path)

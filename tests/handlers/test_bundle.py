@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from handlers import bundle as bundles
+from handlers.archive import read_archive
 from handlers.bundle import BundleError, FileSpec
 from tests.conftest import ROOT, Tiny
 
@@ -138,4 +139,4 @@ def test_a_broken_archive_is_named(tiny: Tiny, tmp_path: Path, damage: str) -> N
     path = tmp_path / "broken.mar"
     path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"no zip"}[damage])
     with pytest.raises(BundleError, match=r"broken\.mar is no whole archive"):
-        bundles.read_archive(path)
+        read_archive(path)

@@ -101,7 +101,7 @@ def test_both_processes_are_counted(tiny: Tiny, tmp_path: Path) -> None:
     assert samples["atelier_answer_seconds_sum"] >= samples["atelier_first_byte_seconds_sum"]
     for name in ("in_flight_requests", "queue_depth_requests", "queued_work_seconds"):
         assert samples[f"atelier_{name}"] == 0
-    version = tiny.bundle.version
+    version = tiny.version
     assert samples[f"atelier_variant_info generator-fp32-onnxruntime generator {version}"] == 1
 
 

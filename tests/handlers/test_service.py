@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks.sabotage import SLOW_SECONDS
 from benchmarks.server import eventually
 from handlers.engine.receipts import DESCRIBE_FORMAT
+from handlers.identity import handlers_digest
 from handlers.proxy import service as services
 from handlers.proxy.wire import STREAM
 from serving.tryout import decode_receipt
@@ -207,7 +208,8 @@ def test_receipts_tell_how_to_make_the_answer_again(image: FrontEnd, tiny: Tiny)
     receipt = decode_receipt(value)
     assert receipt["model"] == "tiny"
     assert receipt["bundle"] == tiny.bundle.digest
-    assert receipt["version"] == tiny.bundle.version
+    assert receipt["version"] == tiny.version
+    assert receipt["handlers"] == handlers_digest()  # of the code that made it
     assert receipt["candidate"] == {"generator": "generator-fp32-onnxruntime"}
     assert "onnxruntime-" in receipt["fingerprint"]
     assert receipt["why"].startswith("chosen for ")

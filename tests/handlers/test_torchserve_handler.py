@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from benchmarks.server import eventually
 from handlers.bundle import BundleError
+from handlers.identity import HOME
 from handlers.proxy import torchserve_handler, worker
 from handlers.proxy.wire import STREAM, Call
 from handlers.proxy.worker import AsyncWorker, archived_bundle
@@ -33,14 +35,17 @@ class Context:
 
 @pytest.fixture
 def unpacked(tiny: Tiny, tiny_copy: Path) -> Path:
-    """A folder as TorchServe unpacks an archive: the bundle is called bundle."""
+    """A folder as TorchServe unpacks an archive: handlers and bundle are called so."""
     (tiny_copy / "artifacts/bundles/tiny").rename(tiny_copy / "bundle")
+    shutil.copytree(HOME, tiny_copy / "handlers", ignore=shutil.ignore_patterns("__pycache__"))
     return tiny_copy
 
 
 def test_an_archive_whose_bundle_was_exchanged_is_refused(tiny: Tiny, unpacked: Path) -> None:
-    assert archived_bundle(Context(unpacked, tiny.bundle.version)).digest == tiny.bundle.digest
-    with pytest.raises(BundleError, match=f"the archive is version 000000000000, its bundle is {tiny.bundle.version}"):
+    assert archived_bundle(Context(unpacked, tiny.version)).digest == tiny.bundle.digest
+    with pytest.raises(
+        BundleError, match=f"the archive is version 000000000000, its bundle and handlers are {tiny.version}"
+    ):
         archived_bundle(Context(unpacked, "0" * 12))
 
 
@@ -51,7 +56,7 @@ def test_loading_puts_our_loop_in_the_place_of_torchserves(
     monkeypatch.setattr(main, "AsyncService", None, raising=False)
     monkeypatch.setattr(worker.logging.getLogger(), "setLevel", lambda level: None)  # type: ignore[attr-defined]
     began = time.monotonic()
-    assert torchserve_handler.handle(None, Context(unpacked, tiny.bundle.version)) is None  # type: ignore[func-returns-value]
+    assert torchserve_handler.handle(None, Context(unpacked, tiny.version)) is None  # type: ignore[func-returns-value]
     try:
         assert time.monotonic() - began >= worker.LOAD_SECONDS  # an answer that comes sooner can be lost
         assert main.AsyncService is AsyncWorker
@@ -70,6 +75,7 @@ def test_the_handler_answers_no_request_itself() -> None:
 
 WORKER = """
 import socket, sys
+from handlers.identity import HOME
 from handlers.proxy import torchserve_handler
 class AsyncService: pass
 class Loaded: cl_socket = socket.socket(fileno=int(sys.argv[1]))
@@ -85,7 +91,7 @@ print("the loop must not return")
 def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked: Path) -> None:
     ours, theirs = socket.socketpair()
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
+        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.version],
         pass_fds=[theirs.fileno()],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -120,7 +126,7 @@ def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked:
 def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:
     ours, theirs = socket.socketpair()
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.bundle.version],
+        [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.version],
         pass_fds=[theirs.fileno()],
         cwd=ROOT,
         stderr=subprocess.PIPE,

@@ -44,7 +44,7 @@ def test_an_image_comes_back_marked_and_with_a_receipt(server: Server, tiny: Tin
     assert picture.size == (16, 16)
     assert picture.getxmp()["xmpmeta"]["RDF"]["Description"]["DigitalSourceType"].endswith("trainedAlgorithmicMedia")
     receipt = decode_receipt(answer.headers["x-atelier-receipt"])
-    assert receipt["version"] == tiny.bundle.version
+    assert receipt["version"] == tiny.version
     assert receipt["params"]["seed"] == 7
 
 
