@@ -162,7 +162,10 @@ def test_one_that_does_not_open_gives_the_reason_and_opens_when_it_can(damaged: 
         assert "generator-fp32.onnx is damaged" in health(front)["reason"]
         assert front.ask(b"{}", x_atelier="health").status == 503
         assert front.ask(b"{}", x_atelier="ping").status == 200
-        assert waiting.result(5).message == reply.message  # nobody waits for what does not open
+        waited = waiting.result(5)
+        assert waited.message == reply.message  # nobody waits for what does not open
+        for refused in (starting, reply, waited):  # the same refusal says the same on every way
+            assert refused.headers["Retry-After"] == "1"
         eventually(lambda: front.service.engine.restarts >= 2, 20, "it is not tried again")
         assert front.service.engine.state == "failed"
         os.replace(tmp_path / "whole", damaged.directory / damaged.manifest.files["generator-fp32"].path)
