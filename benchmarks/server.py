@@ -50,7 +50,7 @@ class Server:
         return request(self.inference, "POST", path, body, JSON if headers is None else headers, timeout)
 
     def control(self, model: str, command: str) -> dict[str, Any]:
-        """What a model answers to a control word."""
+        """The document that a model answers to a control word."""
         document: dict[str, Any] = json.loads(self.post({}, model, {**JSON, "X-Atelier": command}).body)
         return document
 

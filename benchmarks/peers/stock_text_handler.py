@@ -1,4 +1,4 @@
-"""A text handler as TorchServe's documentation would teach it: PyTorch runs the model eagerly, one request at a time, token by token."""
+"""A text handler as TorchServe's documentation would teach it: eager PyTorch, one request at a time, token by token."""
 
 from __future__ import annotations
 

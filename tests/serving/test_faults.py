@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import faults, sabotage
-from benchmarks.faults import CLIENTS, Outcome
-from benchmarks.traffic import one
+from benchmarks import bad_clients, faults, sabotage
+from benchmarks.fault_result import CLIENTS, FaultResult
+from benchmarks.traffic import request_outcome
 from tests.serving.conftest import Server, running
 
 pytestmark = pytest.mark.server
 MODELS = ("image", "text")
 
 
-def told(outcome: Outcome) -> Outcome:
+def told(outcome: FaultResult) -> FaultResult:
     """Print the account (pytest -s shows it) and hand it on."""
     print(f"{outcome.fault}: {dict(outcome.outcomes)}, {outcome.lost} lost, back after {outcome.recovered_s} s")
     assert outcome.outcomes["200"] > 0
@@ -75,21 +75,21 @@ def test_a_slow_request_ends_at_its_deadline(faulty: Server, model: str) -> None
     assert answer.status == 504
     assert b"the deadline passed before the answer was whole" in answer.body
     assert time.monotonic() - began < 2
-    assert one(faulty, model, 10, seed=1) == "200"
+    assert request_outcome(faulty, model, 10, seed=1) == "200"
 
 
 def test_two_hundred_clients_that_hang_up_cost_nothing(faulty: Server) -> None:
     workers = {process.pid for process in (*faulty.workers(), *faulty.engines())}
-    assert told(faults.hang_up(faulty)).outcomes == {"200": 200}
+    assert told(bad_clients.hang_up(faulty)).outcomes == {"200": 200}
     assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == workers
 
 
 def test_malformed_forms_and_headers_kill_nobody(faulty: Server) -> None:
     workers = {process.pid for process in (*faulty.workers(), *faulty.engines())}
     before = faulty.metrics()
-    outcome = faults.malformed_http(faulty, "image")
+    outcome = bad_clients.malformed_http(faulty, "image")
     print(outcome.outcomes)
-    assert sum(outcome.outcomes.values()) == 5 * len(faults.MALFORMED)
+    assert sum(outcome.outcomes.values()) == 5 * len(bad_clients.MALFORMED)
     assert "200" not in outcome.outcomes
     assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == workers
     after = faulty.metrics()

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import SEED, Load
-from benchmarks.load import run as send
+from benchmarks.load import SEED, Load, send
 from serving.client import Response
 from serving.tryout import decode_receipt
 from serving.warm import warm, warm_refusals

@@ -1,4 +1,4 @@
-"""The limit: the engine with its encoder in one process, nothing around it. A child process, asked for blocks of work."""
+"""The bare engine: generator and encoder in a child process without a server, as the upper bound of throughput."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ import numpy as np
 import psutil
 
 
-class LimitError(RuntimeError):
-    """There is no limit to compare with."""
+class BareEngineError(RuntimeError):
+    """The child died."""
 
 
-class Limit:
-    """Use as a context manager; blocks until the engine is open. Raises `LimitError` when the child dies."""
+class BareEngine:
+    """The child process, asked for blocks of work.
+
+    A context manager; entering waits until the engine is open. Raises `BareEngineError` when the child dies.
+    """
 
     def __init__(self, bundle: Path, asks: Sequence[Mapping[str, Any]] = ({"max_tokens": 256},)) -> None:
-        """`asks` are what a StepGenerator is asked for, in turn, each with a seed of its own."""
+        """`asks` are the parameters of requests to a StepGenerator, sent in turn, each with a seed of its own."""
         context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = context.Pipe()
         arguments = (self._theirs, str(bundle.resolve()), list(asks))
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
 
-    def __enter__(self) -> Limit:
+    def __enter__(self) -> BareEngine:
         self._process.start()
         self._theirs.close()  # with it open here, a dead child would be waited for for ever
         try:
@@ -57,7 +60,7 @@ class Limit:
         except (EOFError, OSError):
             self._process.join(5)
             code = self._process.exitcode
-            raise LimitError(f"the bare engine died (exit code {code}); what it said stands above") from None
+            raise BareEngineError(f"the bare engine died (exit code {code}); what it said stands above") from None
 
     def _end(self) -> None:
         self._pipe.close()
@@ -100,7 +103,7 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
 
 
 def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
-    """Tokens a second with `batch` requests that are always there, under the scheduler that serves them, and a tick's time."""
+    """(tokens a second, median milliseconds of a tick) of the serving scheduler, with `batch` requests at all times."""
     from handlers.engine.replies import Replies
     from handlers.engine.step_scheduler import StepScheduler
     from handlers.frames import End, Unpacker
@@ -112,7 +115,7 @@ def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, s
         nonlocal open_
         open_ -= sum(isinstance(found.message, End) for found in unpacker.feed(frame))
 
-    replies = Replies("limit", emit, lambda: None, lambda params: "", 1 << 30)
+    replies = Replies("bare", emit, lambda: None, lambda params: "", 1 << 30)
     scheduler = StepScheduler(counted, replies)
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds or not times:
