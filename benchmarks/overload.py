@@ -1,6 +1,7 @@
 """Open loops: three times the requests that can be served, and latency against load.
 
-A block whose load generator was itself late (`Result.late`) is in no figure; it is counted, and named in the output.
+A block whose load generator was itself late (`Result.late`) is in no rate or latency; it is counted and named in the
+output, and its errors count.
 """
 
 from __future__ import annotations
