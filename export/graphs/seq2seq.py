@@ -33,11 +33,11 @@ from export.quality import score_quality
 from handlers.bundle import GraphSpec, Resources, TensorSpec
 from handlers.sessions import Session
 from handlers.tokens import BEGIN
+from training.encoding import encode
 from training.models.cells import CELLS
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
-from training.seq2seq import Trained
-from training.sources import encode
+from training.seq2seq_checkpoint import Trained
 
 SLOTS = 32
 QUEUE = 64

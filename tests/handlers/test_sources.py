@@ -17,11 +17,11 @@ from handlers.tokens import Tokens, WordPieces
 from tests.conftest import Tiny
 from tests.handlers.helpers import finish, start
 from tests.tiny_bert import word_pieces
-from tests.training.test_sources import FILE, MODEL, SHAPE, TURNS
-from tests.training.test_sources import TOKENS as TRAINED
-from tests.training.test_sources import WORDS as TRAINED_WORDS
-from training.data.pairs import Pair
-from training.sources import encode
+from tests.training.test_encoding import FILE, MODEL, SHAPE, TURNS
+from tests.training.test_encoding import TOKENS as TRAINED
+from tests.training.test_encoding import WORDS as TRAINED_WORDS
+from training.data import Pair
+from training.encoding import encode
 
 LIMITS = {
     "max_source": MODEL.max_source,

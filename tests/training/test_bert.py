@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from training.looks import nats_per_token
 
 from tests.tiny_bert import tiny_bert, word_pieces
 from tests.training.saved import assert_equal, tensors
 from training import checkpoint, tuning
 from training.__main__ import main
-from training.looks import nats_per_token
+from training.encoding import encode
 from training.models.bert import BertEncoder, BertShape, Remembered
 from training.models.seq2seq import BEGIN, ModelConfig, Seq2Seq, build
 from training.pretrained import read
 from training.seq2seq import HELD_OUT, PRESETS, load_generator
-from training.sources import encode
-from training.tokens import ASSET, SOURCE_ASSET, WordPieces
+from training.tokenizer import ASSET, SOURCE_ASSET, WordPieces
 
 SHAPE = BertShape(200, 16, 2, 2, 32, 40, 2, 1e-12, "gelu", 0.1)
 CONFIG = ModelConfig(300, 12, 16, 2, 0.0, max_source=32, max_target=8, encoder="bert", bert_shape=SHAPE)

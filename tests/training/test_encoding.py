@@ -11,11 +11,11 @@ from hypothesis import given
 from tokenizers import Tokenizer
 
 from tests.tiny_bert import word_pieces
-from training.data.pairs import Pair
+from training.data import Pair
+from training.encoding import align, cut_beginning, cut_end, encode, inputs
 from training.models.bert import BertShape
 from training.models.seq2seq import ModelConfig
-from training.sources import align, cut_beginning, cut_end, encode, inputs
-from training.tokens import Tokens, WordPieces
+from training.tokenizer import Tokens, WordPieces
 
 FILE = word_pieces()
 WORDS = WordPieces(FILE.to_str().encode(), 200)

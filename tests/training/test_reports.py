@@ -6,10 +6,9 @@ import hashlib
 import re
 
 import pytest
-
-from training.data import reports
-from training.data.pairs import Pair
 from training.data.report_kinds import VALUES
+
+from training.data import Pair, reports
 from training.data.reports import KINDS, Verdict, check, facts, report
 from training.data.templates import slots
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training.looks import nats_per_token, write
 
 from training import checkpoint
 from training.__main__ import main
-from training.data.pairs import Pair
-from training.looks import nats_per_token, write
+from training.data import Pair
+from training.encoding import Encoded, encode
 from training.models.seq2seq import BEGIN, END, PAD, Encoder, ModelConfig, Seq2Seq, build, read
 from training.rouge import rouge
 from training.seq2seq import (
@@ -24,8 +25,7 @@ from training.seq2seq import (
     by_length,
     load_generator,
 )
-from training.sources import Encoded, encode
-from training.tokens import ASSET, Tokens
+from training.tokenizer import ASSET, Tokens
 
 SMALL = ModelConfig(vocabulary=300, embedding=12, hidden=16, layers=2, dropout=0.0, max_source=32, max_target=8)
 

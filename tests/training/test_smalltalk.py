@@ -8,8 +8,7 @@ from collections import Counter
 
 import pytest
 
-from training.data import smalltalk
-from training.data.pairs import Pair
+from training.data import Pair, smalltalk
 from training.data.smalltalk import conversation, intent, is_right, reply
 from training.data.smalltalk_intents import INTENTS, VALUES
 from training.data.templates import slots

@@ -14,13 +14,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from tyro.conf import Suppress
 
+from training import checks
 from training.models.bert import BertEncoder, BertShape
 from training.models.cells import CELLS, State
 from training.models.masks import FAR, within
@@ -50,10 +50,10 @@ class ModelConfig:
     max_target: int = 64
     """tokens of a target that are learned at most"""
     encoder: Literal["recurrent", "bert"] = "recurrent"
-    """what reads the source: layers that are learned from nothing, or a BERT that was taught elsewhere"""
+    """reads the source: recurrent layers that are learned from nothing, or a BERT that was taught elsewhere"""
     frozen: bool = True
     """whether that BERT stays as it is; else it is learned further"""
-    bert_shape: Annotated[BertShape | None, Suppress] = None
+    bert_shape: BertShape | None = None
     """the sizes of that BERT, from its directory"""
 
     @classmethod
@@ -63,21 +63,10 @@ class ModelConfig:
         return cls(**{**raw, "bert_shape": None if shape is None else BertShape(**shape)})
 
     def __post_init__(self) -> None:
-        bounds = (
-            ("vocabulary", 260),
-            ("embedding", 1),
-            ("hidden", 2),
-            ("layers", 1),
-            ("max_source", 8),
-            ("max_target", 2),
-        )
-        for field, least in bounds:
-            if getattr(self, field) < least:
-                raise ValueError(f"{field} is {getattr(self, field)}, wanted at least {least}")
+        checks.at_least(self, vocabulary=260, embedding=1, hidden=2, layers=1, max_source=8, max_target=2)
         if self.hidden % 2:
-            raise ValueError(f"hidden is {self.hidden}, wanted an even number: either direction reads with half of it")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, wanted at least 0 and less than 1")
+            raise checks.refuse("hidden", self.hidden, "an even number: either direction reads with half of it")
+        checks.less_than_one(self, "dropout")
 
 
 def _picked(rows: Tensor, positions: Tensor) -> Tensor:
@@ -127,7 +116,7 @@ def _encoder(config: ModelConfig) -> Encoder | BertEncoder:
     if config.encoder == "recurrent":
         return Encoder(config)
     if config.bert_shape is None:
-        raise ValueError("encoder is bert, but of what size is not known: read its directory first")
+        raise ValueError("encoder is bert, but its bert_shape is None: read its directory first")
     embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=PAD)
     return BertEncoder(config.bert_shape, config.frozen, embedding, config.hidden, config.layers, config.dropout)
 
