@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
+from training import checkpoint, files
 from training.checkpoint import CheckpointError, Meta
 
 
@@ -55,14 +55,14 @@ def test_a_new_checkpoint_replaces_the_files_of_the_old_one(tmp_path: Path) -> N
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     before = save(path, 1)
-    write = checkpoint._write
+    write = files.write
 
     def fail_at_state(target: Path, data: bytes) -> None:
         if target.name.startswith("state-"):
             raise OSError(28, "No space left on device")
         write(target, data)
 
-    monkeypatch.setattr(checkpoint, "_write", fail_at_state)
+    monkeypatch.setattr(files, "write", fail_at_state)
     with pytest.raises(OSError, match=r"step 2 .*No space left on device.*the one before it is whole"):
         save(path, 2)
     assert checkpoint.load_model(path)[0] == before

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SHARED
-from training.data import DataError, pair_files, pairs
-from training.data.pairs import Fields, Pair, PairSet, open_pairs
+from training.data import DataError, Fields, Pair, PairSet, held_out, pair_files, pairs
+from training.data.pairs import open_pairs
 
 FIELDS = Fields("document", "summary")
 REAL = {
@@ -45,10 +45,10 @@ def test_a_world_holds_sources_out_whatever_its_size(world: str) -> None:
     small, large = open_pairs(world, 50, FIELDS), open_pairs(world, 6000, FIELDS)
     assert (len(small.pairs), len(large.pairs)) == (50, 6000)
     assert small.held_out == large.held_out
-    assert len(set(small.held_out)) == pairs.HELD_OUT
+    assert len(set(small.held_out)) == held_out.HELD_OUT
     assert not {pair.source for pair in large.pairs} & {pair.source for pair in large.held_out}
     assert large.pairs[:50] == small.pairs
-    assert (large.name, large.licence) == (f"{world}-v1-6000", "Apache-2.0")
+    assert (large.name, large.licence) == (f"{world}-v2-6000", "Apache-2.0")
     assert large.source == f"written by training/data/{world}.py"
     assert small.sha256 != large.sha256 == open_pairs(world, 6000, FIELDS).sha256
     assert large.skipped == ()

@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 from tests.training.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
-from training.run import Log, Schedule
+from training.log import Log
+from training.run import Schedule
 
 NAME = ["--name", "m", "--preset", "tiny"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -30,7 +31,7 @@ def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
     meta = checkpoint.read(checkpoint.directory("m"))
     assert (meta.step, meta.recipe, meta.model["image_size"]) == (6, "dcgan", 16)
     assert meta.metrics.keys() >= {"generator", "critic", "swd", "swd_floor"}
-    assert meta.data["name"].startswith("drawn-faces-v1-16px")
+    assert meta.data["name"].startswith("drawn-faces-v2-16px")
     steps = [json.loads(line)["step"] for line in Path("artifacts/runs/m/log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert steps[-1] == 6
@@ -182,7 +183,7 @@ def test_a_directory_without_images_is_refused(workspace: Path, capsys: pytest.C
         (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: charlm, dcgan, dialogue, hdgan, summarizer"),
         (["dcgan", "--name", "m", "--preset", "huge"], "no preset 'huge'; choose one of tiny, demo, paper"),
         (["dcgan", "--name", "../m", "--preset", "tiny"], "--name is '../m', wanted letters, digits"),
-        (["dcgan", *NAME, "--image-size", "48"], "image_size is 48, wanted a power of two"),
+        (["dcgan", *NAME, "--image-size", "48"], "--image-size is 48, wanted a power of two"),
         (["dcgan", *NAME, "--save-every", "0"], "--save-every is 0, wanted at least 1"),
         (["dcgan", *NAME, "--batch-size", "1"], "--batch-size is 1, wanted at least 2"),
     ],
