@@ -1,4 +1,4 @@
-"""The items of a batch. They follow from the seed and the step alone, so a resumed run learns from what it would have."""
+"""The items of a batch: they follow from the seed and the step alone, so a resumed run learns from the same ones."""
 
 from __future__ import annotations
 

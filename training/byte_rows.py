@@ -37,7 +37,7 @@ def row_spans(stream: NDArray[np.uint8], longest: int) -> NDArray[np.int64]:
 
 
 def inputs_and_targets(rows: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Rows of bytes -> all but the last byte, and all but the first one (B, T) int64; the loss ignores their padding."""
+    """Rows of bytes -> all but the last byte, and all but the first one (B, T) int64; the loss ignores padding."""
     T = max(map(len, rows)) - 1
     inputs, targets = np.full((len(rows), T), BOUNDARY, np.int64), np.full((len(rows), T), IGNORED, np.int64)
     for at, row in enumerate(rows):

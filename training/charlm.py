@@ -44,8 +44,8 @@ class Config(RecipeConfig):
     """of Adam; at the size of `demo` an RNN learns more with a quarter of it"""
     clip: float = 0.3
     """longest gradient: a longer one is scaled down to it"""
-    ema_half_life_krows: float = 5.0
-    """half-life of the averaged network, in thousands of rows"""
+    ema_half_life_kitems: float = 5.0
+    """half-life of the averaged network, which is served, in thousands of rows"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,13 +55,13 @@ class Config(RecipeConfig):
 
 PRESETS = {
     "tiny": Config(
-        model=ModelConfig(embedding=16, hidden=32), world_size=64, row=64, batch_size=8, ema_half_life_krows=0.05
+        model=ModelConfig(embedding=16, hidden=32), world_size=64, row=64, batch_size=8, ema_half_life_kitems=0.05
     ),
     "demo": Config(
         model=ModelConfig(hidden=256, layers=1, dropout=0.0),
         batch_size=16,
         learning_rate=6e-3,
-        ema_half_life_krows=1.0,
+        ema_half_life_kitems=1.0,
     ),
     "paper": Config(world_size=100_000),
 }
@@ -89,7 +89,7 @@ def train(run: Run, config: Config) -> Meta:
 def _prepare(run: Run, config: Config, device: str, _: Checkpoint | None) -> Work:
     data = open_texts(config.data, config.world_size)
     network = build(config.model, config.seed).to(device)
-    learner = AveragedNetwork.new(network, config, 1000 * config.ema_half_life_krows, config.clip)
+    learner = AveragedNetwork.new(network, config, config.clip)
     row = stream(data.texts)
     spans = row_spans(row, config.row)
 

@@ -146,7 +146,7 @@ def load_model(source: Path | Checkpoint) -> tuple[Meta, dict[str, Tensor]]:
 
 
 def load_state(source: Path | Checkpoint) -> tuple[Meta, dict[str, Tensor]]:
-    """Everything a resumed run needs beside the served weights, after a check of its sha256. Raises `CheckpointError`."""
+    """The rest of what a resumed run needs, after a check of its sha256. Raises `CheckpointError`."""
     found = opened(source)
     return found.meta, load_tensors(_verified(found, "state-"))
 

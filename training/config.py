@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from training import checks
+from training import checks, ema
 from training.precision import PrecisionName
 
 
@@ -19,6 +19,8 @@ class RecipeConfig:
     """items of a step"""
     learning_rate: float = 1e-3
     """of Adam"""
+    ema_half_life_kitems: float = 10.0
+    """half-life of the averaged network, which is served, in thousands of items"""
     precision: PrecisionName = "auto"
     """auto: fp16 with a gradient scaler on CUDA, bf16 on CPUs that have it, else fp32"""
     seed: int = 0
@@ -27,3 +29,8 @@ class RecipeConfig:
     def __post_init__(self) -> None:
         checks.at_least(self, batch_size=1, seed=0)
         checks.positive(self, "learning_rate")
+
+    def ema_decay(self, step: int) -> float:
+        """The decay of the average at a step, counted from 1."""
+        items = self.batch_size
+        return ema.half_life_decay(step * items, items, 1000 * self.ema_half_life_kitems)

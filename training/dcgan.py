@@ -47,8 +47,6 @@ class Config(RecipeConfig):
     """of Adam, for both networks"""
     beta1: float = 0.5
     beta2: float = 0.999
-    ema_half_life_kimg: float = 10.0
-    """half-life of the averaged generator, in thousands of images"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +55,9 @@ class Config(RecipeConfig):
 
 
 PRESETS = {
-    "tiny": Config(model=ModelConfig(image_size=16, channels=8), world_size=64, batch_size=8, ema_half_life_kimg=0.05),
+    "tiny": Config(
+        model=ModelConfig(image_size=16, channels=8), world_size=64, batch_size=8, ema_half_life_kitems=0.05
+    ),
     "demo": Config(world_size=10_000),
     "paper": Config(world_size=100_000),
 }
@@ -115,9 +115,7 @@ class Networks:
         generator_loss = F.softplus(-logits).mean()  # non-saturating: -log D(G(z)), section 3 of Goodfellow 2014
         self.optimization.minimize("generator", generator_loss)
         self.optimization.end_step()
-        items = self.config.batch_size
-        decay = ema.half_life_decay(step * items, items, 1000 * self.config.ema_half_life_kimg)
-        ema.update(self.average, self.generator, decay)
+        ema.update(self.average, self.generator, self.config.ema_decay(step))
         return {"generator": float(generator_loss.detach()), "critic": float(critic_loss.detach())}
 
     @torch.no_grad()

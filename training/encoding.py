@@ -61,9 +61,9 @@ Aligned = tuple[list[int], list[int], NDArray[np.int64]]  # tokens (S,), pieces 
 def align(tokens: BytePairTokenizer, words: WordPieceTokenizer, turns: Sequence[str]) -> Aligned:
     """The tokens of turns with TURN between them, the pieces with marks around each turn, and the piece of each token.
 
-    That is the first piece that ends behind the token's first character: one that covers it, or else (a space, a character
-    BERT leaves out) the next one; where none is left, the mark behind the turn. TURN stands at the mark of the turn before
-    it.
+    That is the first piece that ends behind the token's first character: one that covers it, or else (a space, a
+    character BERT leaves out) the next one; where none is left, the mark behind the turn. TURN stands at the mark of
+    the turn before it.
     """
     ids: list[int] = []
     pieces, at = [words.begin], list[NDArray[np.int64]]()
@@ -80,7 +80,7 @@ def align(tokens: BytePairTokenizer, words: WordPieceTokenizer, turns: Sequence[
 def cut_end(
     ids: Sequence[int], pieces: Sequence[int], at: NDArray[np.int64], most: int, room: int
 ) -> tuple[Sequence[int], Sequence[int], NDArray[np.int64]]:
-    """The beginning that both tokenizers have room for: at most `most` tokens and `room` pieces, the last one a mark."""
+    """The beginning that fits both tokenizers: at most `most` tokens and `room` pieces, the last one a mark."""
     if len(ids) <= most and len(pieces) <= room:
         return ids, pieces, at
     count = min(most, int(np.searchsorted(at, room - 2, side="right")))
@@ -92,7 +92,7 @@ def cut_end(
 def cut_beginning(
     ids: Sequence[int], pieces: Sequence[int], at: NDArray[np.int64], most: int, room: int
 ) -> tuple[Sequence[int], Sequence[int], NDArray[np.int64]]:
-    """The end that both tokenizers have room for, the first piece a mark."""
+    """The end that fits both tokenizers, the first piece a mark."""
     least = max(1, len(pieces) + 1 - room)  # the first piece there is room for
     first = max(len(ids) - most, min(int(np.searchsorted(at, least)), len(ids) - 1), 0)
     gone = max(int(at[first]), least) - 1
@@ -100,7 +100,7 @@ def cut_beginning(
 
 
 def inputs(pairs: Sequence[Encoded]) -> tuple[Tensor, ...]:
-    """The encoder's inputs: tokens (B, S), lengths (B,), and for a BERT pieces (B, P), piece_lengths (B,), at (B, S)."""
+    """Inputs of the encoder: tokens (B, S), lengths (B,); for BERT pieces (B, P), piece_lengths (B,), at (B, S)."""
     read = padded([pair.source for pair in pairs])
     if not len(pairs[0].pieces):
         return read

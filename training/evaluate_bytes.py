@@ -27,7 +27,10 @@ MEASURED = 512  # bytes of a text that bits per byte are measured on, from its b
 
 
 def evaluate(network: CharLM, data: str, held_out: Sequence[str], seed: int, path: Path) -> dict[str, float]:
-    """Save samples as a text file; `bits_per_byte` of held-out texts, and of the written world the share that is `valid`."""
+    """Save samples as a text file; returns `bits_per_byte` of held-out texts.
+
+    If `data` is the written world, also the share of samples that is `valid`.
+    """
     samples = sample(network, JUDGED, TEMPERATURE, seed)
     files.write(path, ("\n\n".join(samples[:SHOWN]) + "\n").encode())
     figures = {"bits_per_byte": bits_per_byte(network, held_out[:JUDGED])}
@@ -38,7 +41,7 @@ def evaluate(network: CharLM, data: str, held_out: Sequence[str], seed: int, pat
 
 @torch.no_grad()
 def sample(network: CharLM, count: int, temperature: float, seed: int) -> list[str]:
-    """`count` texts drawn byte by byte, each until its boundary or `LONGEST` bytes; what is no UTF-8 shows as U+FFFD."""
+    """`count` texts drawn byte by byte, each until its boundary or `LONGEST` bytes; U+FFFD stands for broken UTF-8."""
     device = next(network.parameters()).device
     random = torch.Generator().manual_seed(seed + 1)
     state = list(network.zeros(count))

@@ -30,7 +30,10 @@ def distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def evaluate(sample: Sample, latent: int, seed: int, real: NDArray[np.uint8], path: Path) -> dict[str, float]:
-    """Save the grid of the latents of `seed` + 1, the same at every step, and compare with the first images of `real`."""
+    """Save a grid of samples, and return as `swd` the distance of samples to the first images of `real`.
+
+    The latents follow from `seed`: they are the same at every step.
+    """
     images = sample(torch.randn(COMPARED, latent, generator=torch.Generator().manual_seed(seed + 1)))
     save_grid(images[:GRID], path)
     count = min(len(images), len(real))

@@ -1,4 +1,4 @@
-"""The one way training writes files: under a temporary name, then renamed, so that a reader finds all of one or none."""
+"""The one way training writes files: under a temporary name, then renamed, so a reader finds a whole one or none."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from training import ema
 from training.config import RecipeConfig
 from training.optimization import Optimization
 from training.precision import pick
-from training.seeding import seeded
+from training.seeding import seeded, step_seed
 from training.state import load_networks, network_tensors
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -42,15 +42,12 @@ class AveragedNetwork(Generic[Network]):
     average: Network
     optimization: Optimization
     config: RecipeConfig
-    half_life: float
-    """of the average, in items"""
 
     @classmethod
     def new(
         cls,
         network: Network,
         config: RecipeConfig,
-        half_life: float,
         clip: float | None = None,
         groups: Iterable[dict[str, Any]] | None = None,
         shared: Mapping[int, Any] | None = None,
@@ -63,13 +60,8 @@ class AveragedNetwork(Generic[Network]):
         device = next(network.parameters()).device
         average = copy.deepcopy(network, dict(shared or {})).eval()
         adam = torch.optim.Adam(groups or network.parameters(), config.learning_rate, fused=True)
-        return cls(
-            network,
-            average,
-            Optimization(pick(config.precision, device.type), {"network": adam}, clip),
-            config,
-            half_life,
-        )
+        optimization = Optimization(pick(config.precision, device.type), {"network": adam}, clip)
+        return cls(network, average, optimization, config)
 
     @property
     def device(self) -> torch.device:
@@ -79,15 +71,14 @@ class AveragedNetwork(Generic[Network]):
     @contextlib.contextmanager
     def forward(self, step: int) -> Iterator[None]:
         """The context of the forward pass of a step, counted from 1: its number format, and dropout that can resume."""
-        with seeded(self.config.seed, step, self.device), self.optimization.cast():
+        with seeded(step_seed(self.config.seed, step), self.device), self.optimization.cast():
             yield
 
     def learn(self, loss: Tensor, step: int) -> None:
         """Take the optimizer step for `loss`, a scalar in FP32, and move the average after the network."""
         self.optimization.minimize("network", loss)
         self.optimization.end_step()
-        items = self.config.batch_size
-        ema.update(self.average, self.network, ema.half_life_decay(step * items, items, self.half_life))
+        ema.update(self.average, self.network, self.config.ema_decay(step))
 
     def served(self) -> dict[str, Tensor]:
         """The weights of the average."""

@@ -1,4 +1,4 @@
-"""The loop that every recipe runs in: steps, log lines, samples, checkpoints, and a stop at any moment that loses nothing."""
+"""The loop of every recipe: steps, log lines, samples, checkpoints, and a stop at any moment that loses nothing."""
 
 from __future__ import annotations
 
@@ -56,13 +56,14 @@ class Work:
 
 
 def train(run: Run, config: Config, prepare: Callable[[Run, Config, str, Checkpoint | None], Work]) -> Meta:
-    """Train from the last checkpoint of `run` (or from nothing) to the end of its schedule; returns the last one's meta.
+    """Train from the last checkpoint of `run`, or from nothing, to the end of its schedule; returns the last meta.
 
     `prepare(run, config, device, resumed)` opens the data and builds the recipe's work; `resumed` is the checkpoint to
     go on from, or None. With --restart what is there is forgotten only after that: everything has been checked by then.
 
-    Raises `CheckpointError` (made another way, or from other data), `ConfigError` (a device or number format that is not
-    here), `DataError` (bad data), `TrainingStopped` (NaN), `Interrupted` (asked to stop, all saved), `OSError` (disk).
+    Raises `CheckpointError` (made another way, or from other data), `ConfigError` (a device or number format that is
+    not here), `DataError` (bad data), `TrainingStopped` (NaN), `Interrupted` (asked to stop, all saved) and `OSError`
+    (disk).
     """
     stop_at = time.monotonic() + 60 * run.schedule.max_minutes
     device = pick_device(run.schedule.device)

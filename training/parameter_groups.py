@@ -16,7 +16,7 @@ def bert_of(network: Seq2Seq) -> Bert | None:
 
 
 def shared(network: Seq2Seq) -> dict[int, Any]:
-    """A memo for `copy.deepcopy`: a frozen BERT is the same in every copy, and remembers its outputs for all of them."""
+    """A memo for `copy.deepcopy`: a frozen BERT is the same in every copy, and keeps its outputs for all of them."""
     bert = bert_of(network)
     if bert is None or not bert.frozen:
         return {}

@@ -1,7 +1,7 @@
 """The one registry of recipes: a row per recipe, whose module is imported only when the recipe is used.
 
-A model of a known kind costs one row here when it reuses a recipe (see `hdgan`), or a model, a recipe, the function that
-imports it and a row. `kind` names the files on both sides of the export: `export/graphs/KIND.py` and
+A model of a known kind costs one row here when it reuses a recipe (see `hdgan`), or a model, a recipe, the function
+that imports it and a row. `kind` names the files on both sides of the export: `export/graphs/KIND.py` and
 `handlers/generators/KIND.py`.
 """
 
@@ -127,7 +127,7 @@ RECIPES: dict[str, Recipe] = {
             "summarizer",
             load=_seq2seq,
             kind="seq2seq",
-            about="a document into a line: LSTM decoder with attention (Luong 2015), an LSTM or BERT encoder (preset bert)",
+            about="a document into a line: LSTM with attention (Luong 2015) behind an LSTM or a BERT (preset bert)",
         ),
         Recipe(
             "dialogue",

@@ -13,7 +13,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30f
 
 
 class Words(RougeTokenizer):  # type: ignore[misc]
-    """Lower-case words; of scripts without spaces every character. The library's own rule drops all that is not ASCII."""
+    """Lower-case words; of scripts without spaces every character. The library's own rule drops all but ASCII."""
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a text."""
@@ -21,7 +21,10 @@ class Words(RougeTokenizer):  # type: ignore[misc]
 
 
 def rouge(wanted: Sequence[str], found: Sequence[str]) -> dict[str, float]:
-    """Mean F1 of ROUGE-1, -2 and -L as `rouge_1`, `rouge_2`, `rouge_l`. Raises `ValueError` if there is nothing to compare."""
+    """Mean F1 of ROUGE-1, -2 and -L as `rouge_1`, `rouge_2`, `rouge_l`.
+
+    Raises `ValueError` if there is nothing to compare.
+    """
     if not wanted or len(wanted) != len(found):
         raise ValueError(f"{len(found)} texts for {len(wanted)} references, wanted as many, and at least one")
     scorer = RougeScorer(KINDS, tokenizer=Words())

@@ -16,11 +16,16 @@ from pathlib import Path
 from training import checkpoint, checks
 
 ROOT = Path("artifacts/runs")
+# Fields of configs by their former names, with which checkpoints may still record them.
+_RENAMED = {f"ema_half_life_{unit}": "ema_half_life_kitems" for unit in ("kimg", "krows", "kpairs")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How long a run is and how often it saves. Nothing here changes what is learned at a step: a resumed run may differ."""
+    """The length of a run, and how often it saves and logs.
+
+    Nothing here changes what is learned at a step: a run may resume with another schedule.
+    """
 
     steps: int = 100_000
     """train until this step; raising it later continues the same run"""
@@ -79,9 +84,10 @@ def resume_point(run: Run, config: Mapping[str, object]) -> checkpoint.Checkpoin
             "choose another --name, or --restart to begin anew"
         )
     now = json.loads(json.dumps(config))
-    changed = [key for key in sorted({*now, *meta.config}) if now.get(key) != meta.config.get(key)]
+    then = {_RENAMED.get(key, key): value for key, value in meta.config.items()}
+    changed = [key for key in sorted({*now, *then}) if now.get(key) != then.get(key)]
     if changed:
-        detail = "; ".join(f"{key} was {meta.config.get(key)!r}, now {now.get(key)!r}" for key in changed)
+        detail = "; ".join(f"{key} was {then.get(key)!r}, now {now.get(key)!r}" for key in changed)
         raise checkpoint.CheckpointError(
             f"{run.checkpoint} was trained with another config ({detail}); "
             "use the same values to resume, another --name, or --restart to begin anew"

@@ -16,8 +16,8 @@ def step_seed(seed: int, step: int) -> int:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Within it torch's global random numbers follow from `seed` and `step`; afterwards they go on as before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(step_seed(seed, step))
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Within it the global random numbers, of the CPU and of `device`, follow from `seed`; afterwards they go on."""
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        torch.manual_seed(seed)
         yield

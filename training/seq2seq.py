@@ -36,7 +36,7 @@ PRESETS = {
         ),
         world_size=64,
         batch_size=8,
-        ema_half_life_kpairs=0.01,
+        ema_half_life_kitems=0.01,
     ),
     "demo": Config(
         model=_SMALL,
@@ -44,14 +44,14 @@ PRESETS = {
         learning_rate=3e-3,
         teacher_forcing=0.9,
         label_smoothing=0.0,
-        ema_half_life_kpairs=1.0,
+        ema_half_life_kitems=1.0,
     ),
     "paper": Config(world_size=100_000),
     "bert": Config(
         model=ModelConfig(embedding=128, hidden=384, layers=1, dropout=0.3, max_source=320, encoder="bert"),
         batch_size=32,
         label_smoothing=0.0,
-        ema_half_life_kpairs=5.0,
+        ema_half_life_kitems=5.0,
     ),
 }
 SCHEDULES = {
@@ -63,7 +63,10 @@ SCHEDULES = {
 
 
 def train(run: Run, config: Config) -> Meta:
-    """Train from the last checkpoint of `run` to the end of its schedule; raises like `loop.train`, and `PretrainedError`."""
+    """Train from the last checkpoint of `run` to the end of its schedule.
+
+    Raises like `loop.train`, and `PretrainedError`.
+    """
     return loop.train(run, config, _prepare)
 
 
@@ -124,5 +127,8 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
 
 
 def load_generator(source: Path | Checkpoint) -> tuple[Meta, Trained]:
-    """The best network of a checkpoint, in evaluation mode, and all that is needed to use it. Raises `CheckpointError`."""
+    """The best network of a checkpoint in evaluation mode, and all that is needed to use it.
+
+    Raises `CheckpointError`.
+    """
     return seq2seq_checkpoint.load(source)

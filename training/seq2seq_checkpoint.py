@@ -36,7 +36,7 @@ class Trained(nn.Module):
 
 
 def assets(tokens: BytePairTokenizer, words: WordPieceTokenizer | None, held_out: Sequence[Pair]) -> dict[str, bytes]:
-    """The files that belong to a network, by name: its tokenizer, that of its BERT, and the first of the held-out pairs."""
+    """The files that belong to a network, by name: its tokenizer, that of its BERT, and the first held-out pairs."""
     pairs = json.dumps([dataclasses.asdict(pair) for pair in held_out[:KEPT]], ensure_ascii=False).encode()
     return {ASSET: tokens.data, HELD_OUT: pairs} | ({SOURCE_ASSET: words.data} if words else {})
 

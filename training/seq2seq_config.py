@@ -40,7 +40,7 @@ class Config(RecipeConfig):
     """steps until that share is reached, from 1 on"""
     label_smoothing: float = 0.1
     """share of the likelihood that is spread over all tokens (Szegedy 2016)"""
-    ema_half_life_kpairs: float = 20.0
+    ema_half_life_kitems: float = 20.0
     """half-life of the averaged network, in thousands of pairs"""
     patience: int = 5
     """evaluations without a better held-out loss after which the run ends; 0: never"""

@@ -1,4 +1,4 @@
-"""The learner of a sequence-to-sequence network: scheduled sampling, label smoothing, and the best average, which is served.
+"""The learner of a sequence-to-sequence network: scheduled sampling, label smoothing, and the best average is kept.
 
 Dimensions: B pairs of a batch, S source tokens, T target tokens.
 """
@@ -36,9 +36,7 @@ class Learner:
         network.to(device)
         shared = parameter_groups.shared(network)
         groups = parameter_groups.groups(network, config.learning_rate, config.bert_rate)
-        self.learner = AveragedNetwork.new(
-            network, config, 1000 * config.ema_half_life_kpairs, config.clip, groups, shared
-        )
+        self.learner = AveragedNetwork.new(network, config, config.clip, groups, shared)
         self.best = copy.deepcopy(network, dict(shared)).eval()
         self.stopping = EarlyStopping(config.patience)
 

@@ -1,8 +1,8 @@
 """Sub-word tokenizers: byte-level BPE, learned from the corpus and kept in the checkpoint, and that of a BERT.
 
 Byte pair encoding of words (Sennrich, Haddow, Birch 2016, arXiv:1508.07909) over bytes in place of characters (Radford
-2019), so every text has tokens, in any script, and nothing is ever unknown. handlers/ opens the same files and gives the
-same ids.
+2019), so every text has tokens, in any script, and nothing is ever unknown. handlers/ opens the same files and gives
+the same ids.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class BytePairTokenizer:
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def scored(self) -> int:
-        """How many tokens a network scores: those that there are, and unused ones up to a whole `MULTIPLE`."""
+        """The number of tokens that a network scores: `size`, and unused ones up to a whole `MULTIPLE`."""
         return -(-self.size // MULTIPLE) * MULTIPLE
 
     @property

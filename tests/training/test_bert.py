@@ -1,4 +1,4 @@
-"""A BERT inside the network: padding changes nothing, frozen it stays as it is, fine-tuned it moves, and a checkpoint needs no directory."""
+"""A BERT inside the network: padding changes nothing, frozen it stays, fine-tuned it moves, a checkpoint is enough."""
 
 from __future__ import annotations
 

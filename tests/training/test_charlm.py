@@ -121,7 +121,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
 
 @pytest.mark.parametrize(("cell", "steps"), [("rnn", 200), ("lstm", 200), ("gru", 500)])
 def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
-    """A fresh GRU writes little, because what it writes replaces what it keeps: it begins more slowly than the others."""
+    """A fresh GRU writes little, since it keeps less of what it writes over: it begins more slowly than the others."""
     small = ["--cell", cell, "--layers", "1", "--hidden", "64", "--dropout", "0", "--learning-rate", "0.02"]
     assert main(["charlm", *NAME, *small, "--steps", str(steps), "--sample-every", "1000"]) == 0
     metrics = checkpoint.read(checkpoint.directory("m")).metrics

@@ -29,10 +29,10 @@ def test_an_update_averages_numbers_and_copies_counts() -> None:
     with torch.no_grad():
         for network, value in ((mine, 1.0), (theirs, 3.0)):
             network.weight.fill_(value)
-            network.running_mean.fill_(value)  # type: ignore[union-attr,operator]
-    theirs.num_batches_tracked.fill_(7)  # type: ignore[union-attr,operator]
+            network.running_mean.fill_(value)  # type: ignore[union-attr]
+    theirs.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
     ema.update(mine, theirs, decay=0.75)
     assert mine.weight.tolist() == [1.5, 1.5]
-    assert mine.running_mean.tolist() == [1.5, 1.5]  # type: ignore[union-attr,operator]
+    assert mine.running_mean.tolist() == [1.5, 1.5]  # type: ignore[union-attr]
     assert int(mine.num_batches_tracked) == 7  # type: ignore[arg-type]
     assert theirs.weight.tolist() == [3.0, 3.0]

@@ -1,4 +1,4 @@
-"""The written reports are the same everywhere and always, their distractors are real, and their judge finds every wrong fact."""
+"""The written reports are always the same, their distractors are real, and their judge finds every wrong fact."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pytest
 
 from training.data import Pair, reports
 from training.data.report_topics import VALUES
-from training.data.reports import TOPICS, Verdict, check, facts, report
+from training.data.reports import TOPICS, Judgement, check, facts, report
 from training.data.templates import slots
 
 PAIRS = [report(7, index) for index in range(2000)]
 BY_TOPIC = {reports._read(pair.source[0])[0].name: pair for pair in PAIRS}
 MATCH = (
-    "The game was first planned for Dover, but it took place in Genoa. Last season the Sharks had gone home with a 2-1 victory. "
-    "It ended 4-3 for the Dragons, while the Sharks sat down on the grass. In Bergen the Foxes had an easier day and won 3-0."
+    "The game was first planned for Dover, but it took place in Genoa. Last season the Sharks had gone home with a 2-1 "
+    "victory. It ended 4-3 for the Dragons, while the Sharks sat down on the grass. In Bergen the Foxes had an easier "
+    "day and won 3-0."
 )
 TRUE = "The Dragons won 4-3 against the Sharks in Genoa."
 
@@ -31,9 +32,9 @@ def words_in(text: str, value: str) -> bool:
 
 def test_a_report_does_not_depend_on_its_neighbours() -> None:
     document = (
-        "The town council of Gdańsk met with guests from Dover. Last time a swimming pool had been approved by 16 votes to "
-        "8. By 13 votes to 5 the members finally rejected a market square. In Lisbon a similar plan had ended with 12 votes "
-        "to 5. The next meeting, on Tuesday, will be about a fountain."
+        "The town council of Gdańsk met with guests from Dover. Last time a swimming pool had been approved by 16 "
+        "votes to 8. By 13 votes to 5 the members finally rejected a market square. In Lisbon a similar plan had ended "
+        "with 12 votes to 5. The next meeting, on Tuesday, will be about a fountain."
     )
     summary = "In Gdańsk the town council rejected a market square by 13 votes to 5."
     assert report(0, 2) == Pair((document,), summary)
@@ -45,7 +46,7 @@ def test_a_report_does_not_depend_on_its_neighbours() -> None:
 def test_every_summary_is_true_and_everything_is_as_long_as_it_should_be() -> None:
     for pair in PAIRS:
         (document,) = pair.source
-        assert check(document, pair.target) == Verdict(4, 4, None), pair
+        assert check(document, pair.target) == Judgement(4, 4, None), pair
         assert len(facts(document)) == 4
         assert 4 <= len(sentences(document)) <= 7
         assert 40 <= len(document.split()) <= 92
@@ -119,7 +120,7 @@ def test_no_value_after_a_begins_with_a_vowel() -> None:
 
 
 def test_a_changed_fact_is_found_and_named() -> None:
-    """Every fact of a summary of every topic in turn becomes every other value of its list, and one that is in no list."""
+    """Every fact of a summary of every topic in turn becomes every other value of its list, and one of no list."""
     for name, pair in BY_TOPIC.items():
         (document,) = pair.source
         topic = next(topic for topic in TOPICS if topic.name == name)
@@ -128,12 +129,12 @@ def test_a_changed_fact_is_found_and_named() -> None:
                 if other != value:
                     verdict = check(document, topic.summary.format_map({**facts(document), slot: other}))
                     problem = f"the {slot} is {other!r} in the summary and {value!r} in the report"
-                    assert verdict == Verdict(4, 3, problem)
+                    assert verdict == Judgement(4, 3, problem)
 
 
 def test_swapped_facts_are_two_wrong_ones() -> None:
     verdict = check(MATCH, "The Sharks won 4-3 against the Dragons in Genoa.")
-    assert verdict == Verdict(4, 2, "the winner is 'Sharks' in the summary and 'Dragons' in the report")
+    assert verdict == Judgement(4, 2, "the winner is 'Sharks' in the summary and 'Dragons' in the report")
 
 
 @pytest.mark.parametrize(
@@ -150,17 +151,17 @@ def test_swapped_facts_are_two_wrong_ones() -> None:
 )
 def test_what_follows_no_template_is_counted_by_its_words(summary: str, right: int, like: str) -> None:
     problem = f"the template of the summary is {like}, wanted that of match: {TRUE!r}"
-    assert check(MATCH, summary) == Verdict(4, right, problem)
+    assert check(MATCH, summary) == Judgement(4, right, problem)
 
 
 def test_a_summary_that_goes_on_is_found() -> None:
     verdict = check(MATCH, f"{TRUE} {TRUE}")
-    assert verdict == Verdict(4, 3, f"the city is {'Genoa. ' + TRUE[:-1]!r} in the summary and 'Genoa' in the report")
+    assert verdict == Judgement(4, 3, f"the city is {'Genoa. ' + TRUE[:-1]!r} in the summary and 'Genoa' in the report")
 
 
 def test_facts_are_those_of_the_match() -> None:
     assert facts(MATCH) == {"winner": "Dragons", "score": "4-3", "loser": "Sharks", "city": "Genoa"}
-    assert check(MATCH, TRUE) == Verdict(4, 4, None)
+    assert check(MATCH, TRUE) == Judgement(4, 4, None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The written world is the same everywhere and always, and its judge finds every contradiction; files are read with care."""
+"""The written world is always the same, and its judge finds every contradiction; files are read with care."""
 
 from __future__ import annotations
 

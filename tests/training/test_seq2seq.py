@@ -1,4 +1,4 @@
-"""The recipe of text from text: padding changes nothing, a resumed run equals one that ran through, facts are learned."""
+"""The recipe of text from text: padding changes nothing, a resumed run equals a whole one, facts are learned."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def learned(config_steps: int = 120) -> tuple[Learner, BytePairTokenizer, list[E
         batch_size=16,
         learning_rate=1e-2,
         label_smoothing=0.0,
-        ema_half_life_kpairs=0.1,
+        ema_half_life_kitems=0.1,
         precision="fp32",
     )
     learner = Learner(config, model, "cpu")

@@ -17,7 +17,7 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """What every set of training data has: its name, its digest and its provenance."""
+    """The common part of all sets of training data: name, digest and provenance."""
 
     name: str
     """with the version of a world and the size of the set"""

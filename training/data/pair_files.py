@@ -52,8 +52,8 @@ def paths(data: str) -> list[Path]:
 def read(files: Sequence[Path], fields: Fields, most_bad: float) -> Lines:
     """The pairs of all files in their order.
 
-    Raises `DataError` for a file that is missing, too large, damaged or of no known suffix, and if there is no pair or more
-    than the share `most_bad` of all lines cannot be used.
+    Raises `DataError` for a file that is missing, too large, damaged or of no known suffix, and if there is no pair or
+    more than the share `most_bad` of all lines cannot be used.
     """
     pairs: list[Pair] = []
     skipped: list[str] = []

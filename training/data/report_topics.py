@@ -1,8 +1,8 @@
 """The topics of the written reports: their sentences, their slots, and the values that fill these.
 
-A slot of a topic is drawn from one of `VALUES`, and two slots of the same list never have the same value. Facts that the
-summary states stand in a needed sentence; all other slots hold what is to be left out. Which value is true is said right
-beside it: "moved from Bergen to Dover", "two, not three as the radio had said".
+A slot of a topic is drawn from one of `VALUES`, and two slots of the same list never have the same value. Facts that
+the summary states stand in a needed sentence; all other slots hold what is to be left out. The value that is true is
+told right beside the other: "moved from Bergen to Dover", "two, not three as the radio had said".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The written world for summaries: short reports, each with its one true summary, and an exact judge of summaries.
 
 A report has four to seven sentences. Two or three of them state what its summary says; all of them also hold values of
-the same lists that are not true of the event, so that nothing is gained by copying the first name or number. The summary
-follows from the report: each topic has one template for it.
+the same lists that are not true of the event, so that nothing is gained by copying the first name or number. The
+summary follows from the report: each topic has one template for it.
 
 Report `i` of a seed is always the same report.
 """
@@ -27,8 +27,8 @@ TOPICS = (ACCIDENT, MATCH, OPENING, SHIP, VOTE, WEATHER)
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """The judge's verdict on a summary."""
+class Judgement:
+    """The judge's word on a summary."""
 
     facts: int
     """that it should state"""
@@ -55,12 +55,12 @@ def report(seed: int, index: int) -> Pair:
 
 
 def facts(document: str) -> dict[str, str]:
-    """What the summary of a report has to state, by slot; raises `ValueError` for a text that is no report."""
+    """The facts that the summary of a report has to state, by slot; raises `ValueError` if it is no report."""
     topic, values = _read(document)
     return {slot: values[slot] for slot in slots(topic.summary)}
 
 
-def check(document: str, summary: str) -> Verdict:
+def check(document: str, summary: str) -> Judgement:
     """Judge the summary of a report; raises `ValueError` if `document` is no report.
 
     In a summary that follows no template, the true values are counted that it holds as whole words.
@@ -69,16 +69,16 @@ def check(document: str, summary: str) -> Verdict:
     true = {slot: values[slot] for slot in slots(topic.summary)}
     wanted = topic.summary.format_map(true)
     if summary == wanted:
-        return Verdict(len(true), len(true), None)
+        return Judgement(len(true), len(true), None)
     match = pattern(topic.summary, {}).fullmatch(summary)
     if match:
         wrong = [slot for slot, value in true.items() if match[slot] != value]
         problem = f"the {wrong[0]} is {match[wrong[0]]!r} in the summary and {true[wrong[0]]!r} in the report"
-        return Verdict(len(true), len(true) - len(wrong), problem)
+        return Judgement(len(true), len(true) - len(wrong), problem)
     right = sum(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", summary) is not None for value in true.values())
     like = next((f"that of {other.name}" for other in TOPICS if pattern(other.summary, {}).fullmatch(summary)), "none")
     problem = f"the template of the summary is {like}, wanted that of {topic.name}: {wanted!r}"
-    return Verdict(len(true), right, problem)
+    return Judgement(len(true), right, problem)
 
 
 def _read(document: str) -> tuple[Topic, dict[str, str]]:

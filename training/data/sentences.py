@@ -119,7 +119,7 @@ def text(seed: int, index: int) -> str:
 
 
 def problem(written: str) -> str | None:
-    """Why `written` is no text of this world, or None: it is one, and all its facts agree."""
+    """The reason why `written` is no text of this world, or None: it is one, and all its facts agree."""
     if any(strict.fullmatch(written) for strict, _ in _patterns()):
         return None
     for _, loose in _patterns():

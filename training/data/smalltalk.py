@@ -35,7 +35,7 @@ Turn = tuple[str, dict[str, str]]  # an intent and the values of its slots
 
 
 def conversation(seed: int, index: int) -> Pair:
-    """Conversation `index` of `seed`: one to four turns of the user with the replies between them, and the last reply."""
+    """Conversation `index` of `seed`: one to four turns of the user, the replies between them, and the last reply."""
     draws = Draws(seed, index)
     exchanges = draws.pick(_EXCHANGES)
     said: set[str] = set()
@@ -63,7 +63,7 @@ def intent(turn: str) -> str | None:
 
 
 def reply(history: Sequence[str]) -> str:
-    """The right reply to the last turn of a conversation that the user began; earlier turns of no intent are passed over.
+    """The right reply to the last turn of a conversation that the user began; earlier turns without intent are ignored.
 
     Raises `ValueError` if the last turn has no intent, or is not the user's.
     """

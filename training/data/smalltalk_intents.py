@@ -1,6 +1,6 @@
 """The intents of a user in small talk: their phrasings, and the replies to them.
 
-All phrasings of an intent hold the same slots. No phrasing of an intent can be filled so that it reads like another one.
+All phrasings of an intent hold the same slots. No phrasing can be filled so that it reads like one of another intent.
 """
 
 from __future__ import annotations

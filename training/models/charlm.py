@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training import checks
 from training.models.cells import CELLS, CellName, State
+from training.seeding import seeded
 
 VOCABULARY = 256  # every byte is a token
 BOUNDARY = 0  # the byte that begins and ends a text
@@ -26,7 +27,7 @@ class ModelConfig:
     """Sizes of the network, and its cell."""
 
     cell: CellName = "lstm"
-    """rnn: one tanh (Elman 1990); lstm: a memory with three gates; gru: two gates, three quarters of an LSTM's weights"""
+    """rnn: one tanh (Elman 1990); lstm: memory and three gates; gru: two gates, three quarters of an LSTM's weights"""
     embedding: int = 128
     """width of the vector a byte is looked up as"""
     hidden: int = 512
@@ -107,6 +108,5 @@ class CharLM(nn.Module):
 
 def build(config: ModelConfig, seed: int) -> CharLM:
     """The network with weights drawn from `seed`, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return CharLM(config)

@@ -9,10 +9,10 @@ import dataclasses
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from training import checks
+from training.seeding import seeded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,5 @@ def _init_weights(module: nn.Module) -> None:
 
 def build(config: ModelConfig, seed: int) -> tuple[Generator, Critic]:
     """Both networks with weights drawn from `seed`, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return Generator(config), Critic(config)
