@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer as RougeTokenizer
 
-KINDS = ("rouge1", "rouge2", "rougeL")
+MEASURES = ("rouge1", "rouge2", "rougeL")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 
@@ -27,9 +27,9 @@ def rouge(wanted: Sequence[str], found: Sequence[str]) -> dict[str, float]:
     """
     if not wanted or len(wanted) != len(found):
         raise ValueError(f"{len(found)} texts for {len(wanted)} references, wanted as many, and at least one")
-    scorer = RougeScorer(KINDS, tokenizer=Words())
+    scorer = RougeScorer(MEASURES, tokenizer=Words())
     scores = [scorer.score(reference, text) for reference, text in zip(wanted, found, strict=True)]
     return {
-        f"rouge_{kind.removeprefix('rouge').lower()}": round(sum(s[kind].fmeasure for s in scores) / len(scores), 4)
-        for kind in KINDS
+        f"rouge_{measure.removeprefix('rouge').lower()}": round(sum(s[measure].fmeasure for s in scores) / len(scores), 4)
+        for measure in MEASURES
     }

@@ -112,7 +112,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
         data=data,
         learner=learner,
         about=f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens, "
-        f"{device} {learner.learner.optimization.precision}",
+        f"{device} {learner.averaged.optimization.precision}",
         model=dataclasses.asdict(model),
         update=update,
         evaluate=evaluate,

@@ -36,22 +36,22 @@ class Learner:
         network.to(device)
         shared = parameter_groups.shared(network)
         groups = parameter_groups.groups(network, config.learning_rate, config.bert_rate)
-        self.learner = AveragedNetwork.new(network, config, config.clip, groups, shared)
+        self.averaged = AveragedNetwork.new(network, config, config.clip, groups, shared)
         self.best = copy.deepcopy(network, dict(shared)).eval()
         self.stopping = EarlyStopping(config.patience)
 
     @property
     def average(self) -> Seq2Seq:
         """The moving average of the network."""
-        return self.learner.average
+        return self.averaged.average
 
     def update(self, batch: Sequence[Encoded], step: int) -> dict[str, float]:
         """One step. Returns the loss in nats per token."""
-        config, network, device = self.config, self.learner.network, self.learner.device
+        config, network, device = self.config, self.averaged.network, self.averaged.device
         source, lengths, *more = (part.to(device) for part in inputs(batch))
         target, _ = padded([pair.target for pair in batch])  # (B, T)
         read = read_before(target)
-        with self.learner.forward(step):
+        with self.averaged.forward(step):
             forced = torch.rand(read.shape) < self._forced(step)
             logits = network(source, lengths, read.to(device), forced.to(device), *more)
         loss = F.cross_entropy(
@@ -60,7 +60,7 @@ class Learner:
             ignore_index=PAD,
             label_smoothing=config.label_smoothing,
         )
-        self.learner.learn(loss, step)
+        self.averaged.learn(loss, step)
         return {"loss": float(loss.detach())}
 
     def _forced(self, step: int) -> float:
@@ -79,15 +79,15 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Everything but the best average, and a frozen BERT, which is in it, as named tensors."""
-        tensors = {f"network.{k}": v for k, v in parameter_groups.learned(self.learner.network).items()}
+        tensors = {f"network.{k}": v for k, v in parameter_groups.learned(self.averaged.network).items()}
         tensors |= {f"average.{k}": v for k, v in parameter_groups.learned(self.average).items()}
-        return tensors | {"early": self.stopping.tensor()} | self.learner.optimization.state()
+        return tensors | {"early": self.stopping.tensor()} | self.averaged.optimization.state()
 
     def load(self, served: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Restore the outputs of `served` and `state`; strict."""
         self.best.load_state_dict(served)
         frozen = {key: served[key] for key in served.keys() - parameter_groups.learned(self.best).keys()}
-        self.learner.network.load_state_dict(frozen | below(state, "network."))
+        self.averaged.network.load_state_dict(frozen | below(state, "network."))
         self.average.load_state_dict(frozen | below(state, "average."))
         self.stopping.load(state["early"])
-        self.learner.optimization.load(state)
+        self.averaged.optimization.load(state)

@@ -3,8 +3,8 @@
 The encoder reads in both directions (Bahdanau, Cho, Bengio 2014, arXiv:1409.0473). The decoder attends to every
 position of the source and is fed with the result (Luong, Pham, Manning 2015, arXiv:1508.04025: the "general" score of
 section 3.1, input feeding of section 3.3). A token is either chosen from the vocabulary or copied from where the
-decoder attends (See, Liu, Manning 2017, arXiv:1704.04368, section 2.2): without that, names and numbers are learned only
-after thousands of steps of guessing them. `forward` is for training, `encode` and `step` are the same network as
+decoder attends (See, Liu, Manning 2017, arXiv:1704.04368, section 2.2): without that, names and numbers are learned
+only after thousands of steps of guessing them. `forward` is for training, `encode` and `step` are the same network as
 exported.
 
 Dimensions: B batch, S source tokens, T target tokens, E embedding, H hidden, L layers, V vocabulary.
