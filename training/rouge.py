@@ -29,7 +29,5 @@ def rouge(wanted: Sequence[str], found: Sequence[str]) -> dict[str, float]:
         raise ValueError(f"{len(found)} texts for {len(wanted)} references, wanted as many, and at least one")
     scorer = RougeScorer(MEASURES, tokenizer=Words())
     scores = [scorer.score(reference, text) for reference, text in zip(wanted, found, strict=True)]
-    return {
-        f"rouge_{measure.removeprefix('rouge').lower()}": round(sum(s[measure].fmeasure for s in scores) / len(scores), 4)
-        for measure in MEASURES
-    }
+    means = {measure: sum(score[measure].fmeasure for score in scores) / len(scores) for measure in MEASURES}
+    return {f"rouge_{measure.removeprefix('rouge').lower()}": round(mean, 4) for measure, mean in means.items()}
