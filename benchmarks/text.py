@@ -33,8 +33,7 @@ from handlers.generator import Request
 from handlers.limits import SourceLimits
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import Session, open_session
-from training.data import reports
-from training.data.pairs import Pair
+from training.data import Pair, reports
 from training.rouge import rouge
 
 DEMO, SPEED = "summarizer", "bench-summarizer"

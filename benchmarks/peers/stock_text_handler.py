@@ -38,8 +38,8 @@ class StockTextHandler(BaseHandler):  # type: ignore[misc]
 
     @torch.inference_mode()
     def _write(self, text: str, least: int, most: int) -> list[int]:
+        from training.encoding import padded
         from training.models.seq2seq import BEGIN, END
-        from training.sources import padded
 
         network = self.trained.network
         ids = self.trained.tokens.encode(text)[: network.config.max_source]

@@ -35,11 +35,11 @@ from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
 from handlers.text.tokenizer import BEGIN
+from training.encoding import encode
 from training.models.cells import CELLS
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
-from training.seq2seq import Trained
-from training.sources import encode
+from training.seq2seq_checkpoint import Trained
 
 SLOTS = 32
 QUEUE = 64

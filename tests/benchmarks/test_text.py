@@ -18,7 +18,7 @@ from benchmarks.peers.process import Peer
 from benchmarks.text import LENGTHS, STREAMS, closed_load, lead, median_ms, summaries
 from handlers.engine.choice import open_engine
 from tests.conftest import Tiny
-from training.data.pairs import Pair
+from training.data import Pair
 
 ASKS = [{"text": "a \u2013 b", "min_tokens": length, "max_tokens": length} for length in LENGTHS]
 

@@ -19,11 +19,11 @@ from handlers.text.tokenizer import SubwordTokenizer, WordPieces
 from tests.conftest import Tiny
 from tests.handlers.helpers import finish, source_limits, start
 from tests.tiny_bert import word_pieces
-from tests.training.test_sources import FILE, MODEL, SHAPE, TURNS
-from tests.training.test_sources import TOKENS as TRAINED
-from tests.training.test_sources import WORDS as TRAINED_WORDS
-from training.data.pairs import Pair
-from training.sources import encode
+from tests.training.test_encoding import FILE, MODEL, SHAPE, TURNS
+from tests.training.test_encoding import TOKENS as TRAINED
+from tests.training.test_encoding import WORDS as TRAINED_WORDS
+from training.data import Pair
+from training.encoding import encode
 
 LIMITS = source_limits(max_source=MODEL.max_source, max_pieces=SHAPE.positions, max_source_bytes=400)
 SERVED = Sources(
