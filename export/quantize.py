@@ -25,6 +25,8 @@ from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
+from handlers.runtimes.session import Arrays
+
 QUANTIZED_OPS = ("Conv", "ConvTranspose", "MatMul")
 DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Conv")
 DYNAMIC_KERNELS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"}  # what dynamic quantization makes of them
@@ -36,7 +38,6 @@ METHODS = {
 MIN_CALIBRATION = 16  # rows; fewer say nothing about ranges
 CALIBRATION_TILE = 16
 
-Arrays = dict[str, NDArray[Any]]
 Score = Callable[[bytes], float]  # margin to the quality budget: at least 0 is inside
 
 

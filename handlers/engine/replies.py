@@ -58,11 +58,20 @@ class Replies:
             self.fail(number)
         return None
 
-    def begin(self, jobs: list[Job]) -> None:
-        """Tell that these are being computed now: a crash takes them along."""
+    def begin(self, jobs: list[Job]) -> list[Job]:
+        """Tell that these are being computed now: a crash takes them along. Those without a receipt are refused and left out."""
+        begun = []
         for job in jobs:
-            self._send(job.number, Started(job.params.content_type, self._receipt(job.params)))
+            try:
+                started = Started(job.params.content_type, self._receipt(job.params))
+            except Exception:
+                log.exception("a request has no receipt")
+                self.fail(job.number)
+                continue
+            self._send(job.number, started)
+            begun.append(job)
         self._flush()
+        return begun
 
     def send(self, job: Job, data: bytes, hint: str = "ask for less") -> bool:
         """Send a piece of an answer; refuses the request and returns False if the piece is too large for the front end."""

@@ -1,9 +1,10 @@
-"""Our own random numbers, so that a seed means the same latents for ever: numpy does not promise its streams.
+"""Random numbers by which a seed means the same latents for ever, for many seeds in one array operation.
 
-Specified in docs/sampling.md. A counter-based generator (Philox4x32-10: Salmon et al. 2011, "Parallel random numbers:
-as easy as 1, 2, 3") feeds the inverse of the normal distribution (AS 241 PPND16: Wichura 1988). Everything is built from
-integer operations and the four IEEE-754 basic ones plus square root, which every CPU rounds alike; so the
-logarithm is our own, too.
+Specified in docs/sampling.md. A counter-based generator (Philox4x32-10: Salmon et al. 2011, "Parallel random numbers: as
+easy as 1, 2, 3") feeds the inverse of the normal distribution (AS 241 PPND16: Wichura 1988). numpy promises the raw integers
+of its Philox, but not the uniform and normal numbers of its `Generator`, and takes one object a seed; here a block of words
+follows from (seed, block) alone, vectorized over rows. Everything is built from integer operations and the four IEEE-754
+basic ones plus square root, which every CPU rounds alike; so the logarithm is written out, too.
 
 Dimensions: B seeds, Z numbers per seed.
 """

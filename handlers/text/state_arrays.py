@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[np.float32]]
-
 
 class StateArrays:
     """`tokens` (R, S) and `memory` (R, S, H) of the sources, their `lengths` (R,), and named states, each (R, ...)."""
@@ -31,7 +29,13 @@ class StateArrays:
         """How many rows are in use."""
         return len(self._moved)
 
-    def add(self, ids: Sequence[int], memory: NDArray[np.float32], states: Arrays, moved: Callable[[int], None]) -> int:
+    def add(
+        self,
+        ids: Sequence[int],
+        memory: NDArray[np.float32],
+        states: Mapping[str, NDArray[np.float32]],
+        moved: Callable[[int], None],
+    ) -> int:
         """A row for a source of these tokens with memory (as many or more, H); returns where it is.
 
         `moved` is called with the new place whenever the row is moved.

@@ -1,4 +1,4 @@
-"""The bundle's tokenizers in service: text to ids, ids to bytes. The same file and library as in training, so the same ids."""
+"""Tokenizers in service: text to ids, ids to bytes. Those of a bundle have training's own file and library, so its ids."""
 
 from __future__ import annotations
 
@@ -10,13 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 BEGIN, END, TURN = 1, 2, 3
+BOUNDARY = 0  # the byte that begins and ends a text of bytes
 CLS, SEP = "[CLS]", "[SEP]"  # what a BERT reads before the first turn, and behind each
 MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
 MULTIPLE = 64  # of scores in a graph: see training/tokens.py
 
 
+class ByteTokenizer:
+    """Every byte is a token. `BOUNDARY` is none of a text."""
+
+    never: tuple[int, ...] = ()  # what is never written
+    lead = ""  # what stands before the first word and is no part of a text
+    pieces = (b"", *(bytes([byte]) for byte in range(1, 256)))  # the bytes of every token
+
+    def encode(self, text: str) -> bytes:
+        """The ids of a text, which are its bytes in UTF-8."""
+        return text.encode()
+
+
 class SubwordTokenizer:
     """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
+
+    lead = " "
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
         self._tokenizer, ids = _open(data, "tokenizer")

@@ -17,7 +17,8 @@ from handlers.media.mark import SOURCE_TYPE
 from handlers.refusals import Refusal
 from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
-from handlers.text.slots import Slot
+from handlers.text.slots import TextSlot
+from handlers.text.source_params import SourceParams
 from handlers.text.tokenizer import END
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start
@@ -40,7 +41,7 @@ def document(tiny_summary: Tiny) -> str:
 @pytest.fixture(autouse=True)
 def _all_rows_are_free_at_the_end(generator: Seq2Seq) -> Iterator[None]:
     yield
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def answers(generator: Seq2Seq, *requests: Mapping[str, Any]) -> list[bytes]:
@@ -82,7 +83,7 @@ def test_requests_may_join_and_leave_between_any_two_steps(generator: Seq2Seq, d
     wanted = [answers(generator, request)[0] for request in requests]
     random = np.random.default_rng(0)
     for _ in range(8):
-        waiting, live, found = list(random.permutation(len(requests))), dict[int, Slot](), dict[int, bytes]()
+        waiting, live, found = list(random.permutation(len(requests))), dict[int, TextSlot[SourceParams]](), dict[int, bytes]()
         while waiting or live:
             while waiting and random.random() < 0.4:
                 at = int(waiting.pop())
@@ -158,7 +159,7 @@ def test_too_many_texts_are_an_error_that_changes_nothing(generator: Seq2Seq, do
     params = [generator.parse(Request({"text": document, "beams": 8})) for _ in range(5)]
     with pytest.raises(ValueError, match="40 texts for 32 free rows"):
         generator.start(params)
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def test_a_step_that_raises_changes_nothing(generator: Seq2Seq, document: str, monkeypatch: pytest.MonkeyPatch) -> None:
