@@ -30,7 +30,8 @@ class Model:
         """The limits of a generator of that kind. Raises `ValueError` for a bundle that states others."""
         if not isinstance(self.limits, cls):
             raise ValueError(
-                f"{self.name} has {type(self.limits).__name__}, its kind {self.kind} wants {cls.__name__}: build it again"
+                f"{self.name} has {type(self.limits).__name__}, "
+                f"its kind {self.kind} wants {cls.__name__}: build it again"
             )
         return self.limits
 
@@ -94,6 +95,7 @@ class StepParams(Params, Protocol):
         ...
 
 
+@runtime_checkable
 class StepGenerator(Protocol):
     """A generator that makes its answers step by step (recurrent text, WaveNet): requests join and leave between steps.
 
@@ -115,7 +117,7 @@ class StepGenerator(Protocol):
         ...
 
     def drain(self, slot: Any) -> bytes:
-        """What is new since the last drain, encoded; for an answer that is no stream, everything once it is finished."""
+        """What is new since the last drain, encoded; of an answer that is no stream, all of it once it is finished."""
         ...
 
     def cancel(self, slot: Any) -> None:

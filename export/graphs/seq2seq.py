@@ -1,7 +1,8 @@
 """Text from text: two graphs, `encoder` and `decoder_step`, over the same weights as in training.
 
-What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under FP32's own
-distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the references.
+What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under
+FP32's own distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the
+references.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ from training.sources import encode
 
 SLOTS = 32
 QUEUE = 64
-# A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few thousandths.
+# A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few
+# thousandths.
 TOLERANCE = {"encoder": 1e-3, "decoder_step": 1e-2}
 EXAMPLE_STEPS = 4  # after which a state is one that occurs in service
 GOLDEN: tuple[dict[str, Any], ...] = (

@@ -2,8 +2,8 @@
 
 A state is h and c of an LSTM, h alone of an RNN or a GRU: each is an input NAME and an output next_NAME.
 
-What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same byte, along
-texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
+What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same
+byte, along texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
 """
 
 from __future__ import annotations

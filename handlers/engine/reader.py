@@ -1,6 +1,6 @@
-"""Sources are read beside the steps: in a thread of its own, so that texts in the making do not wait for those that join.
+"""Sources are read beside the steps, in a thread of its own: texts in the making do not wait for those that join.
 
-To read is the encoder's pass over a source, here and everywhere in handlers/; its text was tokenized when it was parsed.
+To read is the encoder's pass over a source, here and in all of handlers/; its text was tokenized when it was parsed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class Reader:
         self.jobs = [job for job in self.jobs if job.number != number]
 
     def take(self, patience: float) -> tuple[list[Job], list[Any] | None] | None:
-        """Jobs and what was read for each, once it is there; None for it if reading raised. Waits up to `patience` seconds."""
+        """Jobs and what was read for each, once it is there; None for it if reading raised.
+
+        Waits up to `patience` seconds.
+        """
         if self._found is None or not wait([self._found], patience).done:
             return None
         future, jobs = self._found, self.jobs

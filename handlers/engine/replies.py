@@ -59,7 +59,10 @@ class Replies:
         return None
 
     def begin(self, jobs: list[Job]) -> list[Job]:
-        """Tell that these are being computed now: a crash takes them along. Those without a receipt are refused and left out."""
+        """Tell that these are being computed now: a crash takes them along. Returns them.
+
+        Those whose receipt cannot be made are refused and left out.
+        """
         begun = []
         for job in jobs:
             try:
@@ -74,7 +77,7 @@ class Replies:
         return begun
 
     def send(self, job: Job, data: bytes, hint: str = "ask for less") -> bool:
-        """Send a piece of an answer; refuses the request and returns False if the piece is too large for the front end."""
+        """Send a piece of an answer, or refuse the request and return False if it is too large for the front end."""
         if len(data) > self._max_response_bytes:
             message = f"the answer has {len(data)} bytes, the limit is {self._max_response_bytes}: {hint}"
             self.refuse(job.number, Refusal(413, message))

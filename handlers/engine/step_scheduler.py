@@ -1,4 +1,7 @@
-"""Iteration-level batching: requests join and leave a StepGenerator between two steps (Yu et al. 2022, Orca, section 3.1)."""
+"""Iteration-level batching: requests join and leave a StepGenerator between two steps.
+
+Yu et al. 2022, "Orca", section 3.1.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,10 @@ class StepScheduler:
             reader.submit(self._next(TOGETHER))
 
     def _start(self, batch: list[Job], found: list[Any] | None) -> None:
-        """Give requests their slots; without what was read for them (it could not be, for all together) each reads its own."""
+        """Give requests their slots.
+
+        Without what was read for them (it could not be, for all together) `start` reads, in the stepping thread.
+        """
         read = {} if found is None else dict(zip(batch, found, strict=True))
 
         def start(jobs: list[Job]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step, many texts together.
+"""Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step.
 
-Roles: `encoder`, the `inputs` of handlers/text/sources.py -> memory (B, S, H) and the first states; `decoder_step`, token (B,),
-the states, tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states.
+Roles: `encoder`, the `inputs` of handlers/text/sources.py -> memory (B, S, H) and the first states; `decoder_step`,
+token (B,), the states, tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states.
 Dimensions: B texts in a step, S positions, V tokens.
 """
 
@@ -32,6 +32,7 @@ from handlers.text.tokenizer import BEGIN, END, SubwordTokenizer, WordPieces
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
 SOURCE_TOKENIZER = "source_tokenizer"  # of a BERT that reads the sources
 STREAM = 2  # of the random numbers: other generators draw from other ones
+SourceSlot = TextSlot[SourceParams]
 OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are no state
 
 
@@ -65,12 +66,12 @@ class Seq2Seq:
     def read(self, batch: Sequence[SourceParams]) -> list[Arrays]:
         """The encoder's pass over every source: its memory (S, H) and first states.
 
-        In service this runs in the reader's thread, beside `step`; in the stepping thread for what `start` is not given:
-        golden items, previews, and each request of a batch that could not be read together.
+        In service this runs in the reader's thread, beside `step`; in the stepping thread for what `start` is not
+        given: golden items, previews, and the requests of a batch that could not be read together.
         """
         return [item for at in range(0, len(batch), self._tile) for item in self._encode(batch[at : at + self._tile])]
 
-    def start(self, batch: Sequence[SourceParams], read: Sequence[Arrays] | None = None) -> list[TextSlot[SourceParams]]:
+    def start(self, batch: Sequence[SourceParams], read: Sequence[Arrays] | None = None) -> list[SourceSlot]:
         """Give every text a row, with its source as it was read."""
         wanted = sum(params.rows for params in batch)
         if wanted > self.free:
@@ -78,7 +79,7 @@ class Seq2Seq:
         found = self.read(batch) if read is None else read
         return [self._slot(params, arrays) for params, arrays in zip(batch, found, strict=True)]
 
-    def step(self, slots: Sequence[TextSlot[SourceParams]]) -> None:
+    def step(self, slots: Sequence[SourceSlot]) -> None:
         """Every unfinished text of `slots` gets its next token. Nothing changes if this raises."""
         texts = sorted((t for slot in slots for t in slot.texts if t.finished is None), key=lambda text: text.row)
         found = self._run(texts)
@@ -98,11 +99,11 @@ class Seq2Seq:
         for slot, beam in beams.items():
             self._grow(slot, beam)
 
-    def drain(self, slot: TextSlot[SourceParams]) -> bytes:
+    def drain(self, slot: SourceSlot) -> bytes:
         """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
         return slot.drain(self._completions, self._tokens.pieces)
 
-    def cancel(self, slot: TextSlot[SourceParams]) -> None:
+    def cancel(self, slot: SourceSlot) -> None:
         """Give the rows of a slot back."""
         for text in slot.texts:
             self._end(text, "cancelled")
@@ -134,7 +135,7 @@ class Seq2Seq:
         found = self._encoder.run(self._sources.inputs([params.source for params in batch]))
         return [{name: array[at] for name, array in found.items()} for at in range(len(batch))]
 
-    def _slot(self, params: SourceParams, read: Arrays) -> TextSlot[SourceParams]:
+    def _slot(self, params: SourceParams, read: Arrays) -> SourceSlot:
         search = (params.beams, params.length_penalty, params.coverage_penalty, len(params.ids))
         slot = TextSlot(params, len(params.ids), [], beam=Beam.new(*search) if params.beams > 1 else None)
         draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM).tolist()
@@ -155,9 +156,9 @@ class Seq2Seq:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _draw(
-        self, slots: Sequence[TextSlot[SourceParams]], logits: NDArray[np.float32], place: Mapping[Text, int]
-    ) -> list[tuple[TextSlot[SourceParams], Text, int, float | None]]:
-        """The next token of every unfinished text, and its log-probability where that is asked for, from logits (B, V)."""
+        self, slots: Sequence[SourceSlot], logits: NDArray[np.float32], place: Mapping[Text, int]
+    ) -> list[tuple[SourceSlot, Text, int, float | None]]:
+        """From logits (B, V) the next token of every unfinished text, and its log-probability where it is asked for."""
         pairs = [(slot, text) for slot in slots for text in slot.texts if text.finished is None]
         pairs.sort(key=lambda pair: place[pair[1]])
         rows = [place[text] for _, text in pairs]
@@ -179,7 +180,7 @@ class Seq2Seq:
             for row, (slot, text), token in zip(rows, pairs, chosen, strict=True)
         ]
 
-    def _write(self, slot: TextSlot[SourceParams], text: Text, token: int, logprob: float | None) -> None:
+    def _write(self, slot: SourceSlot, text: Text, token: int, logprob: float | None) -> None:
         if token == END:
             text.end()
         else:
@@ -192,7 +193,7 @@ class Seq2Seq:
             if all(other.finished is not None for other in slot.texts):
                 slot.finished = slot.texts[0].finished
 
-    def _grow(self, slot: TextSlot[SourceParams], beam: Beam) -> None:
+    def _grow(self, slot: SourceSlot, beam: Beam) -> None:
         slot.beam = beam
         slot.items += 1
         for text, hypothesis in zip(slot.texts, beam.live, strict=False):
@@ -216,7 +217,7 @@ class Seq2Seq:
             self._rows.release(text.row)
 
 
-def _search(slot: TextSlot[SourceParams], beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
+def _search(slot: SourceSlot, beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
     """The search after one more token of every hypothesis."""
     at = [place[text] for text in slot.texts[: len(beam.live)]]
     logprobs = sampling.log_softmax(found["logits"][at])

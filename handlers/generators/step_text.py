@@ -1,4 +1,4 @@
-"""Text, one byte at a time (charlm): one graph, the last byte and the state in, scores of the next byte and the new state out.
+"""Text, one byte at a time (charlm): the last byte and the state in, scores of the next byte and the new state out.
 
 Dimensions: B slots in a step, V bytes, L layers, H hidden.
 """
@@ -26,6 +26,7 @@ from handlers.text.slots import Text, TextSlot
 from handlers.text.tokenizer import BOUNDARY, ByteTokenizer
 
 ROLE = "step"
+PromptSlot = TextSlot[PromptParams]
 STREAM = 1  # of the random numbers: tokens and latents of one seed have nothing to do with each other
 
 
@@ -56,11 +57,11 @@ class StepText:
         """Check one request. Raises `Refusal`."""
         return prompt_params.parse(request.params, self._specs, self._limits, self._name)
 
-    def start(self, batch: Sequence[PromptParams]) -> list[TextSlot[PromptParams]]:
+    def start(self, batch: Sequence[PromptParams]) -> list[PromptSlot]:
         """One slot each; the prompt is read by the steps to come, beside the others' tokens."""
         if len(batch) > len(self._free):
             raise ValueError(f"{len(batch)} requests for {len(self._free)} free slots")
-        slots: list[TextSlot[PromptParams]] = []
+        slots: list[PromptSlot] = []
         for row, params in zip(self._free, batch, strict=False):
             uniforms = philox.uniforms([params.seed], params.max_tokens, STREAM)[0].tolist()
             text = Text(0, Detokenizer(self._tokens.lead), uniforms, BOUNDARY, row)
@@ -72,7 +73,7 @@ class StepText:
             state[rows] = 0.0
         return slots
 
-    def step(self, slots: Sequence[TextSlot[PromptParams]]) -> None:
+    def step(self, slots: Sequence[PromptSlot]) -> None:
         """Every slot reads its token; those past their prompt write the next one. Nothing changes if this raises."""
         texts = [slot.texts[0] for slot in slots]
         rows = [text.row for text in texts]
@@ -82,15 +83,14 @@ class StepText:
             self._session.run({name: array[at : at + self._tile] for name, array in inputs.items()})
             for at in range(0, len(rows), self._tile)
         ]
-        logits = np.concatenate([part["logits"] for part in parts])
+        found = parts[0] if len(parts) == 1 else {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
         writing = [at for at, slot in enumerate(slots) if not slot.unread]
-        scores = logits[writing]
+        scores = found["logits"][writing]
         sampling.forbid(scores, self._tokens.never)
         rules = [slots[at].rule for at in writing]
         chosen = sampling.choose(scores, rules, [texts[at].uniforms[slots[at].items] for at in writing]).tolist()
-        after = {name: np.concatenate([part[f"next_{name}"] for part in parts]) for name in self._state}
         for name, state in self._state.items():
-            state[rows] = after[name]
+            state[rows] = found[f"next_{name}"]
         if len(writing) < len(slots):
             for slot, text in zip(slots, texts, strict=True):
                 if slot.unread:
@@ -105,11 +105,11 @@ class StepText:
             if text.finished is not None:
                 self._end(slot, text.finished)
 
-    def drain(self, slot: TextSlot[PromptParams]) -> bytes:
+    def drain(self, slot: PromptSlot) -> bytes:
         """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
         return slot.drain(self._completions, self._tokens.pieces)
 
-    def cancel(self, slot: TextSlot[PromptParams]) -> None:
+    def cancel(self, slot: PromptSlot) -> None:
         """Give the slot's row back."""
         if slot.finished is None:
             self._end(slot, "cancelled")
@@ -134,7 +134,7 @@ class StepText:
             texts.append(slot.texts[0].detokenizer.text)
         return texts
 
-    def _end(self, slot: TextSlot[PromptParams], reason: str) -> None:
+    def _end(self, slot: PromptSlot, reason: str) -> None:
         slot.finished = reason
         self._free.append(slot.texts[0].row)
 

@@ -1,6 +1,7 @@
 """From scores to the next token: greedy or drawn, with temperature, top-k, top-p and repetition penalty. numpy alone.
 
-Everything works along a row, in double precision and in a fixed order, so what a row draws does not depend on its neighbours.
+Everything works along a row, in double precision and in a fixed order: what a row draws does not depend on its
+neighbours. docs/sampling.md specifies it.
 Dimensions: B rows, V tokens.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEGLIGIBLE = 40.0  # in nats below the likeliest: exp(-40) is lost in the rounding of the sum
-DENSE = 1024  # tokens up to which rows are drawn together; of larger vocabularies it pays to look at the likely ones alone
+DENSE = 1024  # tokens of a vocabulary up to which whole arrays are faster than the likely tokens of each row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,8 @@ def forbid(scores: NDArray[np.float32], tokens: Sequence[int]) -> None:
     """Make `tokens` impossible in scores (B, V), in place. Raises `ValueError` for scores that are NaN or infinite."""
     if not np.isfinite(scores).all():
         raise ValueError("a score of the next token is NaN or infinite")
-    scores[:, list(tokens)] = -np.inf
+    if tokens:
+        scores[:, list(tokens)] = -np.inf
 
 
 def penalize(scores: NDArray[np.float32], written: Sequence[int], penalty: float) -> None:
@@ -40,7 +42,7 @@ def penalize(scores: NDArray[np.float32], written: Sequence[int], penalty: float
 
 
 def choose(scores: NDArray[np.float32], rules: Sequence[Rule], uniforms: Sequence[float]) -> NDArray[np.int64]:
-    """The next token of each row of scores (B, V): the likeliest at temperature 0, else what its number in (0, 1) draws."""
+    """The next token (B,) of rows of scores (B, V), each by its rule and its number in (0, 1)."""
     drawn = [row for row, rule in enumerate(rules) if rule.temperature > 0]
     dense = scores.shape[1] <= DENSE
     if dense and len(drawn) == len(rules):
@@ -76,7 +78,7 @@ def draw(scores: NDArray[np.float32], rule: Rule, uniform: float) -> int:
 
 
 def draw_dense(scores: NDArray[np.float32], rules: Sequence[Rule], uniforms: Sequence[float]) -> NDArray[np.int64]:
-    """`draw` of every row of scores (B, V) in whole arrays, bit for bit: what is left out weighs 0 and changes no sum."""
+    """`draw` for every row of scores (B, V), bit for bit: what is left out weighs 0, which changes no sum."""
     temperatures = np.array([rule.temperature for rule in rules])[:, None]
     top = scores.max(axis=1, keepdims=True).astype(np.float64)
     kept = scores >= (top - NEGLIGIBLE * temperatures).astype(np.float32)

@@ -28,7 +28,7 @@ class Detokenizer:
         return self._text
 
     def add(self, piece: bytes, last: bool = False) -> bool:
-        """Append the bytes of a token; returns whether a stop string is reached, which is cut off with all behind it."""
+        """Append the bytes of a token; returns whether a stop string is reached. It is cut off with all behind it."""
         self._bytes += piece
         if last:
             self._ended = True

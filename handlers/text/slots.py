@@ -33,7 +33,7 @@ class Text:
         self.row = row
 
     def write(self, token: int, piece: bytes) -> None:
-        """Append a token, whose bytes are `piece`. It may be the last: at a stop string, or as the most there may be."""
+        """Append a token, whose bytes are `piece`. It may be the last: at a stop string, or as one of `max_tokens`."""
         self.token = token
         self.tokens.append(token)
         last = len(self.tokens) == len(self.uniforms)
@@ -48,7 +48,7 @@ class Text:
         self.finished = "stop"
 
     def tell(self, pieces: Sequence[bytes]) -> list[tuple[str, float]]:
-        """Texts and log-probabilities of the tokens that were not told of yet; `pieces` are the bytes of every token."""
+        """Texts and log-probabilities of tokens that were not told of yet; `pieces` are the bytes of every token."""
         new = range(self.told, len(self.tokens))
         self.told = len(self.tokens)
         return [(pieces[self.tokens[at]].decode(errors="replace"), self.logprobs[at]) for at in new]

@@ -21,9 +21,9 @@ ROLES = ("user", "assistant")
 
 @dataclasses.dataclass(frozen=True)
 class SourceParams:
-    """TextParams of texts from a source; the fields are the request's own names.
+    """TextParams of texts from a source; the fields are the request's own names, with two exceptions.
 
-    Except `turns`, the contents of its text or messages as they were sent, and `source`, their tokens as far as they are read.
+    `turns` are the contents of its text or messages as they were sent, `source` their tokens as far as they are read.
     """
 
     turns: tuple[str, ...]

@@ -1,6 +1,7 @@
 """The state of texts that are written side by side, in dense arrays: row r of every array belongs to one text.
 
-Live rows are always the first ones, so a step over all of them takes views, not copies: the attention memory is the largest part.
+Live rows are always the first ones, so a step over all of them takes views, not copies: the attention memory is the
+largest part.
 Dimensions: R rows, S source positions (padded), H hidden.
 """
 

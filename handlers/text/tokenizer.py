@@ -1,4 +1,4 @@
-"""Tokenizers in service: text to ids, ids to bytes. Those of a bundle have training's own file and library, so its ids."""
+"""Tokenizers in service: text to ids, ids to bytes. A bundle's have the file and library of training: the same ids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class ByteTokenizer:
 
 
 class SubwordTokenizer:
-    """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
+    """A byte-level tokenizer of sub-words.
+
+    Raises `ValueError` for a file that is none, or has another number of tokens than the graph.
+    """
 
     lead = " "
 
@@ -60,15 +63,16 @@ class SubwordTokenizer:
 
 
 class WordPieces:
-    """A BERT's own tokenizer. Raises `ValueError` for a file that is none, or has pieces that the BERT does not know."""
+    """A BERT's own tokenizer. Raises `ValueError` for a file that is none, or has pieces the BERT does not know."""
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
         self._tokenizer = _open(data, "source tokenizer")[0]
         ids: dict[str, int] = self._tokenizer.get_vocab()
         if max(ids.values(), default=0) >= vocabulary or not {CLS, SEP} <= ids.keys():
             raise ValueError(
-                f"the source tokenizer has {max(ids.values(), default=-1) + 1} word pieces, {CLS} and {SEP} wanted among them, "
-                f"the graph knows {vocabulary}: they are not of one model; build the bundle again"
+                f"the source tokenizer has {max(ids.values(), default=-1) + 1} word pieces, "
+                f"{CLS} and {SEP} wanted among them, the graph knows {vocabulary}: "
+                "they are not of one model; build the bundle again"
             )
         self.begin, self.end = ids[CLS], ids[SEP]
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text

@@ -149,7 +149,7 @@ def test_a_long_source_is_refused_or_cut_at_its_end() -> None:
 
 
 def test_the_length_is_looked_at_before_the_characters() -> None:
-    """Half a megabyte is never searched: what is too long is refused for that, or cut, and what is kept is looked at."""
+    """Half a megabyte is never searched: what is too long is refused for that or cut, and what is kept is looked at."""
     long = "a " * 20 + "\a" * 2**19
     assert refused(text=long)[1].startswith("text has 524328 bytes, news reads at most 40")
     assert parse(text=long, truncate=True).ids == (11,) * 6

@@ -1,4 +1,4 @@
-"""Sources in service: the numbers of training, the limits of both tokenizers, and answers of a BERT that do not depend on company."""
+"""Sources in service: the numbers of training, the limits of both tokenizers, answers that do not depend on company."""
 
 from __future__ import annotations
 

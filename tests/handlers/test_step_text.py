@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from handlers.bundle import BundleError
 from handlers.engine.choice import open_engine
 from handlers.generator import Model
-from handlers.generators.step_text import StepText
+from handlers.generators.step_text import PromptSlot, StepText
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.media.mark import SOURCE_TYPE
 from handlers.sampling import philox
 from handlers.sampling.next_token import Rule, draw
-from handlers.text.prompt_params import PromptParams
-from handlers.text.slots import TextSlot
 from tests.conftest import Tiny
 from tests.handlers.helpers import events, finish, start, with_limits
 from tests.handlers.scripted import Scripted, scripted
@@ -48,7 +46,7 @@ def write(generator: StepText, *requests: Mapping[str, Any]) -> list[bytes]:
     return [written(slot) for slot in slots]
 
 
-def written(slot: TextSlot[PromptParams]) -> bytes:
+def written(slot: PromptSlot) -> bytes:
     """The bytes of its text so far."""
     return bytes(slot.texts[0].tokens).removesuffix(b"\0")
 
