@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from handlers.limits import PromptLimits
 from handlers.params import ParamSpec, check_all, draw_seed
@@ -23,21 +23,9 @@ class PromptParams:
     top_k: int
     seed: int
     stream: bool
-
-    @property
-    def rows(self) -> int:
-        """A request writes one text."""
-        return 1
-
-    @property
-    def n(self) -> int:
-        """A request writes one text."""
-        return 1
-
-    @property
-    def logprobs(self) -> bool:
-        """Log-probabilities are not told."""
-        return False
+    rows: ClassVar[int] = 1  # a request writes one text
+    n: ClassVar[int] = 1
+    logprobs: ClassVar[bool] = False
 
     @property
     def rule(self) -> Rule:
