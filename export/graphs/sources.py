@@ -1,4 +1,4 @@
-"""What an encoder of text reads: its graph, the inputs of it, and rows of a batch. Recurrent ones read tokens, a BERT word pieces, too.
+"""What an encoder of text reads: its graph and inputs. Recurrent ones read tokens, a BERT word pieces, too.
 
 Dimensions: B sources, S tokens, P word pieces, H hidden, L layers.
 """

@@ -8,7 +8,7 @@ MAX_WIDTH = 8  # texts that one request may have written side by side
 
 
 def params_of(chat: bool, longest: int) -> tuple[ParamSpec, ...]:
-    """What a request may hold: `messages` of a chat or a `text`, and how the answer is written, up to `longest` tokens."""
+    """Parameters of a request: `messages` of a chat or a `text`, and how an answer of up to `longest` tokens is made."""
     source = (
         ParamSpec("messages", "messages", "the conversation: role (user or assistant, in turn) and content each", None)
         if chat

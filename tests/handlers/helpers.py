@@ -122,9 +122,12 @@ class Ear:
         self._unpacker = Unpacker()
         self.frames: list[Frame] = []
         self.flushed = 0
-        self.replies = Replies(
-            "fake", self._put, self._flush, lambda params: f"receipt of {params.name}", max_response_bytes
-        )
+        self.replies = Replies("fake", self._put, self._flush, self._receipt, max_response_bytes)
+
+    def _receipt(self, params: Any) -> str:
+        if params.name == "unsigned":
+            raise ValueError("the receipt broke")
+        return f"receipt of {params.name}"
 
     def _put(self, data: bytes) -> None:
         self.frames += self._unpacker.feed(data)

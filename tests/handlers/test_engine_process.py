@@ -36,7 +36,7 @@ def health(front: FrontEnd) -> Any:
 
 def begun(front: FrontEnd) -> int:
     """How many requests the engine has begun."""
-    return sum(pending.started is not None for pending in list(front.service._queue._pending.values()))
+    return sum(pending.started is not None for pending in list(front.service._queue.all()))
 
 
 def test_killed_it_takes_what_it_had_begun_and_nothing_else(tiny: Tiny, faulty_home: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from benchmarks.sabotage import SLOW_SECONDS
 from benchmarks.server import eventually
+from handlers.frames import Started
 from handlers.proxy import control
+from handlers.proxy.pending import MAX_ENGINES, Queue
+from handlers.proxy.wire import Call
 from tests.conftest import Tiny
 from tests.frontend import FrontEnd, front_end
 from tests.handlers.helpers import LONG, SLOWLY, health, last_error, newest, rewritten, stopped
@@ -97,6 +101,30 @@ def test_an_engine_gets_twice_what_it_computes_at_once(tiny: Tiny, tmp_path: Pat
             figures = health(front)
         assert (figures["in_flight"], figures["queued"]) == (2, 3)
         assert {future.result(20).status for future in futures} == {200}
+
+
+def test_what_takes_three_engines_along_before_it_is_begun_is_handed_to_no_fourth() -> None:
+    queue = Queue("m", 2, 8)
+    call = Call("id", {}, {})
+    guilty = queue.add(call, {}, math.inf)
+    for _ in range(MAX_ENGINES - 1):
+        assert list(queue.next()) == [guilty]
+        assert queue.take_back() == []
+        assert queue.figures()["queued"] == 1
+    later = queue.add(call, {}, math.inf)
+    assert list(queue.next()) == [guilty, later]
+    assert queue.take_back() == [guilty], "the third engine died with it"
+    assert list(queue.next()) == [later], "what came later has had one engine"
+
+
+def test_what_an_engine_had_begun_goes_with_it_and_what_waited_keeps_its_order() -> None:
+    queue = Queue("m", 1, 8)
+    calls = [queue.add(Call(str(number), {}, {}), {}, math.inf) for number in range(4)]
+    begun, handed_over = queue.next()
+    begun.start(Started("text/plain", ""))
+    assert queue.take_back() == [begun]
+    queue.remove(begun, 503)
+    assert list(queue.next()) == [handed_over, calls[2]]
 
 
 def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:

@@ -113,6 +113,16 @@ def test_a_request_that_cannot_start_fails_alone(scheduler: StepScheduler, ear: 
     assert counter.free == 2
 
 
+def test_a_request_without_a_receipt_is_refused_alone(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "unsigned"}, None)
+    scheduler.submit(2, {"name": "b"}, None)
+    run_out(scheduler)
+    assert ear.kinds(1) == [Refused]
+    assert ear.refusal(1).status == 500
+    assert (ear.data(2), ear.ends(2)) == (b"bbb", End())
+    assert counter.starts == [["b"]]
+
+
 def test_a_failed_step_is_tried_one_by_one_and_only_the_culprit_fails(
     scheduler: StepScheduler, ear: Ear, counter: Counter
 ) -> None:
