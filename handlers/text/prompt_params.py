@@ -10,7 +10,7 @@ from handlers.limits import PromptLimits
 from handlers.params import ParamSpec, check_all, draw_seed
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
-from handlers.text.params import check_characters, content_type, hashed
+from handlers.text.params import content_type, hashed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,5 +50,6 @@ def parse(params: Any, specs: Sequence[ParamSpec], limits: PromptLimits, name: s
     size, most = len(values["prompt"].encode()), limits.max_prompt_bytes
     if size > most:
         raise Refusal(400, f"prompt has {size} bytes in UTF-8, {name} takes at most {most}", "prompt")
-    check_characters("prompt", values["prompt"])
+    if "\0" in values["prompt"]:
+        raise Refusal(400, "prompt holds a NUL character, which ends a text here; leave it out", "prompt")
     return PromptParams(**values)

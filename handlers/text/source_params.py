@@ -131,7 +131,6 @@ def _check_stop(stop: Sequence[str], limits: SourceLimits) -> None:
         if len(text) > limits.max_stop_characters:
             wanted = limits.max_stop_characters
             raise Refusal(400, f"stop holds a string of {len(text)} characters, wanted at most {wanted}", "stop")
-        check_characters("stop", text)
 
 
 def _check_together(v: Mapping[str, Any]) -> None:

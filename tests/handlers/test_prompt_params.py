@@ -29,8 +29,7 @@ def generator(tiny_text: Tiny) -> StepText:
     [
         ({"prompt": "x" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
         ({"prompt": "é" * 513}, "prompt", "prompt has 1026 bytes in UTF-8, text takes at most 1024"),
-        ({"prompt": "a\0b"}, "prompt", "prompt holds the control character U+0000; leave it out"),
-        ({"prompt": "\x7f"}, "prompt", "prompt holds the control character U+007F; leave it out"),
+        ({"prompt": "a\0b"}, "prompt", "prompt holds a NUL character, which ends a text here; leave it out"),
         ({"prompt": "\a" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
         (
             {"prompt": "a\ud800"},

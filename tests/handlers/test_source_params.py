@@ -68,7 +68,6 @@ def test_a_seed_is_drawn_where_none_is_given() -> None:
         ({"text": "a\ud800"}, "text", "text holds half of a surrogate pair, which is no text; send whole characters"),
         ({"text": "a", "stop": "\ud800"}, "stop", "stop holds half of a surrogate pair, which is no text; send whole"),
         ({"text": "a", "stop": ["a", "b\udfff"]}, "stop", "stop holds half of a surrogate pair, which is no text"),
-        ({"text": "a", "stop": "a\x1b"}, "stop", "stop holds the control character U+001B; leave it out"),
         ({"text": 5}, "text", "text is 5, wanted a string"),
         ({"text": "a", "max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 32"),
         ({"text": "a", "max_tokens": -1}, "max_tokens", "max_tokens is -1, wanted an integer from 1 to 32"),
