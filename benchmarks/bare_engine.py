@@ -78,8 +78,8 @@ def _serve(pipe: Connection, folder: str, asks: Sequence[Mapping[str, Any]]) -> 
     from handlers.engine.choice import open_engine
 
     generator = open_engine(read(Path(folder))).generator
-    steps = functools.partial(_step_block, asks)
-    blocks = _batch_block if hasattr(generator, "generate") else steps
+    is_batch = hasattr(generator, "generate")
+    blocks = _batch_block if is_batch else functools.partial(_step_block, asks, _Tokens(generator))
     pipe.send(os.getpid())
     while True:
         try:
@@ -102,13 +102,15 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
     return number / (time.perf_counter() - began), float(np.median(times)) * 1e3
 
 
-def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
+def _step_block(
+    asks: Sequence[Mapping[str, Any]], tokens: _Tokens, generator: Any, batch: int, seconds: float
+) -> tuple[float, float]:
     """(tokens a second, median milliseconds of a tick) of the serving scheduler, with `batch` requests at all times."""
     from handlers.engine.replies import Replies
     from handlers.engine.step_scheduler import StepScheduler
     from handlers.frames import End, Unpacker
 
-    unpacker, counted = Unpacker(), _Counted(generator)
+    unpacker, before = Unpacker(), tokens.count
     open_, seed, times = 0, 0, list[float]()
 
     def emit(frame: bytes) -> None:
@@ -116,7 +118,7 @@ def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, s
         open_ -= sum(isinstance(found.message, End) for found in unpacker.feed(frame))
 
     replies = Replies("bare", emit, lambda: None, lambda params: "", 1 << 30)
-    scheduler = StepScheduler(counted, replies)
+    scheduler = StepScheduler(generator, replies)
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds or not times:
         while open_ < batch:
@@ -124,23 +126,21 @@ def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, s
             scheduler.submit(seed, {**asks[seed % len(asks)], "seed": seed}, None)
         scheduler.tick()
         times.append(time.perf_counter() - now)
-    tokens_per_s = counted.tokens / (time.perf_counter() - began)
+    tokens_per_s = (tokens.count - before) / (time.perf_counter() - began)
     for number in range(1, seed + 1):
         scheduler.cancel(number)
     return tokens_per_s, float(np.median(times)) * 1e3
 
 
-class _Counted:
-    """A StepGenerator whose tokens are counted."""
+class _Tokens:
+    """Counts the tokens of a StepGenerator in place of its `step`, so that the scheduler meets the generator itself."""
 
     def __init__(self, generator: Any) -> None:
-        self._generator, self.tokens = generator, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
+        self._step, self.count = generator.step, 0
+        generator.step = self.step
 
     def step(self, slots: Sequence[Any]) -> None:
         """As the generator's."""
         before = sum(slot.items for slot in slots)
-        self._generator.step(slots)
-        self.tokens += sum(slot.items for slot in slots) - before
+        self._step(slots)
+        self.count += sum(slot.items for slot in slots) - before
