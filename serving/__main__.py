@@ -16,6 +16,10 @@ from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
 
+UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; 1 if it cannot be kept running."
+WAIT = "Return once every model has answered a real request; fail after a time, or when the launcher is gone."
+DOWN = "Stop the server that was started here, and wait for it as long as a stop may take (`up --drain-seconds`)."
+TRY = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
 # Anything else is a mistake of ours, and keeps its traceback.
 FORESEEABLE = (AlreadyRunning, OSError, PortTaken, SocketPathError, StartError, StoreError, TryError)
 
@@ -79,7 +83,7 @@ def _nice(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("up", help="start, warm, watch; Ctrl-C stops", description=up.__doc__)
+    start = commands.add_parser("up", help="start, warm, watch; Ctrl-C stops", description=UP)
     option = start.add_argument
     store = "folder of .mar archives (default: model_store), e.g. --model-store /srv/models"
     option("--model-store", type=Path, default=Path("model_store"), metavar="DIR", help=store)
@@ -94,13 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
     option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
-    wait = commands.add_parser("wait", help="return when it is ready", description=wait_ready.__doc__)
+    wait = commands.add_parser("wait", help="return when it is ready", description=WAIT)
     patience = "how long to wait (default: 90), e.g. --seconds 30"
     wait.add_argument("--seconds", type=float, default=90, metavar="S", help=patience)
     wait.add_argument("--pid", type=int, help="give up when this process is gone, e.g. --pid 1234")
-    stop = commands.add_parser("down", help="stop what runs", description=down.__doc__)
-    asked = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
-    attempt = commands.add_parser("try", help="save one answer to look at", description=asked)
+    stop = commands.add_parser("down", help="stop what runs", description=DOWN)
+    attempt = commands.add_parser("try", help="save one answer to look at", description=TRY)
     option = attempt.add_argument
     option("name", help="name of the model")
     option("--seed", type=int, help="seed of the first answer (default: the example's), e.g. --seed 7")

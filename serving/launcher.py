@@ -159,9 +159,7 @@ class Launch:
             "inference": torchserve.addresses.inference,
             "management": torchserve.addresses.management,
             "status": server.address,
-            "torchserve_pid": torchserve.pid,
             "folder": str(torchserve.folder),
-            "metrics": f"{server.address}/metrics",
             "models": {model.manifest.name: model.version for model in self._models},
             # The drain asks every model once more after its time is up, and waits for one that does not answer.
             "stop_seconds": self._options.drain_seconds + ASK_SECONDS * len(self._models) + STOP_SECONDS,

@@ -1,4 +1,4 @@
-"""The command line: every option explained, foreseeable failures in one line, and `down` as patient as a stop may be."""
+"""The command line: every option explained, foreseeable failures in one line, and how long `down` waits."""
 
 from __future__ import annotations
 
