@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from serving.client import Response, request
-from serving.launcher import wait_ready
+from serving.commands import wait_ready
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}

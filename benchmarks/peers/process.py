@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,12 +17,11 @@ import psutil
 from benchmarks.load import SEED
 from benchmarks.server import Server
 from serving.client import request
+from serving.processes import die_with_parent
 
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 BODY = f'{{"seed": {SEED}}}'
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class PeerError(RuntimeError):
@@ -81,7 +79,7 @@ def process(
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
     )
     try:
         yield running
@@ -130,7 +128,3 @@ def _tail(log: IO[bytes]) -> str:
 def _signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

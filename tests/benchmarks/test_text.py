@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import load
-from benchmarks.bare_engine import _step_block
+from benchmarks.bare_engine import _step_block, _Tokens
 from benchmarks.peers.process import Peer
 from benchmarks.text import LENGTHS, STREAMS, closed_load, lead, median_ms, summaries
 from handlers.engine.choice import open_engine
@@ -42,7 +42,7 @@ def test_the_engine_alone_is_asked_for_the_same(tiny_summary: Tiny) -> None:
     generator = open_engine(tiny_summary.bundle).generator
     text = tiny_summary.bundle.manifest.example["text"]
     asks = [{"text": text, "min_tokens": n, "max_tokens": n} for n in (2, 4)]
-    tokens_per_s, p50_ms = _step_block(asks, generator, 4, 0.2)
+    tokens_per_s, p50_ms = _step_block(asks, _Tokens(generator), generator, 4, 0.2)
     assert tokens_per_s > 0
     assert p50_ms > 0
     assert generator.free == generator.capacity

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,22 @@ print("the loop must not return")
 """
 
 
-def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked: Path) -> None:
-    ours, theirs = socket.socketpair()
+def unix_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair()
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """A connection over loopback: the other socket that TorchServe gives its workers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        return ours, listener.accept()[0]
+
+
+@pytest.mark.parametrize("pair", [unix_pair, tcp_pair])
+def test_a_worker_answers_over_its_socket_and_ends_with_it(
+    tiny: Tiny, unpacked: Path, pair: Callable[[], tuple[socket.socket, socket.socket]]
+) -> None:
+    ours, theirs = pair()
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.version],
         pass_fds=[theirs.fileno()],
