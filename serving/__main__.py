@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serving.config import PortTaken
 from serving.launcher import AlreadyRunning, down, up, wait_ready
+from serving.lifeline import stop_at_end_of
 from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
@@ -20,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "up":
             dev = options.dev or options.port != 0
+            if options.stop_at_eof:
+                stop_at_end_of(sys.stdin.fileno())
             return up(
                 options.model_store,
                 options.run_dir,
@@ -66,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--status-port", type=int, default=0, help="port of /ready and /metrics (default: a free one)")
     start.add_argument(
         "--drain-seconds", type=float, default=10, help="how long a stop waits for requests in flight (default: 10)"
+    )
+    start.add_argument(
+        "--stop-at-eof",
+        action="store_true",
+        help="stop when standard input ends: give it a pipe, and the server goes with the process that holds the other end",
     )
     wait = commands.add_parser("wait", help="return when it is ready", description=wait_ready.__doc__)
     wait.add_argument("--seconds", type=float, default=90, help="how long to wait (default: 90)")

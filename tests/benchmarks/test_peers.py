@@ -11,12 +11,14 @@ import sys
 import tempfile
 import textwrap
 import time
+import types
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from benchmarks.peers import process as peer_process
 from benchmarks.peers import run as peers
 from benchmarks.peers.process import Peer, PeerError, process, wait
 from tests.conftest import ROOT
@@ -125,11 +127,40 @@ def test_what_is_not_installed_is_null_and_says_how_to_install_it(
     assert capsys.readouterr().out.count("make bench-extras") == 2
 
 
-def test_idle_and_busy_are_told_apart(tmp_path: Path) -> None:
-    for command, low, high in (("import time; time.sleep(60)", 0.0, 0.05), ("while True: pass", 0.2, 1.2)):
-        with (
-            tempfile.TemporaryFile() as log,
-            process([sys.executable, "-c", command], {}, tmp_path, log) as running,
-        ):
-            time.sleep(0.3)  # the interpreter starts
-            assert low <= Peer("x", "", "", pid=running.pid).idle_cores(0.3) <= high
+@dataclasses.dataclass
+class Counted:
+    """A process that has used 2.5 s more whenever it is asked, or is gone."""
+
+    used: float = 0.0
+    is_gone: bool = False
+
+    def cpu_times(self) -> Any:
+        if self.is_gone:
+            raise psutil.NoSuchProcess(1)
+        self.used += 2.5
+        return types.SimpleNamespace(user=self.used - 0.5, system=0.5)
+
+
+def test_idle_cores_are_processor_time_by_elapsed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    fake = types.SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda s: clock.append(clock.pop() + s + 1.0))
+    monkeypatch.setattr(peer_process, "time", fake)  # a second more passes than was slept
+    peer = Peer("x", "", "")
+    monkeypatch.setattr(peer, "processes", lambda: [])
+    assert peer.idle_cores(4.0) == 0
+    counted = [Counted(), Counted(10.0), Counted(is_gone=True)]
+    monkeypatch.setattr(peer, "processes", lambda: counted)
+    assert peer.idle_cores(4.0) == pytest.approx(2 * 2.5 / 5.0)
+    counted[1].is_gone = True  # what a process that ended had used is no negative use
+    monkeypatch.setattr(peer, "processes", iter([counted[:2], counted[1:]]).__next__)
+    assert peer.idle_cores(4.0) == 0
+
+
+def test_all_processes_of_a_peer_are_counted(tmp_path: Path) -> None:
+    with (
+        tempfile.TemporaryFile() as log,
+        process([sys.executable, "-c", STUBBORN, str(tmp_path / "note")], {}, tmp_path, log) as running,
+    ):
+        child = child_of(tmp_path / "note")
+        assert {p.pid for p in Peer("x", "", "", pid=running.pid).processes()} == {running.pid, child}
+    assert Peer("x", "", "").processes() == []

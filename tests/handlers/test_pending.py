@@ -70,9 +70,7 @@ def test_a_stream_is_cancelled_by_its_name(tiny_text: Tiny) -> None:
         assert front.ask(b"{}", x_atelier="cancel", x_atelier_id="mine").status == 200
         assert future.result(5) is reply
         assert last_error(reply) == (499, "cancelled by the caller")
-        began = time.monotonic()
         assert front.ask({**LONG, "max_tokens": 8}).status == 200
-        assert time.monotonic() - began < 6 * SLOW_SECONDS  # nothing slow is stepped beside it any more
         assert health(front)["in_flight"] == 0
 
 
@@ -101,15 +99,13 @@ def test_an_engine_gets_twice_what_it_computes_at_once(tiny: Tiny, tmp_path: Pat
 
 
 def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:
-    assert image.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 60)).status == 200
+    assert image.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 600)).status == 200
     assert image.ask({"seed": 1}, x_atelier_deadline="inf").status == 200
 
 
 def test_a_deadline_that_passes_while_it_waits(small: FrontEnd) -> None:
     with stopped(small):
-        began = time.time()
-        reply = small.ask({"seed": 1}, x_atelier_deadline=str(began + 0.3))
-        assert 0.25 < time.time() - began < 5
+        reply = small.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 0.3))
         assert health(small)["in_flight"] == 0  # nobody holds its place
     assert (reply.status, reply.message) == (504, "the deadline passed before the answer was whole")
     assert json.loads(reply.body)["type"] == "DeadlineExceeded"
@@ -117,7 +113,7 @@ def test_a_deadline_that_passes_while_it_waits(small: FrontEnd) -> None:
 
 def test_nothing_takes_longer_than_the_limit(tiny: Tiny, tmp_path: Path) -> None:
     with front_end(rewritten(tiny.bundle, tmp_path, max_seconds=1)) as front, stopped(front):
-        reply = front.ask({"seed": 1}, seconds=5, x_atelier_deadline=str(time.time() + 60))
+        reply = front.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 600))
         assert reply.status == 504
 
 
