@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 CPU_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
+SLOW_FIXTURES = {"tiny_summary", "tiny_dialogue", "tiny_bert_summary"}  # a minute on two slow cores
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test is slow if a model that it needs is."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

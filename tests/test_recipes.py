@@ -29,6 +29,7 @@ def test_the_registry_is_not_empty() -> None:
     assert set(RECIPES) >= {"dcgan", "hdgan", "charlm", "summarizer", "dialogue"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_row_goes_all_the_way(workspace: Path, name: str) -> None:
     assert train([name, "--name", f"my-{name}", "--preset", "tiny"]) == 0
@@ -75,6 +76,7 @@ def decode(body: bytes, content_type: str, kind: str) -> None:
         assert bool(text) is (tokens > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_of_charlm_goes_all_the_way(workspace: Path, cell: str) -> None:
     assert train(["charlm", "--name", cell, "--preset", "tiny", "--cell", cell]) == 0

@@ -105,6 +105,7 @@ def run(given: Path, *options: str, recipe: str = "summarizer") -> int:
     return main([*command, "--precision", "fp32", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--no-frozen", "--dropout", "0.2")])
 def test_a_resumed_run_equals_one_that_ran_through_and_needs_no_directory(
     workspace: Path, options: tuple[str, ...]

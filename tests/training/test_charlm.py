@@ -81,6 +81,7 @@ def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert Path("artifacts/runs/m/losses.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellName) -> None:
     command = ["charlm", *NAME, "--cell", cell]
@@ -94,6 +95,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellN
     assert checkpoint.read(checkpoint.directory("m")).metrics == metrics
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     command = ["charlm", *NAME, "--save-every", "100000", "--sample-every", "100000"]
     process = subprocess.Popen(
@@ -117,6 +119,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     assert_equal(resumed, tensors())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "steps"), [("rnn", 200), ("lstm", 200), ("gru", 500)])
 def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
     """A fresh GRU writes little, because what it writes replaces what it keeps: it begins more slowly than the others."""
