@@ -96,7 +96,7 @@ def tiny_dialogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
 @pytest.fixture(scope="session")
 def tiny_bert_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """The same with a tiny BERT as its encoder, whose directory is gone."""
-    from tests.tiny_bert import tiny_bert
+    from tests.support.tiny_bert import tiny_bert
 
     folder = tmp_path_factory.mktemp("bert")
     given = tiny_bert(folder / "given")

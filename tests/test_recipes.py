@@ -18,7 +18,7 @@ from export.report import report
 from handlers import bundle as bundles
 from handlers.engine import open_engine
 from handlers.generator import Request
-from tests.frontend import front_end
+from tests.support.frontend import front_end
 from training import recipes
 from training.__main__ import main as train
 from training.models.cells import CELLS

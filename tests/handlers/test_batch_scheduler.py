@@ -13,7 +13,7 @@ from handlers.batch_scheduler import BatchScheduler
 from handlers.desk import DEADLINE
 from handlers.frames import Kind
 from handlers.generator import BadRequest, Media, Request
-from tests.handlers.helpers import Ear, Uncertified, run_out
+from tests.support.helpers import Ear, Uncertified, run_out
 
 
 @dataclasses.dataclass(frozen=True)

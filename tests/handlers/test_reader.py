@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.server import eventually
 from handlers import step_scheduler
 from handlers.desk import DEADLINE
 from handlers.frames import Kind
 from handlers.reader import TOGETHER
 from handlers.step_scheduler import StepScheduler
-from tests.handlers.counting import Count, Counter, FakeSlot
-from tests.handlers.helpers import Ear, run_out
+from tests.support.counting import Count, Counter, FakeSlot
+from tests.support.helpers import Ear, run_out
+from tests.support.server import eventually
 
 LONG = 10.0
 

@@ -19,7 +19,7 @@ from handlers.sessions import Session
 from handlers.text_slots import Slot
 from handlers.tokens import END
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start
+from tests.support.helpers import events, finish, start
 
 LONG = 24
 

@@ -15,8 +15,8 @@ from handlers.generators.seq2seq import Seq2Seq
 from handlers.sources import Sources
 from handlers.tokens import Tokens, WordPieces
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, start
-from tests.tiny_bert import word_pieces
+from tests.support.helpers import finish, start
+from tests.support.tiny_bert import word_pieces
 from tests.training.test_sources import FILE, MODEL, SHAPE, TURNS
 from tests.training.test_sources import TOKENS as TRAINED
 from tests.training.test_sources import WORDS as TRAINED_WORDS

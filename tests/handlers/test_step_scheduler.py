@@ -10,8 +10,8 @@ from handlers import step_scheduler
 from handlers.desk import DEADLINE
 from handlers.frames import Kind
 from handlers.step_scheduler import StepScheduler
-from tests.handlers.counting import Counter
-from tests.handlers.helpers import Ear, run_out
+from tests.support.counting import Counter
+from tests.support.helpers import Ear, run_out
 
 
 @pytest.fixture

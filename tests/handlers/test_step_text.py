@@ -16,8 +16,8 @@ from handlers.engine import open_engine
 from handlers.generators.step_text import StepText, choose
 from handlers.media import SOURCE_TYPE
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start
-from tests.handlers.scripted import Scripted, scripted
+from tests.support.helpers import events, finish, start
+from tests.support.scripted import Scripted, scripted
 
 GREEDY = {"temperature": 0, "seed": 1}
 

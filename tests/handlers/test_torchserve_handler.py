@@ -13,15 +13,15 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.server import eventually
 from handlers import service as services
 from handlers import torchserve_handler
 from handlers.bundle import BundleError
 from handlers.service import AsyncWorker, archived_bundle
 from handlers.wire import STREAM, Call
 from tests.conftest import ROOT, Tiny
-from tests.frontend import JSON, decode
-from tests.handlers.helpers import message
+from tests.support.frontend import JSON, decode
+from tests.support.helpers import message
+from tests.support.server import eventually
 
 
 class Context:
@@ -115,7 +115,7 @@ def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked:
         assert worker.wait(10) == 0
         assert worker.stdout is not None
         assert worker.stdout.read() == b""
-        eventually(lambda: not engine.is_running(), 10, "the engine outlived its worker")
+        eventually(lambda: not engine.is_running(), 60, "the engine outlived its worker")
 
 
 def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sabotage import renamed, sabotage
-from benchmarks.server import JSON, STOP_SECONDS, Server, eventually, launcher, running
 from tests.conftest import Tiny
+from tests.support.sabotage import renamed, sabotage
+from tests.support.server import JSON, STOP_SECONDS, Server, eventually, launcher, running
 
 HIDDEN = "hidden-value"
 SECRETS = ("MY_API_KEY", "DB_PASSWORD", "NVIDIA_API_KEY", "SOMETHING_ELSE", "PYTHONPATH")

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import faults, sabotage
+from benchmarks import faults
 from benchmarks.faults import CLIENTS, Outcome
 from benchmarks.traffic import one
 from tests.serving.conftest import Server, running
+from tests.support import sabotage
 
 pytestmark = pytest.mark.server
 MODELS = ("image", "text")

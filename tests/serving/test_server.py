@@ -267,7 +267,7 @@ def test_a_cycle_leaves_nothing(store: Path, tmp_path: Path, how: str) -> None:
 STARTER = """
 import sys, time
 from pathlib import Path
-from benchmarks.server import running
+from tests.support.server import running
 with running(Path(sys.argv[1]), Path(sys.argv[2])) as server:
     print(server.process.pid, server.temporary, flush=True)
     time.sleep(3600)

@@ -108,7 +108,7 @@ def test_more_than_it_takes_is_refused_and_says_when_to_come_again(server: Serve
     assert (
         "96 requests are waiting or being computed, which is all text takes" in json.loads(refused[0].body)["message"]
     )
-    eventually(lambda: server.control("text", "health")["in_flight"] == 0, 20, "requests are left in the engine")
+    eventually(lambda: server.control("text", "health")["in_flight"] == 0, 60, "requests are left in the engine")
 
 
 def test_a_request_can_be_cancelled(server: Server) -> None:

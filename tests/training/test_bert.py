@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_bert import tiny_bert, word_pieces
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
+from tests.support.tiny_bert import tiny_bert, word_pieces
 from training import checkpoint, tuning
 from training.__main__ import main
 from training.looks import nats_per_token

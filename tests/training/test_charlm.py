@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
 from training.charlm import IGNORED, _inputs_and_targets, bits_per_byte, load_generator, row_spans, sample

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
 from training.run import Log, Schedule

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from tokenizers import Tokenizer
 
-from tests.tiny_bert import word_pieces
+from tests.support.tiny_bert import word_pieces
 from training.data.pairs import Pair
 from training.models.bert import BertShape
 from training.models.seq2seq import ModelConfig

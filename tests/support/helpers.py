@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sabotage
-from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.desk import Desk
 from handlers.frames import Frame, Kind, Unpacker
 from handlers.generator import Request
 from handlers.wire import Call
-from tests.frontend import FrontEnd, Reply
+from tests.support import sabotage
+from tests.support.frontend import FrontEnd, Reply
+from tests.support.sabotage import SLOW
 
 
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:

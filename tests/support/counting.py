@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.generator import BadRequest, Request
-from tests.handlers.helpers import Uncertified
+from tests.support.helpers import Uncertified
 
 
 @dataclasses.dataclass
