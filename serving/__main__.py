@@ -11,6 +11,7 @@ from typing import Any
 from serving.commands import down, wait_ready
 from serving.config import PortTaken, SocketPathError
 from serving.launcher import Options, up
+from serving.lifeline import stop_at_end_of
 from serving.state import AlreadyRunning
 from serving.store import StoreError
 from serving.torchserve import StartError
@@ -45,6 +46,8 @@ def _run(options: argparse.Namespace) -> int:
             options.drain_seconds,
             options.engine_nice,
         )
+        if options.stop_at_eof:
+            stop_at_end_of(sys.stdin.fileno())
         return up(chosen, lambda line: print(line, flush=True))
     if options.command == "down":
         print("stopped" if down(options.run_dir) else f"nothing is running in {options.run_dir}")
@@ -98,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
     option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
+    lifeline = (
+        "stop when standard input ends: give it a pipe, and the server goes with whoever holds the other end, "
+        "e.g. --stop-at-eof"
+    )
+    option("--stop-at-eof", action="store_true", help=lifeline)
     wait = commands.add_parser("wait", help="return when it is ready", description=WAIT)
     patience = "how long to wait (default: 90), e.g. --seconds 30"
     wait.add_argument("--seconds", type=float, default=90, metavar="S", help=patience)

@@ -20,7 +20,7 @@ from export.report import report
 from handlers import bundle as bundles
 from handlers.engine.choice import open_engine
 from handlers.generator import Request
-from tests.frontend import front_end
+from tests.support.frontend import front_end
 from training import recipes
 from training.__main__ import main as train
 from training.config import RecipeConfig
@@ -47,6 +47,7 @@ def test_every_module_keeps_the_contract(name: str) -> None:
     assert type(find(name).config("tiny")) is hints["config"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_row_goes_all_the_way(workspace: Path, name: str) -> None:
     assert train([name, "--name", f"my-{name}", "--preset", "tiny"]) == 0
@@ -93,6 +94,7 @@ def decode(body: bytes, content_type: str, kind: str) -> None:
         assert bool(text) is (tokens > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_of_charlm_goes_all_the_way(workspace: Path, cell: str) -> None:
     assert train(["charlm", "--name", cell, "--preset", "tiny", "--cell", cell]) == 0

@@ -13,7 +13,7 @@ from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.frames import Data, End, Refused, Started
 from handlers.generator import Media, Request
 from handlers.refusals import Refusal, deadline_passed, not_computed
-from tests.handlers.helpers import Ear, Uncertified, run_out
+from tests.support.helpers import Ear, Uncertified, run_out
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from handlers.generators.step_text import StepText
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, start
+from tests.support.helpers import finish, start
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
 from handlers.text.tokenizer import END
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start
+from tests.support.helpers import events, finish, start
 
 LONG = 24
 

@@ -14,7 +14,7 @@ from handlers.text import source_params
 from handlers.text.source_params import SourceParams
 from handlers.text.sources import Sources
 from handlers.text.tokenizer import SubwordTokenizer
-from tests.handlers.helpers import source_limits
+from tests.support.helpers import source_limits
 
 LIMITS = source_limits(max_slots=6, max_source=6, max_source_bytes=40, max_stop=4, max_stop_characters=8)
 

@@ -18,8 +18,8 @@ from handlers.refusals import Refusal
 from handlers.text.sources import Source, Sources
 from handlers.text.tokenizer import SubwordTokenizer, WordPieces
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, source_limits, start
-from tests.tiny_bert import word_pieces
+from tests.support.helpers import finish, source_limits, start
+from tests.support.tiny_bert import word_pieces
 from tests.training.test_encoding import FILE, MODEL, SHAPE, TURNS
 from tests.training.test_encoding import TOKENS as TRAINED
 from tests.training.test_encoding import WORDS as TRAINED_WORDS

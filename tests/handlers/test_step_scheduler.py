@@ -10,8 +10,8 @@ from handlers.engine import step_scheduler
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Data, End, Refused, Started
 from handlers.refusals import deadline_passed
-from tests.handlers.counting import Counter
-from tests.handlers.helpers import Ear, run_out
+from tests.support.counting import Counter
+from tests.support.helpers import Ear, run_out
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from handlers.media.mark import SOURCE_TYPE
 from handlers.sampling import philox
 from handlers.sampling.next_token import Rule, draw
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start, with_limits
-from tests.handlers.scripted import Scripted, scripted
+from tests.support.helpers import events, finish, start, with_limits
+from tests.support.scripted import Scripted, scripted
 
 GREEDY = {"temperature": 0, "seed": 1}
 

@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.server import eventually
 from handlers.bundle import BundleError
 from handlers.identity import HOME
 from handlers.proxy import torchserve_handler, worker
 from handlers.proxy.wire import STREAM, Call
 from handlers.proxy.worker import AsyncWorker, archived_bundle
 from tests.conftest import ROOT, Tiny
-from tests.frontend import JSON, decode
-from tests.handlers.helpers import message
+from tests.support.frontend import JSON, decode
+from tests.support.helpers import message
+from tests.support.server import eventually
 
 
 class Context:
@@ -135,7 +135,7 @@ def test_a_worker_answers_over_its_socket_and_ends_with_it(
         assert worker.wait(10) == 0
         assert worker.stdout is not None
         assert worker.stdout.read() == b""
-        eventually(lambda: not engine.is_running(), 10, "the engine outlived its worker")
+        eventually(lambda: not engine.is_running(), 60, "the engine outlived its worker")
 
 
 def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:

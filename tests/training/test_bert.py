@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_bert import tiny_bert, word_pieces
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
+from tests.support.tiny_bert import tiny_bert, word_pieces
 from training import checkpoint, parameter_groups
 from training.__main__ import main
 from training.encoding import encode
@@ -106,6 +106,7 @@ def run(given: Path, *options: str, recipe: str = "summarizer") -> int:
     return main([*command, "--precision", "fp32", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--no-frozen", "--dropout", "0.2")])
 def test_a_resumed_run_equals_one_that_ran_through_and_needs_no_directory(
     workspace: Path, options: tuple[str, ...]

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
 from training.byte_rows import IGNORED, inputs_and_targets, row_spans
@@ -83,6 +83,7 @@ def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert Path("artifacts/runs/m/losses.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellName) -> None:
     command = ["charlm", *NAME, "--cell", cell]
@@ -96,6 +97,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellN
     assert checkpoint.read(checkpoint.directory("m")).metrics == metrics
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     command = ["charlm", *NAME, "--save-every", "100000", "--sample-every", "100000"]
     process = subprocess.Popen(
@@ -119,6 +121,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     assert_equal(resumed, tensors())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "steps"), [("rnn", 200), ("lstm", 200), ("gru", 500)])
 def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
     """A fresh GRU writes little, since it keeps less of what it writes over: it begins more slowly than the others."""

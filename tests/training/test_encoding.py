@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from tokenizers import Tokenizer
 
-from tests.tiny_bert import word_pieces
+from tests.support.tiny_bert import word_pieces
 from training.data import Pair
 from training.encoding import align, cut_beginning, cut_end, encode, inputs
 from training.models.bert import BertShape

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
 from training import checkpoint, evaluate_images
 from training.__main__ import main
 from training.checks import ConfigError
@@ -44,6 +44,7 @@ def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
         assert plot.size > (400, 200)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "9"]) == 0
     whole = tensors()
@@ -56,6 +57,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
     assert losses == [line["critic"] for line in again if "images_per_s" in line]
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_from_the_last_checkpoint_after_a_kill(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "40", "--save-every", "5", "--log-every", "1"]) == 0
     whole = tensors()
@@ -82,6 +84,7 @@ def test_resuming_goes_on_from_the_last_checkpoint_after_a_kill(workspace: Path)
     assert_equal(whole, tensors("k"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
     command = [sys.executable, "-m", "training", "dcgan", *NAME, "--steps", "100000", "--save-every", "100000"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -111,6 +114,7 @@ def test_a_restart_that_cannot_begin_keeps_what_is_there(workspace: Path, capsys
     assert_equal(before, tensors())
 
 
+@pytest.mark.slow
 def test_figures_of_an_earlier_step_are_not_kept(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "3", "--sample-every", "1000"]) == 0
     assert main(["dcgan", *NAME, "--steps", "9", "--sample-every", "1000"]) == 0
@@ -126,6 +130,7 @@ def test_max_minutes_ends_a_run_whole(workspace: Path) -> None:
     assert "swd_floor" in meta.metrics
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dcgan", *NAME]) == 0
     before = tensors()
@@ -175,6 +180,7 @@ def test_nan_stops_the_run_with_the_reason(workspace: Path, capsys: pytest.Captu
     assert "try a lower --learning-rate" in message
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(workspace: Path) -> None:
     """A real write error from the kernel: the process may not write files over 100 kB."""
     assert main(["dcgan", *NAME]) == 0

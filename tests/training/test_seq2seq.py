@@ -190,6 +190,7 @@ def run(*options: str) -> int:
     return main(["summarizer", "--name", "s", "--preset", "tiny", *options])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_one_that_ran_through(workspace: Path) -> None:
     assert run("--precision", "fp32") == 0
     through = checkpoint.read(checkpoint.directory("s"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers.generator import Request
 from handlers.refusals import Refusal
-from tests.handlers.helpers import Uncertified
+from tests.support.helpers import Uncertified
 
 
 @dataclasses.dataclass

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sabotage
-from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.engine.replies import Replies
 from handlers.frames import Data, End, Frame, Message, Refused, Unpacker
 from handlers.generator import Model, Request
 from handlers.limits import SourceLimits
 from handlers.proxy.wire import Call
-from tests.frontend import FrontEnd, Reply
+from tests.support import sabotage
+from tests.support.frontend import FrontEnd, Reply
+from tests.support.sabotage import SLOW
 
 
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:
