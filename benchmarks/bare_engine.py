@@ -75,9 +75,9 @@ class BareEngine:
 
 def _serve(pipe: Connection, folder: str, asks: Sequence[Mapping[str, Any]]) -> None:
     from handlers.bundle import read
-    from handlers.engine.choice import open_engine
+    from handlers.engine.choice import open_model
 
-    generator = open_engine(read(Path(folder))).generator
+    generator = open_model(read(Path(folder))).generator
     is_batch = hasattr(generator, "generate")
     blocks = _batch_block if is_batch else functools.partial(_step_block, asks, _Tokens(generator))
     pipe.send(os.getpid())

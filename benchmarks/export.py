@@ -19,7 +19,7 @@ from export.judge import QUALITY_SEED, Plan
 from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
-from handlers.runtimes.device import device_class
+from handlers.runtimes.device import machine
 from handlers.sampling.philox import normals
 from training import checkpoint
 from training.__main__ import main as train
@@ -32,7 +32,7 @@ def run(quick: bool) -> dict[str, Any]:
     """All figures of this benchmark; builds what is absent first."""
     speed = ensure(SPEED_MODEL, [*SPEED_RECIPE, "--world-size", "64"], quick)
     quality = ensure(QUALITY_MODEL, ["dcgan", "--name", QUALITY_MODEL, "--preset", "demo"], quick)
-    chosen = speed.manifest.choice[device_class()][0]["generator"]
+    chosen = speed.manifest.choice[machine().cpu][0]["generator"]
     candidate = speed.manifest.candidate(chosen)
     latent = int(speed.manifest.graphs["generator"].inputs[0].shape[1])
     inputs = {batch: {"z": normals(range(QUALITY_SEED, QUALITY_SEED + batch), latent)} for batch in (1, 8, 32)}
@@ -52,7 +52,7 @@ def run(quick: bool) -> dict[str, Any]:
         "chosen": chosen,
         **{f"speedup_b{s.batch}": s.speedup for s in measured.speeds},
         **{f"p50_ms_b{s.batch}": s.p50_ms for s in measured.speeds},
-        "quality_chosen": quality.manifest.choice[device_class()][0]["generator"],
+        "quality_chosen": quality.manifest.choice[machine().cpu][0]["generator"],
         "psnr_db": served["quality"]["psnr_db"],
         "psnr_db_worst": served["quality"]["psnr_db_worst"],
         "size_ratio": size_ratio(quality),
@@ -68,7 +68,7 @@ def ensure(name: str, training: list[str], quick: bool) -> Bundle:
         raise RuntimeError(f"training {name} failed; see above")
     try:
         bundle = bundles.read(bundles.directory(name))
-        if device_class() in bundle.manifest.choice and any(c.variant != "fp32" for c in bundle.manifest.candidates):
+        if machine().cpu in bundle.manifest.choice and any(c.variant != "fp32" for c in bundle.manifest.candidates):
             return bundle
     except bundles.BundleError as error:
         print(f"building {name}: {error}")
@@ -93,18 +93,18 @@ def open_eager(path: Path) -> Run:
 
 def entry(bundle: Bundle, plan: Plan) -> dict[str, Any]:
     """The certificate's entry of a plan on this device class."""
-    found: dict[str, Any] = bundle.certificate["devices"][device_class()]["candidates"][plan.id]
+    found: dict[str, Any] = bundle.certificate["devices"][machine().cpu]["candidates"][plan.id]
     return found
 
 
 def chosen_entry(bundle: Bundle) -> dict[str, Any]:
     """The certificate's entry of what is served on this device class."""
-    candidate = bundle.manifest.candidate(bundle.manifest.choice[device_class()][0]["generator"])
+    candidate = bundle.manifest.candidate(bundle.manifest.choice[machine().cpu][0]["generator"])
     return entry(bundle, Plan(candidate.variant, candidate.runtime, candidate.precision))
 
 
 def size_ratio(bundle: Bundle) -> float:
     """Bytes of the served file over those of FP32's."""
-    candidate = bundle.manifest.candidate(bundle.manifest.choice[device_class()][0]["generator"])
+    candidate = bundle.manifest.candidate(bundle.manifest.choice[machine().cpu][0]["generator"])
     ratio: float = bundle.certificate["variants"][candidate.variant][candidate.role]["size_ratio"]
     return ratio

@@ -29,7 +29,7 @@ from benchmarks.peers import launch
 from benchmarks.peers.process import Peer
 from benchmarks.result import Result
 from export.archive import archive
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Data, End, Refused, Unpacker
@@ -168,7 +168,7 @@ def run(quick: bool) -> dict[str, Any]:
             result, tokens_per_s = under_load(ours, load, bench.seconds)
             fractions.append(tokens_per_s / engines[-1])
             first.append(result.first_byte_p99_ms)
-    generator, capacity = open_engine(bundle).generator, statistics.median(engines)
+    generator, capacity = open_model(bundle).generator, statistics.median(engines)
     ratio, bound, curve = at_equal_p99(generator, capacity, quick)
     figures = {
         "iteration_over_window": round(ratio, 2),

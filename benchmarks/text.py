@@ -28,10 +28,10 @@ from benchmarks.peers.stock import stock_text
 from benchmarks.steps import SETTLE_SECONDS, under_load
 from export.archive import archive
 from handlers.bundle import Bundle
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from handlers.limits import SourceLimits
-from handlers.runtimes.device import device_class
+from handlers.runtimes.device import machine
 from handlers.runtimes.session import Session, open_session
 from training.data import Pair, reports
 from training.rouge import rouge
@@ -84,7 +84,7 @@ def lead(document: str) -> str:
 
 def summaries(bundle: Bundle, pairs: Sequence[Pair]) -> list[str]:
     """Greedy texts of the served engine, as many at once as it takes."""
-    generator, texts = open_engine(bundle).generator, list[str]()
+    generator, texts = open_model(bundle).generator, list[str]()
     for at in range(0, len(pairs), generator.capacity):
         asked = [{"text": pair.source[0], "truncate": True, "seed": 0} for pair in pairs[at : at + generator.capacity]]
         slots = generator.start([generator.parse(Request(params)) for params in asked])
@@ -96,7 +96,7 @@ def summaries(bundle: Bundle, pairs: Sequence[Pair]) -> list[str]:
 
 def served_quality(bundle: Bundle) -> dict[str, float]:
     """The certificate's quality of the row-wise INT8 form, whether or not it is the one that is served."""
-    candidates = bundle.certificate["devices"][device_class()]["candidates"]
+    candidates = bundle.certificate["devices"][machine().cpu]["candidates"]
     quality: dict[str, float] = candidates["int8_rowwise-onnxruntime"]["quality"]
     return quality
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.build import Options, build
-from handlers.bundle import Bundle, Runtime
+from handlers.bundle import Bundle
 from training.__main__ import main as train
 
 RECIPES = {"image": "dcgan", "text": "charlm"}
 
 
 def tiny_model(
-    folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...] = ("onnxruntime",), options: Sequence[str] = ()
+    folder: Path, recipe: str, name: str, runtimes: tuple[str, ...] = ("onnxruntime",), options: Sequence[str] = ()
 ) -> Bundle:
     """The tiny preset of a recipe (with `options` of its command), trained and built below `folder`: FP32 alone."""
     before = Path.cwd()

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from handlers.bundle import BundleError
-from handlers.runtimes.session import SessionError
+from handlers.runtimes.runtime import SessionError
 
 
 def main(arguments: list[str] | None = None) -> int:

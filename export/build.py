@@ -33,7 +33,8 @@ from handlers.bundle import Bundle, Runtime
 from handlers.generator import Model
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class, installed_version
-from handlers.runtimes.session import SessionError, first_line, open_session
+from handlers.runtimes.runtime import SessionError, first_line
+from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 NOTES = Path("artifacts/builds")

@@ -21,7 +21,8 @@ from handlers.bundle import Precision, Runtime, Verdict, write_file
 from handlers.generator import Model
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class, engine_fingerprint, thread_count
-from handlers.runtimes.session import Session, SessionError, open_session
+from handlers.runtimes.runtime import SessionError
+from handlers.runtimes.session import Session, open_session
 
 SERVING_BATCH = 8
 BATCHES = (1, SERVING_BATCH, 32)

@@ -23,7 +23,7 @@ from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
-from handlers.runtimes.session import Arrays
+from handlers.runtimes.runtime import Arrays
 
 QUANTIZED_OPS = ("Conv", "ConvTranspose", "MatMul")
 DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Conv")

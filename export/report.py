@@ -18,7 +18,8 @@ from export.judge import QUALITY_SEED, SERVING_BATCH
 from handlers.bundle import Bundle, write_file
 from handlers.generators import create
 from handlers.runtimes.device import device_class
-from handlers.runtimes.session import SessionError, open_session
+from handlers.runtimes.runtime import SessionError
+from handlers.runtimes.session import open_session
 
 REPORTS = Path("artifacts/reports")
 TEMPLATE = Path(__file__).parent / "report.html.j2"

@@ -13,11 +13,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from export.quantize import VariantError
 from handlers.bundle import write_file
 from handlers.graph_spec import GraphSpec
-from handlers.runtimes.session import tensorrt_module
+from handlers.runtimes import tensorrt
 
 CAPABILITIES = ("sm80", "sm86", "sm89", "sm120")
 CACHE = Path("artifacts/engines")
@@ -36,31 +37,23 @@ class EngineFile:
     build_s: float  # 0 when it came from the cache
 
 
-def library() -> tuple[str, str] | None:
-    """(module name, version) of the TensorRT that would build here, or None."""
-    module = tensorrt_module()
-    return None if module is None else (module.__name__, str(module.__version__))
-
-
 def build_engine(model: bytes, spec: GraphSpec, capability: str, free: Free = MappingProxyType({})) -> EngineFile:
     """Build (or take from the cache) the engine of an ONNX file for one compute capability. Raises `VariantError`."""
-    found = library()
-    if found is None:
+    trt = tensorrt.library()
+    if trt is None:
         raise VariantError("TensorRT is not installed; pip install -r requirements/export.txt")
-    requires = {"module": found[0], "version": found[1]}
+    requires = {"module": trt.__name__, "version": str(trt.__version__)}
     digest = hashlib.sha256(model).hexdigest()[:16]
-    cached = CACHE / f"{digest}-{found[0]}-{found[1]}-{capability}.engine"
+    cached = CACHE / f"{digest}-{trt.__name__}-{trt.__version__}-{capability}.engine"
     if cached.exists():
         return EngineFile(cached.read_bytes(), capability, requires, 0.0)
     began = time.perf_counter()
-    data = _build(model, spec, capability, free)
+    data = _build(trt, model, spec, capability, free)
     write_file(cached, data)
     return EngineFile(data, capability, requires, time.perf_counter() - began)
 
 
-def _build(model: bytes, spec: GraphSpec, capability: str, free: Free) -> bytes:
-    trt = tensorrt_module()
-    assert trt is not None
+def _build(trt: Any, model: bytes, spec: GraphSpec, capability: str, free: Free) -> bytes:
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)

@@ -14,22 +14,12 @@ from export.graphs import Graph
 from export.quantize import Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
-from handlers.runtimes.session import Arrays, first_line
+from handlers.runtimes.runtime import Arrays, first_line
 
 # Of copying: too small for half precision, and CPUs add no FP16 there.
 PROBABILITIES = ("ScatterElements", "Clip", "Log")
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
 VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
-# Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them otherwise.
-RUNTIMES_OF: dict[str, tuple[str, ...]] = {
-    "fp32": ("onnxruntime", "openvino", "onnxruntime-cuda"),
-    "fp32_rewritten": ("onnxruntime", "openvino"),
-    "fp16": ("onnxruntime-cuda", "tensorrt"),
-    "int8_static": ("onnxruntime", "openvino", "tensorrt"),
-    "int8_rewritten": ("onnxruntime", "openvino"),
-    "int8_rowwise": ("onnxruntime",),
-    "int8_dynamic": ("onnxruntime",),
-}
 
 
 @dataclasses.dataclass(frozen=True)

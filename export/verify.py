@@ -10,7 +10,7 @@ from export.parity import ParityError, compare, reference, tapped_spec
 from export.to_onnx import expose_tap
 from handlers import bundle as bundles
 from handlers.bundle import SERVED_VERDICTS, Bundle
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
@@ -40,5 +40,5 @@ def verify(name: str, say: Callable[[str], None] = print) -> Bundle:
                 f"  {candidate.id}: {difference.tensor} differs by at most {difference.max_abs:.3g} "
                 f"(tolerance {difference.tolerance:g})"
             )
-    say(f"  here: {open_engine(bundle).reason}")
+    say(f"  here: {open_model(bundle).reason}")
     return bundle

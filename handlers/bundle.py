@@ -28,7 +28,6 @@ FORMAT = "atelier-bundle/2"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 ASSETS = "assets/"
-Runtime = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt"]
 Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
 Verdict = Literal["reference", "passed", "rejected", "failed"]
 SERVED_VERDICTS = ("reference", "passed")
@@ -60,7 +59,7 @@ class Candidate:
     role: str
     variant: str  # which form of the graph: fp32, int8_static, ...
     file: str
-    runtime: Runtime
+    runtime: str  # one of handlers/runtimes/registry.py
     precision: Precision
     device_class: str  # "any" for the reference
     requires: dict[str, str]

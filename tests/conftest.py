@@ -16,10 +16,10 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
-    from handlers.bundle import Bundle, Runtime
+    from handlers.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
-CPU_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
+CPU_RUNTIMES = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
 SLOW_FIXTURES = {"tiny_summary", "tiny_dialogue", "tiny_bert_summary"}  # a minute on two slow cores
 
@@ -54,7 +54,7 @@ class Tiny:
         return Identity(self.bundle.digest, handlers_digest()).version
 
 
-def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...], *options: str) -> Tiny:
+def made(folder: Path, recipe: str, name: str, runtimes: tuple[str, ...], *options: str) -> Tiny:
     """Train, build and archive the tiny preset of a recipe below `folder`."""
     from benchmarks.tiny import tiny_model
     from export.archive import archive

@@ -18,7 +18,7 @@ from export.archive import archive
 from export.build import Options, build
 from export.report import report
 from handlers import bundle as bundles
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from tests.support.frontend import front_end
 from training import recipes
@@ -110,7 +110,7 @@ def test_every_cell_of_charlm_goes_all_the_way(workspace: Path, cell: str) -> No
     kernel = {"lstm": "an INT8 LSTM kernel, not used here"}.get(cell, f"no INT8 {cell.upper()} kernel")
     assert f"ONNX Runtime has {kernel}: the matrix products of the written-out cell" in text
     assert f"ONNX Runtime has {kernel}: the matrix products" in report(bundle).read_text()
-    generator = open_engine(bundle).generator
+    generator = open_model(bundle).generator
     (slot,) = generator.start([generator.parse(Request(bundle.manifest.example))])
     while slot.finished is None:
         generator.step([slot])

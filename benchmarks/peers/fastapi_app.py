@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.bundle import read
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request as Parameters
 
 BATCH = 32
@@ -25,7 +25,7 @@ def application(bundle: Path) -> Any:
     """The application over one bundle."""
     from fastapi import FastAPI, Request, Response
 
-    generator = open_engine(read(bundle)).generator
+    generator = open_model(read(bundle)).generator
     queue: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
     pool = ThreadPoolExecutor(1)
 

@@ -22,9 +22,9 @@ class Images(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:
         """Open the engine in the worker."""
         from handlers.bundle import read
-        from handlers.engine.choice import open_engine
+        from handlers.engine.choice import open_model
 
-        self.generator = open_engine(read(Path(os.environ[BUNDLE]))).generator
+        self.generator = open_model(read(Path(os.environ[BUNDLE]))).generator
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]
         """The parsed JSON body."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from typing import Any
 
 from handlers import generators
 from handlers.bundle import Bundle, BundleError
-from handlers.runtimes.device import (
-    device_classes,
-    engine_fingerprint,
-    installed_version,
-    media_fingerprint,
-    thread_count,
-)
-from handlers.runtimes.session import Session, SessionError, first_line, open_session
+from handlers.runtimes.device import Machine, machine, thread_count
+from handlers.runtimes.fingerprint import engine_fingerprint, media_fingerprint
+from handlers.runtimes.runtime import SessionError, first_line, package_version
+from handlers.runtimes.session import Session, open_session
 
 
 @dataclasses.dataclass(frozen=True)
-class Engine:
+class OpenedModel:
     """An open generator and what it is: every receipt and the describe document repeat this."""
 
     generator: Any  # a BatchGenerator or a StepGenerator, as the kind has it
@@ -33,48 +30,51 @@ class Engine:
         """Time spent in the graphs so far."""
         return sum(session.seconds for session in self.sessions.values())
 
+    def close(self) -> None:
+        """Close its sessions."""
+        for session in self.sessions.values():
+            session.close()
 
-def open_engine(bundle: Bundle) -> Engine:
-    """Open the first choice for this device class that can run here and computes the certified golden items.
+
+def open_model(bundle: Bundle, here: Machine | None = None) -> OpenedModel:
+    """Open the first choice for a machine (this one) that can run here and computes the certified golden items.
 
     An unknown device class gets the FP32 reference. Raises `BundleError` if not even the reference can be served.
     """
-    here = device_classes()
+    here = here or machine()
     choice = bundle.manifest.choice
-    options = [(option, f"chosen for {name}") for name in here for option in choice.get(name, ())]
+    options = [(option, f"chosen for {name}") for name in here.classes for option in choice.get(name, ())]
     why_reference = (
-        f"FP32 reference: the choices certified for {' and '.join(here)} cannot run here"
+        f"FP32 reference: the choices certified for {' and '.join(here.classes)} cannot run here"
         if options
-        else f"FP32 reference: {' and '.join(here)} is not certified (certified: {', '.join(choice) or 'none'})"
+        else f"FP32 reference: {' and '.join(here.classes)} is not certified (certified: {', '.join(choice) or 'none'})"
     )
     if bundle.manifest.reference() not in [option for option, _ in options]:
         options.append((bundle.manifest.reference(), why_reference))
     passed_over: list[str] = []
     for option, reason in options:
         try:
-            return _open(bundle, option, "; ".join([reason, *passed_over]))
+            return _open(bundle, here, option, "; ".join([reason, *passed_over]))
         except (SessionError, BundleError) as error:
             passed_over.append(f"passed over {', '.join(option.values())}: {error}")
     raise BundleError(f"{bundle.directory}: no candidate can be served: {'; '.join(passed_over)}")
 
 
-def _open(bundle: Bundle, option: dict[str, str], reason: str) -> Engine:
+def _open(bundle: Bundle, here: Machine, option: dict[str, str], reason: str) -> OpenedModel:
     sessions: dict[str, Session] = {}
-    for role, identifier in option.items():
-        candidate = bundle.manifest.candidate(identifier)
-        check_requires(candidate.requires)
-        sessions[role] = open_session(
-            candidate.runtime,
-            bundle.read_file(candidate.file),
-            bundle.manifest.graphs[role],
-            bundle.manifest.resources.threads,
-            candidate.precision,
-        )
-    generator = generators.create(bundle.model(), sessions)
-    runtimes = {session.runtime for session in sessions.values()}
-    threads = thread_count(bundle.manifest.resources.threads)
-    golden = check_golden(bundle, generator, option, engine_fingerprint(runtimes, threads))
-    return Engine(generator, sessions, option, media_fingerprint(runtimes, threads), f"{reason}; {golden}")
+    threads = bundle.manifest.resources.threads
+    with contextlib.ExitStack() as opened:  # closes what was opened if the rest fails
+        for role, identifier in option.items():
+            candidate = bundle.manifest.candidate(identifier)
+            check_requires(candidate.requires)
+            data, spec = bundle.read_file(candidate.file), bundle.manifest.graphs[role]
+            session = open_session(candidate.runtime, data, spec, threads, candidate.precision)
+            sessions[role] = opened.enter_context(session)
+        generator = generators.create(bundle.model(), sessions)
+        by = ({session.runtime for session in sessions.values()}, thread_count(threads))
+        golden = check_golden(bundle, generator, option, engine_fingerprint(here, *by))
+        opened.pop_all()
+    return OpenedModel(generator, sessions, option, media_fingerprint(here, *by), f"{reason}; {golden}")
 
 
 def check_requires(requires: dict[str, str]) -> None:
@@ -84,7 +84,7 @@ def check_requires(requires: dict[str, str]) -> None:
             found = "installed" if importlib.util.find_spec(value) is not None else "not installed"
             holds = found == "installed"
         elif key == "version":
-            found = installed_version(requires.get("module", ""))
+            found = package_version(requires.get("module", ""))
             holds = found == value
         else:
             found, holds = "unknown to this version", False

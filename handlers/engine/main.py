@@ -20,14 +20,14 @@ from pathlib import Path
 from handlers import metrics
 from handlers.bundle import Bundle, read
 from handlers.engine.batch_scheduler import BatchScheduler
-from handlers.engine.choice import Engine, open_engine
+from handlers.engine.choice import OpenedModel, open_model
 from handlers.engine.priority import set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Submit, Unpacker, pack
 from handlers.identity import Identity, handlers_digest
-from handlers.runtimes.session import first_line
+from handlers.runtimes.runtime import first_line
 
 BEAT_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -45,19 +45,20 @@ def main(file_descriptor: int, folder: str) -> int:
     try:
         set_priority()
         bundle = read(Path(folder))
-        engine = open_engine(bundle)
+        model = open_model(bundle)
     except Exception as error:
         log.exception("the engine does not open")
         connection.sendall(pack(0, Failed(f"{type(error).__name__}: {first_line(error)}")))
         return 1
     identity = Identity(bundle.digest, handlers_digest())
-    log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, engine.reason)
-    metrics.tell_variant(bundle.manifest.name, identity.version, engine.candidate)
-    document = describe(bundle, identity, engine.candidate, engine.fingerprint, engine.reason)
+    log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, model.reason)
+    metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate)
+    document = describe(bundle, identity, model.candidate, model.fingerprint, model.reason)
     connection.sendall(pack(0, Ready(document)))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the proxy is gone
+    # The proxy may be gone when something is sent.
+    with contextlib.closing(model), contextlib.suppress(BrokenPipeError, ConnectionResetError):
         outbox = Outbox(connection)
-        _serve(connection, outbox, scheduler_of(bundle, identity, engine, outbox.put, outbox.flush))
+        _serve(connection, outbox, scheduler_of(bundle, identity, model, outbox.put, outbox.flush))
     return 0
 
 
@@ -80,7 +81,7 @@ class Outbox:
 
 
 def scheduler_of(
-    bundle: Bundle, identity: Identity, engine: Engine, emit: Callable[[bytes], None], flush: Callable[[], None]
+    bundle: Bundle, identity: Identity, model: OpenedModel, emit: Callable[[bytes], None], flush: Callable[[], None]
 ) -> BatchScheduler | StepScheduler:
     """The scheduler that the bundle's lane wants."""
     manifest = bundle.manifest
@@ -88,13 +89,13 @@ def scheduler_of(
         manifest.name,
         emit,
         flush,
-        Receipts(manifest.name, identity, engine.candidate, engine.fingerprint, engine.reason),
+        Receipts(manifest.name, identity, model.candidate, model.fingerprint, model.reason),
         manifest.limits.max_response_bytes,
-        lambda: engine.seconds,
+        lambda: model.seconds,
     )
     if manifest.resources.lane == "step":
-        return StepScheduler(engine.generator, replies)
-    return BatchScheduler(engine.generator, replies, manifest.resources.batch_size)
+        return StepScheduler(model.generator, replies)
+    return BatchScheduler(model.generator, replies, manifest.resources.batch_size)
 
 
 def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler | StepScheduler) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from handlers.generator import Model, Request
 from handlers.limits import SourceLimits
-from handlers.runtimes.session import Arrays, Session
+from handlers.runtimes.runtime import Arrays
+from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
 from handlers.sampling import philox
 from handlers.text import source_params

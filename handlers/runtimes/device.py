@@ -1,13 +1,13 @@
-"""What kind of machine this is: the class of CPU that decides which bytes an engine computes."""
+"""The kind of machine: the class of CPU, and the GPU, that decide which bytes an engine computes."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import platform
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from handlers.runtimes import cuda
 
@@ -21,16 +21,28 @@ _X86_CLASSES = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The kinds of processors that graphs are computed on."""
+
+    cpu: str  # the ISA class, such as `avx512-vnni`; on other machines than x86 the machine's own name
+    gpu: str | None = None  # the first GPU's capability, such as `sm89`
+
+    def device_class(self, device: Literal["cpu", "gpu"]) -> str:
+        """The class that certificates name for what is computed on a device of that kind."""
+        return self.cpu if device == "cpu" else self.gpu or "no-gpu"
+
+    @property
+    def classes(self) -> list[str]:
+        """The device classes this machine can serve, best first."""
+        return [self.cpu] if self.gpu is None else [self.gpu, self.cpu]
+
+
 @functools.cache
-def device_class() -> str:
-    """The ISA class of this CPU, such as `avx512-vnni`; on other machines than x86 the machine's own name."""
-    return classify(_cpu_flags() - _capped_flags(os.environ.get("ONEDNN_MAX_CPU_ISA", "")), platform.machine())
-
-
-def device_classes() -> list[str]:
-    """The classes this machine can serve, best first: its GPU's capability, if it has one, then its CPU's."""
-    gpu = cuda.compute_capability()
-    return [device_class()] if gpu is None else [gpu, device_class()]
+def machine() -> Machine:
+    """This machine."""
+    capped = _capped_flags(os.environ.get("ONEDNN_MAX_CPU_ISA", ""))
+    return Machine(classify(_cpu_flags() - capped, platform.machine()), cuda.compute_capability())
 
 
 def classify(flags: set[str], machine: str) -> str:
@@ -44,33 +56,6 @@ def classify(flags: set[str], machine: str) -> str:
 def thread_count(wanted: int) -> int:
     """How many threads `wanted` means: 0 stands for every core this process may use."""
     return wanted or len(os.sched_getaffinity(0))
-
-
-def engine_fingerprint(runtimes: Iterable[str], threads: int) -> str:
-    """Everything that decides the numbers an engine gives: ISA class, threads, runtimes and numpy with their versions.
-
-    Threads count: a runtime divides the work among them, and some of its kernels depend on how.
-    """
-    parts = [device_class(), f"threads-{threads}"]
-    if {"tensorrt", "onnxruntime-cuda"} & set(runtimes):
-        parts.append(cuda.compute_capability() or "no-gpu")
-    return " ".join([*parts, *(f"{name}-{installed_version(name)}" for name in [*sorted(set(runtimes)), "numpy"])])
-
-
-def media_fingerprint(runtimes: Iterable[str], threads: int) -> str:
-    """The engine's fingerprint and the encoder's: everything that decides the bytes of a file."""
-    return f"{engine_fingerprint(runtimes, threads)} pillow-{version('pillow')}"
-
-
-def installed_version(runtime: str) -> str:
-    """Version of a runtime's package, under whichever of its names it was installed."""
-    names = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "onnxruntime-cuda": ("onnxruntime-gpu",)}
-    for name in names.get(runtime, ("tensorrt", "tensorrt_rtx") if runtime == "tensorrt" else (runtime,)):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "not-installed"
 
 
 # What oneDNN (the kernels of OpenVINO) leaves unused under each cap of ONEDNN_MAX_CPU_ISA: other kernels, other bytes.

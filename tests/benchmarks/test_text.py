@@ -16,7 +16,7 @@ from benchmarks import load
 from benchmarks.bare_engine import _step_block, _Tokens
 from benchmarks.peers.process import Peer
 from benchmarks.text import LENGTHS, STREAMS, closed_load, lead, median_ms, summaries
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from tests.conftest import Tiny
 from training.data import Pair
 
@@ -39,7 +39,7 @@ def test_the_lead_is_the_first_sentence() -> None:
 
 
 def test_the_engine_alone_is_asked_for_the_same(tiny_summary: Tiny) -> None:
-    generator = open_engine(tiny_summary.bundle).generator
+    generator = open_model(tiny_summary.bundle).generator
     text = tiny_summary.bundle.manifest.example["text"]
     asks = [{"text": text, "min_tokens": n, "max_tokens": n} for n in (2, 4)]
     tokens_per_s, p50_ms = _step_block(asks, _Tokens(generator), generator, 4, 0.2)

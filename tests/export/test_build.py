@@ -22,7 +22,7 @@ from export.parity import Difference, ParityError
 from export.quantize import VariantError
 from export.remeasure import remeasure
 from handlers import bundle as bundles
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.runtimes import device
 from handlers.runtimes.device import device_class
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
@@ -97,7 +97,7 @@ def test_engines_are_files_of_the_bundle_and_not_served(whole: bundles.Bundle) -
 
 
 def test_the_choice_is_served_and_says_so(whole: bundles.Bundle) -> None:
-    engine = open_engine(whole)
+    engine = open_model(whole)
     assert engine.candidate == whole.manifest.choice[device_class()][0]
     assert engine.reason.startswith(f"chosen for {device_class()}; 4 golden items equal")
 
@@ -275,7 +275,7 @@ def test_another_machine_adds_its_device_class(tiny_copy: Path, monkeypatch: pyt
     assert [c.id for c in bundle.manifest.candidates].count("generator-fp32-onnxruntime") == 1
     monkeypatch.undo()
     os.chdir(tiny_copy)
-    assert open_engine(bundles.read(BUNDLE)).reason.startswith(f"chosen for {here}")
+    assert open_model(bundles.read(BUNDLE)).reason.startswith(f"chosen for {here}")
 
 
 def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
     assert set(bundle.certificate["devices"]) == {device_class(), "sm89"}
     monkeypatch.undo()
     os.chdir(tmp_path)
-    served = open_engine(bundles.read(tmp_path / BUNDLE))  # without that GPU, the CPU's choice is served
+    served = open_model(bundles.read(tmp_path / BUNDLE))  # without that GPU, the CPU's choice is served
     assert served.reason.startswith(f"chosen for {device_class()}")
 
 
@@ -314,7 +314,7 @@ from handlers.runtimes.device import device_class
 from handlers.runtimes.session import open_session
 from handlers.sampling import philox
 import hashlib
-opened = engine.open_engine(bundle.read(Path(sys.argv[1])))
+opened = engine.open_model(bundle.read(Path(sys.argv[1])))
 read = bundle.read(Path(sys.argv[1]))
 session = open_session("openvino", read.read_file("generator-int8_static"), read.manifest.graphs["generator"], 1)
 image = session.run({"z": philox.normals(range(4), 100)})["image"]

@@ -14,7 +14,8 @@ from export.graphs.latent_image import describe
 from export.parity import ROWS, Difference, ParityError, batch_invariant, compare, reference, tapped_spec
 from export.to_onnx import ExportError, expose_tap, onnx_from_graph
 from handlers.graph_spec import GraphSpec, TensorSpec
-from handlers.runtimes.session import Arrays, Session, open_session
+from handlers.runtimes.runtime import Arrays, FunctionGraph
+from handlers.runtimes.session import Session, open_session
 from training.models.dcgan import ModelConfig, build
 
 
@@ -38,7 +39,7 @@ def session(graph: Graph, expected: dict[str, NDArray[Any]], change: Any) -> Ses
         changed: Arrays = change({"pixels": pixels, "image": image})
         return changed
 
-    return Session(tapped_spec(graph, expected), infer, "fake")
+    return Session(tapped_spec(graph, expected), FunctionGraph(infer), "fake")
 
 
 def test_equal_numbers_pass_and_are_recorded(graph: Graph, expected: dict[str, NDArray[Any]]) -> None:
@@ -106,7 +107,7 @@ def test_a_graph_that_looks_at_its_neighbours_is_found(graph: Graph) -> None:
         image[0, 0, 0, 0] ^= len(image) == 5  # one bit of one pixel, at one batch size
         return {"image": image}
 
-    assert not batch_invariant(graph, Session(graph.spec, nosy, "fake"), 8, seed=0)
+    assert not batch_invariant(graph, Session(graph.spec, FunctionGraph(nosy), "fake"), 8, seed=0)
 
 
 def test_the_file_offers_the_image_alone_and_the_tap_in_memory(graph: Graph) -> None:
@@ -172,4 +173,4 @@ def test_a_result_that_depends_on_padding_is_not_invariant(wrong: bool) -> None:
         return {"out": Summed(wrong)(torch.from_numpy(arrays["values"])).numpy()}
 
     padded = Graph(Summed(wrong), spec, None, 1e-3, 1e-3, inputs, free={"source": (8, 32)})
-    assert batch_invariant(padded, Session(spec, infer, "fake"), 4, seed=1) is not wrong
+    assert batch_invariant(padded, Session(spec, FunctionGraph(infer), "fake"), 4, seed=1) is not wrong

@@ -16,7 +16,8 @@ from export.quantize import METHODS, VariantError, has_int8_kernel, quantize_dyn
 from export.to_onnx import onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine, library
 from export.variants import VARIANTS, make
-from handlers.runtimes.session import SessionError, open_session
+from handlers.runtimes.runtime import SessionError
+from handlers.runtimes.session import open_session
 from tests.export.test_rowwise import recurrent
 from training.models import charlm
 from training.models.cells import CellName

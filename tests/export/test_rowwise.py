@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.quantize import VariantError
 from export.rowwise import quantize_rowwise
-from handlers.runtimes.session import Arrays
+from handlers.runtimes.runtime import Arrays
 
 INPUTS, HIDDEN = 24, 32
 

@@ -8,6 +8,8 @@ from importlib.metadata import version
 import pytest
 
 from handlers.runtimes import device
+from handlers.runtimes.device import Machine
+from handlers.runtimes.fingerprint import engine_fingerprint, media_fingerprint
 
 AVX512 = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl"}
 
@@ -30,16 +32,25 @@ def test_classes(flags: set[str], machine: str, name: str) -> None:
 
 def test_this_machine_has_a_class() -> None:
     known = {name for name, _ in device._X86_CLASSES} | {"x86-baseline", platform.machine()}
-    assert device.device_class() in known
+    assert device.machine().cpu in known
 
 
 def test_fingerprints_name_versions() -> None:
-    text = device.media_fingerprint(["openvino", "onnxruntime"], 3)
+    text = media_fingerprint(device.machine(), ["openvino", "onnxruntime"], 3)
     assert text.split() == [
-        device.device_class(),
+        device.machine().cpu,
         "threads-3",
         f"onnxruntime-{version('onnxruntime')}",
         f"openvino-{version('openvino')}",
         f"numpy-{version('numpy')}",
         f"pillow-{version('pillow')}",
     ]
+
+
+def test_a_gpu_is_named_where_one_computes() -> None:
+    here = Machine("avx2", "sm89")
+    assert engine_fingerprint(here, ["tensorrt"], 2).split()[:3] == ["avx2", "threads-2", "sm89"]
+    assert "sm89" not in engine_fingerprint(here, ["onnxruntime"], 2)
+    assert here.classes == ["sm89", "avx2"]
+    assert (here.device_class("cpu"), here.device_class("gpu")) == ("avx2", "sm89")
+    assert Machine("avx2").device_class("gpu") == "no-gpu"

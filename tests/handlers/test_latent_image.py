@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
@@ -22,7 +22,7 @@ from tests.support.helpers import with_limits
 
 @pytest.fixture(scope="module")
 def generator(tiny: Tiny) -> LatentImage:
-    opened = open_engine(tiny.bundle).generator
+    opened = open_model(tiny.bundle).generator
     assert isinstance(opened, LatentImage)
     return opened
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from handlers.generators.step_text import StepText
 from handlers.params import MAX_SEED
@@ -19,7 +19,7 @@ from tests.support.helpers import finish, start
 
 @pytest.fixture(scope="module")
 def generator(tiny_text: Tiny) -> StepText:
-    opened = open_engine(tiny_text.bundle).generator
+    opened = open_model(tiny_text.bundle).generator
     assert isinstance(opened, StepText)
     return opened
 

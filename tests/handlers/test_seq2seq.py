@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from export.graphs.seq2seq import describe
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import ReadingGenerator, Request, StepGenerator
 from handlers.generators.seq2seq import Seq2Seq, SourceSlot
 from handlers.media.mark import SOURCE_TYPE
@@ -26,7 +26,7 @@ LONG = 24
 
 @pytest.fixture(scope="module")
 def generator(tiny_summary: Tiny) -> Seq2Seq:
-    opened = open_engine(tiny_summary.bundle).generator
+    opened = open_model(tiny_summary.bundle).generator
     assert isinstance(opened, Seq2Seq)
     return opened
 
@@ -193,7 +193,7 @@ def test_golden_items_are_what_the_certificate_holds(generator: Seq2Seq, tiny_su
 
 def test_it_reads_beside_the_steps_and_a_text_from_a_prompt_does_not(generator: Seq2Seq, tiny_text: Tiny) -> None:
     assert isinstance(generator, ReadingGenerator)
-    prompted = open_engine(tiny_text.bundle).generator
+    prompted = open_model(tiny_text.bundle).generator
     assert isinstance(prompted, StepGenerator)
     assert not isinstance(prompted, ReadingGenerator)
 

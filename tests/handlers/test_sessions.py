@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from handlers.graph_spec import GraphSpec, TensorSpec
-from handlers.runtimes.session import RUNTIMES, Arrays, Session, SessionError, open_session
-from tests.conftest import ROOT, Tiny
+from handlers.runtimes.runtime import Arrays, SessionError
+from handlers.runtimes.session import Session, open_session
+from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 
 SPEC = GraphSpec(
     (TensorSpec("z", "float32", ("batch", 4)), TensorSpec("k", "int64", ("batch",))),
@@ -18,11 +19,21 @@ SPEC = GraphSpec(
 )
 
 
-def session(output: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None) -> Session:
-    def infer(inputs: Arrays) -> Arrays:
-        return {"y": np.zeros((len(inputs["z"]), 2), np.float32) if output is None else output}
+class Fixed:
+    """A graph that gives zeros, or always the same."""
 
-    return Session(SPEC, infer, "fake")
+    def __init__(self, output: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None) -> None:
+        self._output, self.closed = output, 0
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return {"y": np.zeros((len(inputs["z"]), 2), np.float32) if self._output is None else self._output}
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def session(output: np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None) -> Session:
+    return Session(SPEC, Fixed(output), "fake")
 
 
 Z, K = np.zeros((3, 4), np.float32), np.zeros(3, np.int64)
@@ -54,12 +65,12 @@ def test_ill_fitting_outputs_are_refused() -> None:
 
 def test_an_unknown_runtime_is_refused() -> None:
     with pytest.raises(
-        SessionError, match="unknown runtime 'abacus'; known: onnxruntime, onnxruntime-cuda, openvino, tensorrt"
+        SessionError, match="unknown runtime 'abacus'; known: onnxruntime, openvino, onnxruntime-cuda, tensorrt"
     ):
         open_session("abacus", b"", SPEC, 1)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", CPU_RUNTIMES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_rows_do_not_depend_on_their_batch_or_the_threads(tiny: Tiny, runtime: str, threads: int) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/serve.txt")
@@ -71,7 +82,7 @@ def test_rows_do_not_depend_on_their_batch_or_the_threads(tiny: Tiny, runtime: s
         np.testing.assert_array_equal(opened.run({"z": z[:size]})["image"], alone[:size])
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", CPU_RUNTIMES)
 def test_outputs_survive_the_next_run(tiny: Tiny, runtime: str) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/serve.txt")
     data, spec = tiny.bundle.read_file("generator-fp32"), tiny.bundle.manifest.graphs["generator"]
@@ -80,6 +91,25 @@ def test_outputs_survive_the_next_run(tiny: Tiny, runtime: str) -> None:
     kept = first.copy()
     opened.run({"z": np.full((1, 100), -2, np.float32)})
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("runtime", CPU_RUNTIMES)
+def test_a_session_ends_when_it_is_closed(tiny: Tiny, runtime: str) -> None:
+    data, spec = tiny.bundle.read_file("generator-fp32"), tiny.bundle.manifest.graphs["generator"]
+    inputs = {"z": np.zeros((2, 100), np.float32)}
+    with open_session(runtime, data, spec, 1) as opened:
+        assert opened.run(inputs)["image"].shape[0] == 2
+    with pytest.raises(SessionError, match=f"the session in {runtime} is closed; open the graph again"):
+        opened.run(inputs)
+    opened.close()  # a second time it does nothing
+
+
+def test_a_graph_is_closed_once() -> None:
+    graph = Fixed()
+    with Session(SPEC, graph, "fake") as opened:
+        opened.run({"z": Z, "k": K})
+    opened.close()
+    assert graph.closed == 1
 
 
 SIGNALLED = """
@@ -99,7 +129,7 @@ signal.raise_signal(signal.SIGALRM)
 """
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", CPU_RUNTIMES)
 def test_signals_are_handled_when_sessions_have_gone(tiny: Tiny, runtime: str) -> None:
     """A process of its own, because what is tested is that it lives: the kernel ends one whose signal stack is unmapped."""
     pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/serve.txt")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from handlers.generators.seq2seq import Seq2Seq
 from handlers.limits import SourceLimits
@@ -82,7 +82,7 @@ def test_a_source_tokenizer_that_does_not_fit_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def generator(tiny_bert_summary: Tiny) -> Seq2Seq:
-    opened = open_engine(tiny_bert_summary.bundle).generator
+    opened = open_model(tiny_bert_summary.bundle).generator
     assert isinstance(opened, Seq2Seq)
     return opened
 

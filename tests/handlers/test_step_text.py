@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from handlers.bundle import BundleError
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Model
 from handlers.generators.step_text import PromptSlot, StepText
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -28,7 +28,7 @@ GREEDY = {"temperature": 0, "seed": 1}
 
 @pytest.fixture(scope="module")
 def generator(tiny_text: Tiny) -> StepText:
-    opened = open_engine(tiny_text.bundle).generator
+    opened = open_model(tiny_text.bundle).generator
     assert isinstance(opened, StepText)
     return opened
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from handlers.generator import Request
 from serving.client import request
 from serving.tryout import decode_receipt
@@ -50,7 +50,7 @@ def test_an_image_comes_back_marked_and_with_a_receipt(server: Server, tiny: Tin
 
 @pytest.mark.parametrize("count", [1, 7, 32])
 def test_the_same_seed_gives_the_same_bytes(server: Server, tiny: Tiny, count: int) -> None:
-    alone = open_engine(tiny.bundle).generator
+    alone = open_model(tiny.bundle).generator
     wanted = alone.generate([alone.parse(Request({"seed": 1234}))])[0].body  # in this process, in a batch of its own
     for _ in range(5):
         assert set(ask(server, [{"seed": 1234}] * count)) == {wanted}
