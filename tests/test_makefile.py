@@ -75,7 +75,8 @@ def test_clean_spares_models_archives_and_sources(checkout: Path) -> None:
 def test_distclean_lists_what_it_takes_and_takes_it(checkout: Path) -> None:
     result = make(checkout, "distclean", "YES=1")
     assert result.returncode == 0, result.stderr
-    listed = dict(reversed(line.split()) for line in result.stdout.splitlines() if line.startswith("  "))
+    lines = [line.split() for line in result.stdout.splitlines() if line.startswith("  ")]
+    listed = {name: size for size, name in lines}
     assert {"artifacts/bundles/faces", "artifacts/checkpoints/faces", "artifacts/runs/faces", ".venv"} < set(listed)
     assert {"model_store/faces-0123456789ab.mar", "total"} < set(listed)
     assert all(size[-1] == "K" for size in listed.values())
