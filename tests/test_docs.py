@@ -25,6 +25,7 @@ from tests.support.documents import DOCUMENTS, bodies, commands, table, targets,
 from tests.test_layering import ROOMS
 
 API = ROOT / "docs/api.md"
+SCRIPTS = [ROOT / "Makefile", ROOT / "demo.sh", *sorted((ROOT / "requirements").iterdir())]
 MAX_WIDTH = 120
 # What there might be, and what there must not be.
 EXAMPLES = ("training/vae.py", "training/models/vae.py", "tests/training/test_vae.py", "utils.py")
@@ -191,7 +192,7 @@ def test_every_document_is_linked_from_the_readme() -> None:
         assert f"(docs/{path.name})" in readme, f"the README does not lead to {path.name}"
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "demo.sh", ROOT / "Makefile"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *SCRIPTS], ids=lambda path: path.name)
 def test_lines_are_short(path: Path) -> None:
     long = [number for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > MAX_WIDTH]
     assert not long, f"{path.name} has lines over {MAX_WIDTH} characters: {long}"
