@@ -17,13 +17,18 @@ def text_of(path: Path) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every `python -m PACKAGE ...` of a document: the package and its arguments, comments left out."""
+    """Every `python -m PACKAGE ...` of a document: the package and its arguments.
+
+    Comments are left out, but for options that one shows: "# or: --data photos.zip".
+    """
     lines = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     found = []
     for line in lines:
         if match := re.match(r"(?:\S*/)?python -m (\S.*)", line):
             found.append(shlex.split(match[1], comments=True))
+            if others := line.partition("# or: ")[2]:
+                found.append(found[-1] + shlex.split(others))
     return found
 
 
