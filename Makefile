@@ -5,13 +5,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
 .PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
-.PHONY: help setup demo test lint format serve bench bench-extras clean distclean
+.PHONY: help setup demo test test-fast test-long test-slowest lint format serve bench bench-extras clean distclean
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
 RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
+HERE := not browser and not db and not gpu
 BENCHMARKS ?= export serve steps text faults soak
 
 help: ## what can be made
@@ -28,8 +29,17 @@ $(INSTALLED): requirements/install.sh $(wildcard requirements/*.txt)
 demo: $(INSTALLED) ## train, export, archive, serve, and fetch 16 faces to out/dcgan.png
 	./demo.sh
 
-test: $(INSTALLED) ## all tests that need no browser, database or GPU
-	$(PY) -m pytest -m "not browser and not db and not gpu"
+test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
+	$(PY) -m pytest -m "$(HERE) and not long"
+
+test-fast: $(INSTALLED) ## those of them that start no server and train nothing for long: two minutes
+	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow"
+
+test-long: $(INSTALLED) ## the long ones: the same again, many times
+	$(PY) -m pytest -m "$(HERE) and long"
+
+test-slowest: $(INSTALLED) ## as `make test`, and at the end the 20 slowest
+	$(PY) -m pytest -m "$(HERE) and not long" --durations=20
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""python -m benchmarks NAME [--quick] [--json]: measured figures, the last line of output one JSON object."""
+"""python -m benchmarks NAME [--quick] [--json]: measured figures; with --json the last line is one JSON object."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ import signal
 import sys
 from types import ModuleType
 
-from benchmarks.load import null_for_nan
+from benchmarks.result import null_for_nan
 
 NAMES = {
-    "export": "how much faster and how faithful the certified variants are (benchmarks/export.py)",
-    "serve": "how near the bare engine the server comes, and others beside it (benchmarks/serve.py)",
-    "steps": "requests that join and leave between steps, against windows (benchmarks/steps.py)",
+    "export": "speed and faithfulness of the certified variants (benchmarks/export.py)",
+    "serve": "throughput of the server over the bare engine and other servers, overload (benchmarks/serve.py)",
+    "steps": "iteration-level against window batching (benchmarks/steps.py)",
     "text": "summaries: facts, INT8, tokens through the server (benchmarks/text.py)",
     "soak": "ten minutes of mixed load: failures, growth of memory (benchmarks/soak.py)",
-    "faults": "what breaking everything on purpose costs in requests (benchmarks/faults.py)",
+    "faults": "requests that fail or are lost while something is broken on purpose (benchmarks/faults.py)",
 }
+EXAMPLE_OPTIONS = {"serve": " --model dcgan"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one benchmark; prints its figures, and with --json one line for machines at the end.
 
-    A benchmark is a module with `run(quick, **own)`, and `options(parser)` where it has options of its own. Ctrl-C, SIGTERM and SIGHUP
-    unwind it, so that nothing it started is left running.
+    A benchmark is a module with `run(quick, **own)`, which returns its figures by name, and `options(parser)` where it
+    has options of its own. Ctrl-C, SIGTERM and SIGHUP unwind it, so that nothing it started is left running.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog="example: python -m benchmarks serve --quick --json"
+    )
     commands = parser.add_subparsers(dest="name", required=True)
     module: ModuleType | None = None
     for name, text in NAMES.items():
-        command = commands.add_parser(name, help=text, description=text)
+        example = f"example: python -m benchmarks {name} --quick --json{EXAMPLE_OPTIONS.get(name, '')}"
+        command = commands.add_parser(name, help=text, description=text, epilog=example)
         command.add_argument("--quick", action="store_true", help="shorter timing, noisier figures")
         command.add_argument("--json", action="store_true", help="end in one JSON line")
         if given[:1] == [name]:  # only the one that runs is imported: some bring torch along
@@ -42,11 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     if module is None:
         parser.error(f"the name of the benchmark comes first: {', '.join(NAMES)}")
+    from export.assemble import environment  # here, for the sake of --help: it brings torch along
+
     own = {key: value for key, value in vars(options).items() if key not in ("name", "quick", "json")}
     # As Ctrl-C: KeyboardInterrupt, on whose way out everything is stopped.
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        figures = null_for_nan(module.run(options.quick, **own))
+        figures = null_for_nan(
+            {**module.run(options.quick, **own), "environment": environment(), "quick": options.quick}
+        )
     except KeyboardInterrupt:
         print("interrupted; everything that was started is stopped", file=sys.stderr)
         return 130  # as a shell says it after Ctrl-C

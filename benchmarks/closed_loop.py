@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from benchmarks.answer import ANSWER_SECONDS, ERROR, Answer, Sample
+from benchmarks.response import ERROR, RESPONSE_SECONDS, ResponseParser, Sample
 
 REFUSED_PAUSE_SECONDS = 0.005  # a client that was refused does not hammer
 _READ = 1 << 18
@@ -41,20 +41,20 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes, due: float) -> Sample:
-        """Send a request and read its whole answer."""
-        answer = Answer()
+        """Send a request and read its whole response."""
+        response = ResponseParser()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(RESPONSE_SECONDS):
                 reader, writer = await self._opened()
                 writer.write(request)
-                while not answer.feed(await reader.read(_READ)):
+                while not response.feed(await reader.read(_READ)):
                     pass
         except (OSError, EOFError, TimeoutError, ValueError):
             self.close()
             return Sample(due, ERROR, time.perf_counter() - due)
-        if answer.closing:
+        if response.closing:
             self.close()
-        return answer.sample(due)
+        return response.sample(due)
 
     def close(self) -> None:
         """Hang up."""

@@ -1,10 +1,10 @@
-"""What the export stage is for: the certified choice against PyTorch eager, and its faithfulness.
+"""Speed and faithfulness of the certified choice, against PyTorch eager.
 
-Speed: `hdgan` at paper size (512 channels, 64x64, 1.435 GMAC an image), whose weights do not matter for it: trained for one
-step if it is absent. Its chosen candidate and PyTorch eager run in a process each, in alternating blocks, the other
-one blocked; both warmed up at every batch size. The figure is the median over blocks of eager's median time over the
-candidate's. Quality: the chosen candidate of a *trained* dcgan, the one of `make demo`, trained if it is absent, on the
-256 latents its certificate was made with. Closed loop, one caller, no server: this is the engine alone.
+Speed: `hdgan` at paper size (512 channels, 64x64, 1.435 GMAC an image), whose weights do not matter for it: trained
+for one step if it is absent. Its chosen candidate and PyTorch eager run in a process each, in alternating blocks, the
+other one blocked; both warmed up at every batch size. The figure is the median over blocks of eager's median time over
+the candidate's. Quality: the chosen candidate of a *trained* dcgan, the one of `make demo`, trained if it is absent, on
+the 256 latents its certificate was made with. Closed loop, one caller, no server: this is the engine alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.assemble import environment
 from export.build import Options, build
 from export.judge import QUALITY_SEED, Plan
 from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
@@ -60,8 +59,6 @@ def run(quick: bool) -> dict[str, Any]:
         "batch_invariant": served["batch_invariant"] and chosen_entry(speed)["batch_invariant"],
         "tensorrt_engines": sum(not isinstance(e, str) for e in speed.certificate["engines"].values()),
         "onnxruntime_int8_static": entry(speed, Plan("int8_static", "onnxruntime"))["reason"],
-        "environment": environment(),
-        "quick": quick,
     }
 
 

@@ -1,7 +1,7 @@
 """The open loop of the load generator: requests at fixed times over plain sockets and epoll, without asyncio.
 
-Under overload most answers are refusals, and the server hangs up with each: an asyncio connection costs several times what a plain
-socket does, and that time would be taken from the server on the same machine.
+Under overload most responses are refusals, and the server hangs up with each: an asyncio connection costs several times
+what a plain socket does, and that time would be taken from the server on the same machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from benchmarks.answer import ERROR, UNSENT, Answer, Sample
+from benchmarks.response import ERROR, UNSENT, ResponseParser, Sample
 
 DRAIN_SECONDS = 30.0  # after the last request was due: what waits may still go out, and be answered
 _READ = 1 << 18
@@ -40,14 +40,14 @@ class Flight:
 
     due: float
     request: bytes
-    answer: Answer
+    response: ResponseParser
 
 
 class OpenLoop:
     """Sends each request when it is due.
 
-    What finds no free connection waits, and its latency says so. What has not gone out `drain` seconds after the last request was due
-    is `UNSENT`, what has no whole answer by then an `ERROR`, both with the time they have waited.
+    A request that finds no free connection waits, and its latency includes that. `drain` seconds after the last one was
+    due, those that have not gone out are `UNSENT`, those without a whole response `ERROR`, both with the time waited.
     """
 
     def __init__(self, address: str, connections: int, drain: float = DRAIN_SECONDS) -> None:
@@ -58,10 +58,11 @@ class OpenLoop:
         self._waiting: deque[Flight] = deque()
         self._epoll = select.epoll()
         self.samples: list[Sample] = []
-        self.late = 0.0  # how far behind its own times the generator was at worst, in seconds
+        # (due, seconds after that at which the loop took the request up): how late the generator itself was.
+        self.behind: list[tuple[float, float]] = []
 
     def run(self, schedule: Iterator[tuple[float, bytes]]) -> None:
-        """Send a schedule of (due, request), in order, and wait for the answers."""
+        """Send a schedule of (due, request), in order, and wait for the responses."""
         upcoming = next(schedule, None)
         give_up = math.inf
         alarm = Alarm()
@@ -70,8 +71,8 @@ class OpenLoop:
             while True:
                 now = time.perf_counter()
                 while upcoming is not None and upcoming[0] <= now:
-                    self.late = max(self.late, now - upcoming[0])
-                    self._waiting.append(Flight(*upcoming, Answer()))
+                    self.behind.append((upcoming[0], time.perf_counter() - upcoming[0]))
+                    self._waiting.append(Flight(*upcoming, ResponseParser()))
                     upcoming = next(schedule, None)
                 while self._waiting and (self._idle or self._free):
                     self._send(self._waiting.popleft())
@@ -140,16 +141,16 @@ class OpenLoop:
             self._write(connection, flight)
             return
         try:
-            if not flight.answer.feed(connection.recv(_READ)):
+            if not flight.response.feed(connection.recv(_READ)):
                 return
         except BlockingIOError:
             return
         except (OSError, EOFError, ValueError):
             self._fail(connection, flight)
             return
-        self.samples.append(flight.answer.sample(flight.due))
+        self.samples.append(flight.response.sample(flight.due))
         del self._live[descriptor]
-        if flight.answer.closing:
+        if flight.response.closing:
             self._close(connection)
         else:
             self._idle[descriptor] = connection
@@ -166,9 +167,10 @@ class OpenLoop:
 
 
 class Alarm:
-    """A timer that epoll wakes at, to some 0.05 ms: its own timeout is rounded up to whole milliseconds, which would count as latency.
+    """A kernel timer that wakes epoll, to some 0.05 ms.
 
-    It costs the generator some 0.02 ms of processor time a request.
+    epoll's own timeout is rounded up to whole milliseconds, which would count as latency. It costs the generator some
+    0.02 ms of processor time a request.
     """
 
     _LIBC = ctypes.CDLL(None, use_errno=True)

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from export.assemble import environment
 from handlers.bundle import write_file
 
 FOLDER = Path("artifacts/reports/benchmarks")
@@ -32,19 +33,18 @@ class Section:
 def write(name: str, figures: Mapping[str, Any], sections: Sequence[Section]) -> Path:
     """Write the page of a benchmark; returns its path."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
-    environment = figures.get("environment", {})
     plain = {
         key: value for key, value in figures.items() if isinstance(value, (int, float, str, bool)) or value is None
     }
     path = FOLDER / f"{name}.html"
-    write_file(path, template.render(name=name, figures=plain, environment=environment, sections=sections).encode())
+    write_file(path, template.render(name=name, figures=plain, environment=environment(), sections=sections).encode())
     return path
 
 
 def curves(
     lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, log: bool = False, dashed: Sequence[str] = ()
 ) -> str:
-    """Lines of (x, y) points as an address that an image can have."""
+    """Lines of (x, y) points, drawn; a data URI."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     for label, all_points in lines.items():
@@ -61,11 +61,11 @@ def curves(
         axes.tick_params(axis="y", which="minor", labelsize=8)
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-    return _address(figure)
+    return _data_uri(figure)
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:
-    """One bar per name, as an address that an image can have."""
+    """One bar per name, drawn; a data URI."""
     figure = Figure(figsize=(9, 0.6 + 0.42 * len(values)), layout="constrained")
     axes = figure.subplots()
     drawn = axes.barh(
@@ -77,10 +77,10 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     axes.margins(x=0.12)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return _address(figure)
+    return _data_uri(figure)
 
 
-def _address(figure: Figure) -> str:
+def _data_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
 
 from serving.client import Response, request
-from serving.launcher import wait_ready
+from serving.commands import wait_ready
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}
+READY_SECONDS = 240.0  # on a slow machine under load a start takes half a minute
+STOP_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Server:
         return request(self.inference, "POST", path, body, JSON if headers is None else headers, timeout)
 
     def control(self, model: str, command: str) -> dict[str, Any]:
-        """What a model answers to a control word."""
+        """The document that a model answers to a control word."""
         document: dict[str, Any] = json.loads(self.post({}, model, {**JSON, "X-Atelier": command}).body)
         return document
 
@@ -97,27 +100,40 @@ class Server:
         return bool(manifest["name"] == model)
 
 
-@contextmanager
-def running(store: Path, folder: Path, *options: str, temporary: Path | None = None) -> Iterator[Server]:
-    """Start a launcher on `store`, wait until it is ready, and stop it at the end.
+def launcher(store: Path, run_dir: Path) -> list[str]:
+    """The command that serves `store`."""
+    return [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(run_dir)]
 
-    `temporary` becomes its TMPDIR (the default is a short one of its own: unix sockets have short paths).
+
+@contextmanager
+def running(
+    store: Path,
+    folder: Path,
+    *options: str,
+    temporary: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    """Start a launcher on `store`, wait until it is ready, and stop it at the end; it goes with this process if that is killed.
+
+    `temporary` becomes its TMPDIR (the default is a short one of its own: unix sockets have short paths),
+    `environment` is added to its environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = temporary is None
     place = Path(tempfile.mkdtemp(prefix="at-", dir="/tmp")) if temporary is None else temporary
     log = (folder / "launcher.log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving", "up", "--model-store", str(store), "--run-dir", str(folder), *options],
+        [*launcher(store, folder), "--stop-at-eof", *options],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(place)},
+        env={**os.environ, **environment, "TMPDIR": str(place)},
+        stdin=subprocess.PIPE,  # its other end is ours alone: the kernel closes it however we end
         stdout=log,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
         try:
-            state = wait_ready(folder, 90, process.pid)
+            state = wait_ready(folder, READY_SECONDS, process.pid)
         except Exception as error:
             log.seek(0)
             raise AssertionError(f"{error}\n{log.read()}") from error
@@ -127,10 +143,12 @@ def running(store: Path, folder: Path, *options: str, temporary: Path | None = N
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(STOP_SECONDS)
             finally:  # the kernel tells its JVM when it is killed
                 process.kill()
                 process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
         log.close()
         if own:
             shutil.rmtree(place, ignore_errors=True)

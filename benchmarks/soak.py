@@ -1,7 +1,8 @@
-"""Ten minutes of mixed load on one server: does anything fail, does memory grow.
+"""Ten minutes of mixed load on one server: failures and growth of memory.
 
-Tiny models, because what leaks per request does not depend on their size: images of every kind and texts, streamed and whole, from
-a closed loop of each. Memory is the sum over TorchServe, proxies and engines, compared after the first fifth and at the end.
+Tiny models, because a leak per request does not depend on their size: images of every kind and texts, streamed and
+whole, from a closed loop of each. Memory is the sum over TorchServe, proxies and engines, compared after the first
+fifth and at the end.
 """
 
 from __future__ import annotations
@@ -16,12 +17,10 @@ from typing import Any
 import psutil
 
 from benchmarks import page
-from benchmarks.load import SEED, Load
-from benchmarks.load import run as send
+from benchmarks.load import SEED, Load, send
 from benchmarks.sabotage import renamed
 from benchmarks.server import Server, running
 from benchmarks.tiny import tiny_models
-from export.assemble import environment
 
 MIXED = (
     ("image", f'{{"seed": {SEED}}}', 2),
@@ -55,8 +54,6 @@ def run(quick: bool) -> dict[str, Any]:
         "memory_mb_at_the_end": round(after),
         "growth": round(after / before - 1, 4),
         "restarts": restarts,
-        "environment": environment(),
-        "quick": quick,
     }
     picture = page.curves({"all processes": memory}, "seconds", "resident memory, MB")
     print(f"report: {page.write('soak', figures, [page.Section('Memory', 'Every process of the server.', picture)])}")
@@ -64,7 +61,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def soak(server: Server, seconds: float) -> tuple[dict[str, int], list[tuple[float, float]]]:
-    """(answers by status, (second, resident memory in MB) over time) of the mixed load."""
+    """(responses by status, (second, resident memory in MB) over time) of the mixed load."""
     counts: dict[str, int] = {}
     lock = threading.Lock()
 

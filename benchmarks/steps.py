@@ -1,8 +1,8 @@
-"""The step lane: what joining and leaving between steps is worth, how soon a stream begins, how near the bare engine it comes.
+"""The step lane: iteration-level against window batching, the first chunk of a stream, throughput of the bare engine's.
 
-`charlm` at paper size (any weights: speed does not depend on them), texts of mixed lengths. Iteration-level batching is compared with
-window batching (a new batch begins only when the last text of the old one is whole) in one process, at the same arrival of
-requests; the rest is measured through the server.
+`charlm` at paper size (any weights: speed does not depend on them), texts of mixed lengths. Iteration-level batching
+(Yu et al., Orca, OSDI 2022, section 3) is compared with window batching (a new batch begins only when the last text of
+the old one is whole) in one process, at the same arrival of requests; the rest is measured through the server.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import page
+from benchmarks.bare_engine import BareEngine
 from benchmarks.blocks import Bench
 from benchmarks.export import ensure
-from benchmarks.limit import Limit
-from benchmarks.load import SEED, Load, Result
-from benchmarks.load import run as send
-from benchmarks.peers import run as peers
+from benchmarks.load import SEED, Load, send
+from benchmarks.peers import launch
 from benchmarks.peers.process import Peer
+from benchmarks.result import Result
 from export.archive import archive
-from export.assemble import environment
 from handlers.engine.choice import open_engine
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
@@ -45,7 +44,7 @@ BODY = f'{{"seed": {SEED}, "stream": true, "temperature": 0.7, "max_tokens": '
 
 
 class WindowScheduler(StepScheduler):
-    """What is compared with: nobody joins before everybody has left."""
+    """Window batching: a request joins only when no slot is taken."""
 
     def _admits(self) -> bool:
         return not self._live
@@ -53,14 +52,17 @@ class WindowScheduler(StepScheduler):
 
 @dataclasses.dataclass
 class Served:
-    """What one scheduler made of one arrival of requests."""
+    """Throughput of one scheduler at one arrival of requests, and p99 of the latency of whole texts in seconds."""
 
     tokens_per_s: float
     p99_s: float
 
 
 def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) -> Served:
-    """Requests arrive at `rate` a second (Poisson), each with one of `LENGTHS`; latency counts from when one was due."""
+    """Requests arrive at `rate` a second (Poisson), each of one of `LENGTHS`; latency counts from when one was due.
+
+    They are submitted between two ticks, as the engine process reads its socket: that wait is the scheduler's own.
+    """
     unpacker, ended, due = Unpacker(), dict[int, float](), list[float]()
     tokens = 0
 
@@ -100,10 +102,11 @@ def drive(generator: Any, window: bool, rate: float, seconds: float, seed: int) 
 
 
 def at_equal_p99(generator: Any, capacity: float, quick: bool) -> tuple[float, float, list[tuple[float, float, float]]]:
-    """How much more load iteration-level batching carries than windows before its p99 is over the same bound.
+    """Load that iteration-level batching carries over that of windows, at the same bound of p99.
 
-    The bound is two and a half times what the longest text takes with the engine to itself. Returns the ratio of the two loads, the bound in
-    milliseconds, and (offered share of the capacity, p99 with, p99 without) for the curve.
+    The bound is two and a half times the time of the longest text alone in the engine. Returns the ratio of the two
+    loads, the bound in milliseconds, and (offered share of the capacity, p99 iteration-level, p99 in windows) for the
+    curve.
     """
     mean = sum(LENGTHS) / len(LENGTHS)
     bound = 2.5e3 * statistics.median(alone(generator) for _ in range(5))
@@ -148,8 +151,8 @@ def run(quick: bool) -> dict[str, Any]:
     fractions, first, engines = [], [], []
     with (
         tempfile.TemporaryDirectory() as folder,
-        peers.ours(archive(MODEL, Path(folder))) as ours,
-        Limit(bundle.directory) as limit,
+        launch.ours(archive(MODEL, Path(folder))) as ours,
+        BareEngine(bundle.directory) as bare,
     ):
         for number in range(bench.pairs):
             load = Load(
@@ -161,7 +164,7 @@ def run(quick: bool) -> dict[str, Any]:
                 STREAMS,
                 first_seed=1 + number * 1_000_000,
             )
-            engines.append(limit.block(STREAMS, bench.seconds)[0])
+            engines.append(bare.block(STREAMS, bench.seconds)[0])
             result, tokens_per_s = under_load(ours, load, bench.seconds)
             fractions.append(tokens_per_s / engines[-1])
             first.append(result.first_byte_p99_ms)
@@ -174,8 +177,6 @@ def run(quick: bool) -> dict[str, Any]:
         "engine_tokens_per_s": round(capacity),
         "equal_p99_ms": round(bound),
         "spreads": bench.spreads,
-        "environment": environment(),
-        "quick": quick,
     }
     lines = {
         "iteration-level": [(100 * share, p99) for share, p99, _ in curve],
@@ -188,7 +189,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def under_load(ours: Peer, load: Load, seconds: float) -> tuple[Result, float]:
-    """What a load met, and the tokens a second that the server wrote in the middle of it."""
+    """The result of a load, and the tokens a second that the server wrote in the middle of it."""
     assert ours.server is not None
     with ThreadPoolExecutor(1) as pool:
         before = tokens_made(ours.server.metrics())

@@ -1,4 +1,4 @@
-"""Many figures to few: percentiles of latencies, medians with their spread. No numpy: the load generator starts with this."""
+"""Percentiles of latencies, medians with their spread. No numpy: the load generator starts with this."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def series(points: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float, float]]:
-    """(due, took) in seconds -> (second, median ms, worst ms) over equal stretches of time; empty stretches are left out."""
+    """(due, took) in seconds -> (second, median ms, worst ms) over equal stretches of time, without empty stretches."""
     bins: dict[int, list[float]] = {}
     width = seconds / SERIES_POINTS
     for due, took in points:

@@ -1,8 +1,9 @@
-"""Text from text: are summaries right, what INT8 is worth, how near the bare engine the server comes, and stock TorchServe beside it.
+"""Text from text: right facts, speed of INT8, tokens through the server, of the bare engine and of stock TorchServe.
 
-Facts: the demo's summarizer, trained if it is absent, writes what it never learned; its certified engine, greedily. Speed: the same
-network at paper size (any weights: texts are as long as is asked for), 32 closed-loop clients with streams, mixed lengths, against the
-same requests in one process. Invariance: answers of the server alone and in company, byte for byte.
+Facts: the demo's summarizer, trained if it is absent, summarizes reports it never learned; its certified engine,
+greedily. Speed: the same network at paper size (any weights: texts are as long as is asked for), 32 closed-loop clients
+with streams, mixed lengths, against the same requests in one process. Invariance: answers of the server alone and in
+company, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,25 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
+from benchmarks.bare_engine import BareEngine
 from benchmarks.blocks import WARM_SECONDS, Bench
 from benchmarks.export import ensure
-from benchmarks.limit import Limit
-from benchmarks.load import CHOICE, SEED, Load
-from benchmarks.load import run as send
-from benchmarks.peers import run as peers
+from benchmarks.load import CHOICE, SEED, Load, send
+from benchmarks.peers import launch
 from benchmarks.peers.process import Peer
 from benchmarks.peers.stock import stock_text
 from benchmarks.steps import SETTLE_SECONDS, under_load
 from export.archive import archive
-from export.assemble import environment
 from handlers.bundle import Bundle
 from handlers.engine.choice import open_engine
 from handlers.generator import Request
 from handlers.limits import SourceLimits
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import Session, open_session
-from training.data import reports
-from training.data.pairs import Pair
+from training.data import Pair, reports
 from training.rouge import rouge
 
 DEMO, SPEED = "summarizer", "bench-summarizer"
@@ -63,17 +61,17 @@ def run(quick: bool) -> dict[str, Any]:
     figures["int8_step_ms"] = {batch: of["int8_ms"] for batch, of in speedups.items()}
     figures["int8_speedups_step"] = {batch: of["speedup"] for batch, of in speedups.items()}
     figures |= through_the_server(bench, speed)
-    figures |= {"spreads": bench.spreads, "environment": environment(), "quick": quick}
+    figures["spreads"] = bench.spreads
     print(f"report: {report(figures, pairs[:6], written)}")
     return figures
 
 
 def facts(pairs: Sequence[Pair], written: Sequence[str]) -> dict[str, Any]:
-    """How right the texts are that were written for reports."""
-    verdicts = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
+    """Shares of right facts and right summaries, and ROUGE-L, of the texts written for reports."""
+    checks = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
     return {
-        "fact_accuracy": round(sum(v.right for v in verdicts) / sum(v.facts for v in verdicts), 4),
-        "summaries_right": round(sum(v.problem is None for v in verdicts) / len(verdicts), 4),
+        "fact_accuracy": round(sum(c.right for c in checks) / sum(c.facts for c in checks), 4),
+        "summaries_right": round(sum(c.problem is None for c in checks) / len(checks), 4),
         "rouge_l": rouge([pair.target for pair in pairs], written)["rouge_l"],
         "rouge_l_lead": rouge([pair.target for pair in pairs], [lead(pair.source[0]) for pair in pairs])["rouge_l"],
     }
@@ -97,7 +95,7 @@ def summaries(bundle: Bundle, pairs: Sequence[Pair]) -> list[str]:
 
 
 def served_quality(bundle: Bundle) -> dict[str, float]:
-    """What the certificate says of the row-wise INT8 form, whether or not it is the one that is served."""
+    """The certificate's quality of the row-wise INT8 form, whether or not it is the one that is served."""
     candidates = bundle.certificate["devices"][device_class()]["candidates"]
     quality: dict[str, float] = candidates["int8_rowwise-onnxruntime"]["quality"]
     return quality
@@ -150,19 +148,19 @@ def through_the_server(bench: Bench, bundle: Bundle) -> dict[str, Any]:
     engines, fractions, ratios, first, rates = [], [], [], [], []
     with (
         tempfile.TemporaryDirectory() as folder,
-        peers.ours(archive(SPEED, Path(folder))) as ours,
-        Limit(bundle.directory, asks) as limit,
+        launch.ours(archive(SPEED, Path(folder))) as ours,
+        BareEngine(bundle.directory, asks) as bare,
         stock_text(SPEED, example) as stock,
     ):
         invariant = equal_in_company(ours, asks)
         for number in range(bench.pairs):
-            engines.append(limit.block(STREAMS, bench.seconds)[0])
-            load = load_of(ours, asks, bench.seconds + 2 * SETTLE_SECONDS, number, stream=True)
+            engines.append(bare.block(STREAMS, bench.seconds)[0])
+            load = closed_load(ours, asks, bench.seconds + 2 * SETTLE_SECONDS, number, stream=True)
             result, tokens_per_s = under_load(ours, load, bench.seconds)
             rates.append(tokens_per_s)
             fractions.append(tokens_per_s / engines[-1])
             first.append(result.first_byte_p50_ms)
-            other = send(load_of(stock, asks, 2 * bench.seconds, number, stream=False))
+            other = send(closed_load(stock, asks, 2 * bench.seconds, number, stream=False))
             ratios.append(tokens_per_s / (other.good_per_s * statistics.mean(LENGTHS)))
     return {
         "tokens_fraction_of_engine": bench.note("tokens_fraction_of_engine", fractions, 3),
@@ -174,7 +172,7 @@ def through_the_server(bench: Bench, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def load_of(peer: Peer, asks: Sequence[Mapping[str, Any]], seconds: float, number: int, stream: bool) -> Load:
+def closed_load(peer: Peer, asks: Sequence[Mapping[str, Any]], seconds: float, number: int, stream: bool) -> Load:
     """A closed loop of `STREAMS` clients that ask for `asks` in turn."""
     choices = [json.dumps({**ask, **({"stream": True} if stream else {})})[1:-1] for ask in asks]
     body = f'{{"seed": {SEED}, {CHOICE}}}'

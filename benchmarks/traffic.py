@@ -44,15 +44,15 @@ class Traffic:
 
     def _send(self) -> None:
         while not self._stop.is_set():
-            word = one(self._server, self._model, self._timeout, seed=next(self._seeds), **self._params)
+            word = request_outcome(self._server, self._model, self._timeout, seed=next(self._seeds), **self._params)
             with self._lock:
                 self.outcomes[word] += 1
             if word == REFUSED:
                 self._stop.wait(0.02)
 
 
-def one(server: Server, model: str, timeout: float, **params: Any) -> str:
-    """What became of one request: its status, or a word for what was none."""
+def request_outcome(server: Server, model: str, timeout: float, **params: Any) -> str:
+    """Send one request; returns its status, or REFUSED or LOST where there was none."""
     try:
         return str(server.post(params, model, timeout=timeout).status)
     except (ConnectionRefusedError, FileNotFoundError):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handlers.runtimes.session import Session
 from handlers.text.tokenizer import BEGIN, END
-from training.sources import Encoded, inputs
+from training.encoding import Encoded, inputs
 
 MULTIPLE = 64  # sources are padded to a multiple of it: few shapes, and sums over positions run in one order
 GROUP = 32  # sources that are written for together

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from handlers.sampling.next_token import log_softmax
 from training.swd import sliced_wasserstein
 
 PSNR_OF_EQUAL = 99.0  # decibels: equal images have no noise to measure
@@ -49,7 +50,7 @@ def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> di
     wanted, found = (scores.reshape(-1, scores.shape[-1]) for scores in (wanted, found))  # (P, V)
     entropies, crosses = [], []
     for at in range(0, len(wanted), POSITIONS):
-        log_p, log_q = (_log_softmax(scores[at : at + POSITIONS]) for scores in (wanted, found))
+        log_p, log_q = (log_softmax(scores[at : at + POSITIONS]) for scores in (wanted, found))
         p = np.exp(log_p)
         entropies.append(-(p * log_p).sum(axis=1))
         crosses.append(-(p * log_q).sum(axis=1))
@@ -61,11 +62,6 @@ def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> di
         "perplexity_fp32": round(math.exp(entropy), 4),
         "max_abs": round(float(np.abs(found.astype(np.float64) - wanted).max()), 5),
     }
-
-
-def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:

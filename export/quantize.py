@@ -15,15 +15,15 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
 from onnxruntime.quantization.registry import IntegerOpsRegistry
+
+from handlers.runtimes.session import Arrays
 
 QUANTIZED_OPS = ("Conv", "ConvTranspose", "MatMul")
 DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Conv")
@@ -36,7 +36,6 @@ METHODS = {
 MIN_CALIBRATION = 16  # rows; fewer say nothing about ranges
 CALIBRATION_TILE = 16
 
-Arrays = dict[str, NDArray[Any]]
 Score = Callable[[bytes], float]  # margin to the quality budget: at least 0 is inside
 
 

@@ -24,7 +24,7 @@ _ALL = 1 << 40  # bytes: exporters put the gates into ONNX's order by nodes, whi
 _UNUSED = (1, 2)  # outputs: the last states are picked out of all
 _CARRIES = ("Slice", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose")  # zeros stay zeros
 
-Arrays = Mapping[str, NDArray[Any]]
+Weights = Mapping[str, NDArray[Any]]
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -56,7 +56,7 @@ def quantize_sequences(model: onnx.ModelProto) -> int:
     return done
 
 
-def _fits(node: onnx.NodeProto, weights: Arrays, producers: Mapping[str, onnx.NodeProto], read: set[str]) -> bool:
+def _fits(node: onnx.NodeProto, weights: Weights, producers: Mapping[str, onnx.NodeProto], read: set[str]) -> bool:
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     plain = given.pop("direction", b"forward") == b"forward" and not given.pop("layout", 0)
     names = [node.input[i] if len(node.input) > i else "" for i in range(8)]
@@ -72,7 +72,7 @@ def _fits(node: onnx.NodeProto, weights: Arrays, producers: Mapping[str, onnx.No
     )
 
 
-def _zero(name: str, weights: Arrays, producers: Mapping[str, onnx.NodeProto]) -> bool:
+def _zero(name: str, weights: Weights, producers: Mapping[str, onnx.NodeProto]) -> bool:
     while name not in weights:
         node = producers.get(name)
         if node is None or node.op_type not in _CARRIES:
@@ -81,7 +81,7 @@ def _zero(name: str, weights: Arrays, producers: Mapping[str, onnx.NodeProto]) -
     return not weights[name].any()
 
 
-def _rewritten(node: onnx.NodeProto, weights: Arrays) -> list[onnx.NodeProto]:
+def _rewritten(node: onnx.NodeProto, weights: Weights) -> list[onnx.NodeProto]:
     """X (S, B, I) -> Y (S, 1, B, H), with zeros for the padding."""
     y = node.output[0]
     rows, found, turned, axis = (f"{y}_{part}" for part in ("rows", "found", "turned", "axis"))
@@ -94,7 +94,7 @@ def _rewritten(node: onnx.NodeProto, weights: Arrays) -> list[onnx.NodeProto]:
     ]
 
 
-def _row(node: onnx.NodeProto, weights: Arrays) -> onnx.GraphProto:
+def _row(node: onnx.NodeProto, weights: Weights) -> onnx.GraphProto:
     """x (S, I) and its length () -> y (S, H), its positions behind the length zero."""
     kernel, recurrent, bias = (weights[node.input[at]] for at in (1, 2, 3))
     (w, w_scale), (r, r_scale) = _codes(kernel), _codes(recurrent)

@@ -11,10 +11,10 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from export.graphs import Graph
-from export.quantize import Arrays, Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
+from export.quantize import Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
-from handlers.runtimes.session import first_line
+from handlers.runtimes.session import Arrays, first_line
 
 # Of copying: too small for half precision, and CPUs add no FP16 there.
 PROBABILITIES = ("ScatterElements", "Clip", "Log")

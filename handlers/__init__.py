@@ -1,1 +1,1 @@
-"""What runs inside TorchServe: numpy and an inference engine, no torch. Ships in every archive, imports nothing of ours."""
+"""Runs inside TorchServe: numpy and a runtime, no torch. Ships in every archive, imports nothing of ours."""

@@ -1,7 +1,7 @@
 """The messages between a proxy and its engine process, and their frames on the socket pair.
 
-Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data` is its
-bytes, of every other message its fields as a JSON object.
+Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data`
+is its bytes, of every other message its fields as a JSON object.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from handlers.graph_spec import GraphSpec
 from handlers.limits import AnyLimits
@@ -30,7 +30,8 @@ class Model:
         """The limits of a generator of that kind. Raises `ValueError` for a bundle that states others."""
         if not isinstance(self.limits, cls):
             raise ValueError(
-                f"{self.name} has {type(self.limits).__name__}, its kind {self.kind} wants {cls.__name__}: build it again"
+                f"{self.name} has {type(self.limits).__name__}, "
+                f"its kind {self.kind} wants {cls.__name__}: build it again"
             )
         return self.limits
 
@@ -46,10 +47,9 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One request as it came in: parameters by name, uploaded files, and when its answer stops being useful."""
+    """One request as it came in: parameters by name, and when its answer stops being useful."""
 
     params: Mapping[str, Any]
-    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     deadline: float | None = None  # seconds since the epoch
 
 
@@ -84,7 +84,10 @@ class Slot(Protocol):
 class StepParams(Params, Protocol):
     """Parsed parameters of one request to a StepGenerator."""
 
-    stream: bool  # whether the answer is sent piece by piece
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is sent piece by piece."""
+        ...
 
     @property
     def rows(self) -> int:
@@ -92,12 +95,11 @@ class StepParams(Params, Protocol):
         ...
 
 
+@runtime_checkable
 class StepGenerator(Protocol):
     """A generator that makes its answers step by step (recurrent text, WaveNet): requests join and leave between steps.
 
-    `start` and `step` change nothing when they raise, so that the caller can try the requests one by one. A generator whose
-    requests bring a source along has a method `read` too: (batch of params) -> what `start` takes as its second argument. It
-    changes nothing and may run in another thread beside `step`; `start` reads itself what it is not given.
+    `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
     """
 
     capacity: int  # slots at once
@@ -106,7 +108,7 @@ class StepGenerator(Protocol):
         """Check one request without touching a session. Raises `Refusal`."""
         ...
 
-    def start(self, batch: Sequence[Any], read: Sequence[Any] | None = None) -> list[Any]:
+    def start(self, batch: Sequence[Any]) -> list[Any]:
         """One slot per request, in order."""
         ...
 
@@ -115,7 +117,7 @@ class StepGenerator(Protocol):
         ...
 
     def drain(self, slot: Any) -> bytes:
-        """What is new since the last drain, encoded; for an answer that is no stream, everything once it is finished."""
+        """What is new since the last drain, encoded; of an answer that is no stream, all of it once it is finished."""
         ...
 
     def cancel(self, slot: Any) -> None:
@@ -128,6 +130,19 @@ class StepGenerator(Protocol):
 
     def preview(self, seeds: Sequence[int]) -> Any:
         """What the engine makes of plain seeds, to look at: reports show it."""
+        ...
+
+
+@runtime_checkable
+class ReadingGenerator(StepGenerator, Protocol):
+    """A StepGenerator whose requests bring a source along, which an encoder reads before the first step."""
+
+    def read(self, batch: Sequence[Any]) -> list[Any]:
+        """The encoder's pass over the sources of a batch, in order. It changes nothing and may run beside `step`."""
+        ...
+
+    def start(self, batch: Sequence[Any], read: Sequence[Any] | None = None) -> list[Any]:
+        """One slot per request, in order, with what was read for each; without it, `start` calls `read` itself."""
         ...
 
 

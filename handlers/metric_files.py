@@ -1,7 +1,8 @@
 """Room on disk for what a process counts, taken before it counts anything.
 
-Counters live in memory-mapped files. On a full disk the first write to a page that has no block yet would kill the process, so
-the blocks are taken at start; a process that gets none counts in its own memory instead, where nobody sees it, and serves.
+Counters live in memory-mapped files. On a full disk the first write to a page that has no block yet would kill the
+process, so the blocks are taken at start; a process that gets none counts in its own memory instead, where nobody sees
+it, and serves.
 """
 
 from __future__ import annotations

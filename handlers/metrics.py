@@ -1,7 +1,8 @@
 """What a worker counts, in Prometheus' terms; docs/metrics.md explains every name.
 
-The processes of a worker (and all workers of a server) share a folder, named by PROMETHEUS_MULTIPROC_DIR, through memory-mapped
-files: the launcher reads them without asking anybody, so a busy or a dead worker does not hold up a scrape.
+The processes of a worker (and all workers of a server) share a folder, named by PROMETHEUS_MULTIPROC_DIR, through
+memory-mapped files: the launcher reads them without asking anybody, so a busy or a dead worker does not hold up a
+scrape.
 """
 
 from __future__ import annotations
@@ -32,18 +33,27 @@ READ_SECONDS = Histogram(
     "atelier_read_seconds", "Reading the sources of a few requests, beside the steps", ["model"], buckets=_SHORT_SECONDS
 )
 FIRST_BYTE_SECONDS = Histogram(
-    "atelier_first_byte_seconds", "From a request's arrival at the worker to the first byte of its answer", ["model"], buckets=_SECONDS
-)  # fmt: skip
+    "atelier_first_byte_seconds",
+    "From a request's arrival at the worker to the first byte of its answer",
+    ["model"],
+    buckets=_SECONDS,
+)
 ANSWER_SECONDS = Histogram(
-    "atelier_answer_seconds", "From a request's arrival at the worker to the end of its answer", ["model"], buckets=_SECONDS
-)  # fmt: skip
+    "atelier_answer_seconds",
+    "From a request's arrival at the worker to the end of its answer",
+    ["model"],
+    buckets=_SECONDS,
+)
 IN_FLIGHT = Gauge("atelier_in_flight_requests", "Requests being computed", ["model"], multiprocess_mode="livesum")
 QUEUE_DEPTH = Gauge(
     "atelier_queue_depth_requests", "Requests waiting in the worker", ["model"], multiprocess_mode="livesum"
 )
 QUEUED_SECONDS = Gauge(
-    "atelier_queued_work_seconds", "Time until what waits now will have been computed", ["model"], multiprocess_mode="livemax"
-)  # fmt: skip
+    "atelier_queued_work_seconds",
+    "Time until what waits now will have been computed",
+    ["model"],
+    multiprocess_mode="livemax",
+)
 VARIANT = Gauge(
     "atelier_variant_info",
     "1 for the candidate that is served in each role",

@@ -48,7 +48,10 @@ class ParamSpec:
         return kind
 
     def check(self, value: Any) -> Any:
-        """The value if it is what is wanted, else `Refusal`. A bool is not an integer; 1.0 is not one either."""
+        """The value if it is what is wanted, else `Refusal`. A bool is not an integer; 1.0 is not one either.
+
+        Half a surrogate pair, which no UTF-8 can hold, is refused in every string.
+        """
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         right = {
             "integer": isinstance(value, int) and not isinstance(value, bool),
@@ -66,6 +69,12 @@ class ParamSpec:
             right = value in self.choices
         if not right:
             raise Refusal(400, f"{self.name} is {_shown(value)}, wanted {self.wanted()}", self.name)
+        for text in _strings(value):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                message = f"{self.name} holds half of a surrogate pair, which is no text; send whole characters"
+                raise Refusal(400, message, self.name) from None
         return float(value) if self.type == "number" else value
 
 
@@ -88,6 +97,15 @@ def _all(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
+def _strings(value: Any) -> list[str]:
+    """Every string of a checked value: itself, those of a list, or those in messages."""
+    if isinstance(value, Mapping):
+        return [item for item in value.values() if isinstance(item, str)]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
 def draw_seed() -> int:
     """A fresh seed for a request that gave none; the answer says which."""
     return secrets.randbelow(MAX_SEED + 1)
@@ -103,5 +121,5 @@ def _shown(value: Any) -> str:
     if type(value) in names:
         return f"{names[type(value)]} ({str(value).lower()})" if isinstance(value, bool) else names[type(value)]
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = "".join(c if c.isprintable() else "?" for c in text[:61])  # of what may be half a megabyte
     return text if len(text) <= 60 else text[:57] + '..."'

@@ -30,8 +30,8 @@ RETRY_AFTER_S = 1  # of a 503 that does not know better
 class Refusal(Exception):
     """A request that is not served: its HTTP status, what was found and what is wanted, and the field at fault.
 
-    Every 503 says when to come again: `retry_after_s`, seconds, or `RETRY_AFTER_S`. Raises `ValueError` for a status that
-    `STATUSES` does not hold.
+    Every 503 says when to come again: `retry_after_s`, seconds, or `RETRY_AFTER_S`. Raises `ValueError` for a status
+    that `STATUSES` does not hold.
     """
 
     def __init__(self, status: int, message: str, field: str | None = None, retry_after_s: int | None = None) -> None:

@@ -1,1 +1,1 @@
-"""The launcher: starts TorchServe on the model store, warms it, tells truthfully when it is ready, and stops it whole."""
+"""The launcher: starts TorchServe on the model store, warms it, tells when it is ready, and stops it whole."""

@@ -6,86 +6,125 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from serving.config import PortTaken
-from serving.launcher import AlreadyRunning, down, up, wait_ready
+from serving.commands import down, wait_ready
+from serving.config import PortTaken, SocketPathError
+from serving.launcher import Options, up
+from serving.lifeline import stop_at_end_of
+from serving.state import AlreadyRunning
 from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
+
+UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; 1 if it cannot be kept running."
+WAIT = "Return once every model has answered a real request; fail after a time, or when the launcher is gone."
+DOWN = "Stop the server that was started here, and wait for it as long as a stop may take (`up --drain-seconds`)."
+TRY = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
+# Anything else is a mistake of ours, and keeps its traceback.
+FORESEEABLE = (AlreadyRunning, OSError, PortTaken, SocketPathError, StartError, StoreError, TryError)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a foreseeable failure is one message and exit code 1."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "up":
-            dev = options.dev or options.port != 0
-            return up(
-                options.model_store,
-                options.run_dir,
-                dev,
-                options.port,
-                options.status_port,
-                _say,
-                options.drain_seconds,
-            )
-        if options.command == "down":
-            stopped = down(options.run_dir)
-            print("stopped" if stopped else f"nothing is running in {options.run_dir}")
-            return 0
-        if options.command == "wait":
-            wait_ready(options.run_dir, options.seconds, options.pid)
-            print("ready")
-            return 0
-        extra = json.loads(options.params)
-        if not isinstance(extra, dict):
-            raise TryError(f"--params is {options.params}, wanted a JSON object such as '{{\"truncation\": 0.7}}'")
-        defaults = {"seed": options.seed, "n": options.n, "grid": options.n > 1}
-        path, line = try_model(options.name, defaults, extra, options.run_dir, options.out)
-        print(f"{path}: {line}")
-        return 0
-    except json.JSONDecodeError as error:
-        print(
-            f"error: --params is not valid JSON ({error}); wanted an object such as '{{\"truncation\": 0.7}}'",
-            file=sys.stderr,
-        )
-    except (StoreError, StartError, PortTaken, AlreadyRunning, TryError, OSError, ValueError) as error:
+        return _run(options)
+    except FORESEEABLE as error:
         print(f"error: {error}", file=sys.stderr)
-    return 1
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "up":
+        dev_port = options.port if options.dev or options.port != 0 else None
+        chosen = Options(
+            options.model_store,
+            options.run_dir,
+            dev_port,
+            options.status_port,
+            options.drain_seconds,
+            options.engine_nice,
+        )
+        if options.stop_at_eof:
+            stop_at_end_of(sys.stdin.fileno())
+        return up(chosen, lambda line: print(line, flush=True))
+    if options.command == "down":
+        print("stopped" if down(options.run_dir) else f"nothing is running in {options.run_dir}")
+    elif options.command == "wait":
+        wait_ready(options.run_dir, options.seconds, options.pid)
+        print("ready")
+    else:
+        said = {key: value for key in ("seed", "n") if (value := getattr(options, key)) is not None}
+        tried = try_model(options.name, {**said, **_params(options.params)}, options.run_dir, options.out)
+        print(f"{', '.join(map(str, tried.files))}: {tried.line}", *tried.texts, sep="\n")
+    return 0
+
+
+def _params(text: str) -> dict[str, Any]:
+    example = "wanted an object such as '{\"truncation\": 0.7}'"
+    try:
+        params = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TryError(f"--params is not valid JSON ({error}); {example}") from None
+    if not isinstance(params, dict):
+        raise TryError(f"--params is {text}, {example}")
+    return params
+
+
+def _nice(text: str) -> int:
+    """A niceness, as the kernel takes it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 20
+    if not -20 <= value <= 19:
+        raise argparse.ArgumentTypeError(f"{text} is no niceness, wanted an integer from -20 to 19")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("up", help="start, warm, watch; Ctrl-C stops", description=up.__doc__)
-    start.add_argument(
-        "--model-store", type=Path, default=Path("model_store"), help="folder of .mar archives (default: model_store)"
+    start = commands.add_parser("up", help="start, warm, watch; Ctrl-C stops", description=UP)
+    option = start.add_argument
+    store = "folder of .mar archives (default: model_store), e.g. --model-store /srv/models"
+    option("--model-store", type=Path, default=Path("model_store"), metavar="DIR", help=store)
+    option("--dev", action="store_true", help="inference on loopback HTTP, not on a unix socket, e.g. --dev")
+    option("--port", type=int, default=0, help="port of --dev (default: a free one), e.g. --port 8080")
+    status = "port of /ready and /metrics (default: a free one), e.g. --status-port 8082"
+    option("--status-port", type=int, default=0, metavar="PORT", help=status)
+    drain = "how long a stop waits for requests in flight (default: 10), e.g. --drain-seconds 30"
+    option("--drain-seconds", type=float, default=10, metavar="S", help=drain)
+    nice = (
+        "niceness of the engine processes, from -20 (first) to 19 (default: 0); negative ones need root or "
+        "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
-    start.add_argument("--dev", action="store_true", help="inference on loopback HTTP instead of a unix socket")
-    start.add_argument("--port", type=int, default=0, help="port of --dev (default: a free one)")
-    start.add_argument("--status-port", type=int, default=0, help="port of /ready and /metrics (default: a free one)")
-    start.add_argument(
-        "--drain-seconds", type=float, default=10, help="how long a stop waits for requests in flight (default: 10)"
+    option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
+    lifeline = (
+        "stop when standard input ends: give it a pipe, and the server goes with whoever holds the other end, "
+        "e.g. --stop-at-eof"
     )
-    wait = commands.add_parser("wait", help="return when it is ready", description=wait_ready.__doc__)
-    wait.add_argument("--seconds", type=float, default=90, help="how long to wait (default: 90)")
-    wait.add_argument("--pid", type=int, help="give up when this process is gone")
-    stop = commands.add_parser("down", help="stop what runs", description="Stop the server that was started here.")
-    attempt = commands.add_parser("try", help="save one answer to look at", description="Ask the running server once.")
-    attempt.add_argument("name", help="name of the model")
-    attempt.add_argument("--seed", type=int, default=7, help="seed of the first image (default: 7)")
-    attempt.add_argument("--n", type=int, default=16, help="how many images, on one contact sheet (default: 16)")
-    attempt.add_argument("--params", default="{}", help="further parameters as a JSON object")
-    attempt.add_argument("--out", type=Path, default=Path("out"), help="folder to save to (default: out)")
+    option("--stop-at-eof", action="store_true", help=lifeline)
+    wait = commands.add_parser("wait", help="return when it is ready", description=WAIT)
+    patience = "how long to wait (default: 90), e.g. --seconds 30"
+    wait.add_argument("--seconds", type=float, default=90, metavar="S", help=patience)
+    wait.add_argument("--pid", type=int, help="give up when this process is gone, e.g. --pid 1234")
+    stop = commands.add_parser("down", help="stop what runs", description=DOWN)
+    attempt = commands.add_parser("try", help="save one answer to look at", description=TRY)
+    option = attempt.add_argument
+    option("name", help="name of the model")
+    option("--seed", type=int, help="seed of the first answer (default: the example's), e.g. --seed 7")
+    option("--n", type=int, help="how many; of images on one contact sheet (default: the example's), e.g. --n 16")
+    more = "any parameters as a JSON object, e.g. --params '{\"truncation\": 0.7}'"
+    option("--params", default="{}", metavar="JSON", help=more)
+    option(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder to save to (default: out), e.g. --out /tmp"
+    )
     for command in (start, wait, stop, attempt):
-        command.add_argument(
-            "--run-dir", type=Path, default=Path("artifacts/serving"), help="state and log of the server"
-        )
+        place = "state and log of the server (default: artifacts/serving), e.g. --run-dir /run/atelier"
+        command.add_argument("--run-dir", type=Path, default=Path("artifacts/serving"), metavar="DIR", help=place)
     return parser
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What came back; header names are lower-case."""
+    """An HTTP answer: status, headers (their names in lower case), body."""
 
     status: int
     headers: dict[str, str]

@@ -14,14 +14,17 @@ FIXED = ROOT / "config.properties"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 METRICS_CONFIG = Path(__file__).parent / "torchserve_metrics.yaml"
 PORTS = range(20_000, 32_000)  # Linux hands out 32768 and above
-BODY_MARGIN = (
-    65_536  # bytes over what a model takes at most: so little too much still reaches its handler, which says the limit
-)
+# Bytes over what a model takes at most: so little too much still reaches its handler, which says the limit.
+BODY_MARGIN = 65_536
 MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
 class PortTaken(RuntimeError):
     """A port that was asked for is in use."""
+
+
+class SocketPathError(ValueError):
+    """A path for a unix socket that the kernel would cut."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +40,16 @@ class Addresses:
 
 
 def addresses(sockets: Path, dev_port: int | None) -> Addresses:
-    """Unix sockets below `sockets`; with `dev_port` (0: a free one) inference is on loopback HTTP instead."""
+    """Unix sockets below `sockets`; with `dev_port` (0: a free one) inference is on loopback HTTP instead.
+
+    Raises `SocketPathError` or `PortTaken`.
+    """
     for name in ("inference", "management"):
         path = sockets / f"{name}.sock"
         if len(bytes(path)) > MAX_SOCKET_PATH:
-            raise ValueError(
-                f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: set TMPDIR to a shorter directory"
+            raise SocketPathError(
+                f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: "
+                "set TMPDIR to a shorter directory"
             )
     metrics, grpc_a, grpc_b, free = free_ports(4)
     inference, starting = (f"unix:{sockets / name}.sock" for name in ("inference", "starting"))
@@ -77,7 +84,8 @@ def check_port(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             raise PortTaken(
-                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); choose another with {option}, or 0 for a free one"
+                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); "
+                f"choose another with {option}, or 0 for a free one"
             ) from None
 
 
@@ -104,8 +112,8 @@ def render(
         "load_models": ",".join(path.name for path in archives),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
-        # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further one costs an
-        # event thread a second, and with it everybody who is served.
+        # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further
+        # one costs an event thread a second, and with it everybody who is served.
         "max_request_size": max_request_bytes + BODY_MARGIN,
     }
     return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={value}\n" for key, value in run.items())

@@ -70,9 +70,8 @@ class Merged:
         with self._lock:
             for name in CLASSES:
                 total.add_metric([name], answered[name])
-                if (
-                    name != "2xx"
-                ):  # pings and the launcher's own questions are answered with 200, and nobody counts those
+                # Pings and the launcher's own questions are answered with 200, and nobody counts those.
+                if name != "2xx":
                     # A worker counts an answer a moment before the front end does: a difference never goes down again.
                     difference = answered[name] - (seen[name] - self._seen_before[name])
                     self._own[name] = max(self._own[name], difference)
@@ -95,7 +94,7 @@ class Merged:
 
 
 def _by_class(workers: list[Metric]) -> dict[str, float]:
-    """What workers have answered, by class of status."""
+    """The answers that workers have counted, by class of status."""
     counts = dict.fromkeys(CLASSES, 0.0)
     for family in workers:
         if family.name == "atelier_answers":
@@ -111,5 +110,5 @@ class _Fixed:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """What was collected before."""
+        """The families that were collected before."""
         yield from self._families

@@ -1,4 +1,7 @@
-"""`/ready` and `/metrics` on a loopback port of the launcher. Ready is 200 only while everything of the store really answers."""
+"""`/ready` and `/metrics` on a loopback port of the launcher.
+
+Ready is 200 only while everything of the store really answers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Status:
-    """What `/ready` says; set by the launcher, read by the HTTP threads."""
+    """The state that `/ready` tells: set by the launcher, read by the HTTP threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,9 +32,10 @@ class Status:
         models: dict[str, str] | None = None,
         refused: Mapping[str, str] | None = None,
     ) -> None:
-        """Replace the state; `models` maps a name to its own word, `refused` an archive to a reason (kept if not given).
+        """Replace the state; `models` maps a name to its own word, `refused` an archive to a reason.
 
-        While an archive is refused nothing is ready: what was put into the store is not what is served.
+        Either is kept if it is not given. While an archive is refused nothing is ready: what was put into the store is
+        not what is served.
         """
         with self._lock:
             self._models = self._models if models is None else models

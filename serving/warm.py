@@ -1,8 +1,8 @@
-"""Warming the front end: the JVM compiles its hot paths only after some 20,000 requests; cold it is several times slower.
+"""Warming the front end: the JVM compiles its hot paths after some 20,000 requests; cold it is several times slower.
 
-Refusals are a path of their own, with a new connection each, and come in thousands just when there is no time to compile it. Raw
-asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` and `X-Atelier: refuse` answer
-without the engine.
+Refusals are a path of their own, with a new connection each, and come in thousands just when there is no time to
+compile it. Raw asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` and
+`X-Atelier: refuse` answer without the engine.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ REFUSALS = 12_000
 CONNECTIONS = 32
 MAX_SECONDS = 8.0
 MAX_REFUSAL_SECONDS = 5.0
-ENTRIES = 6500  # the front end's table then has 16,384 bins, and grows again at 12,288 entries: never
+# The front end's table then has 16,384 bins, and would grow again at 12,288 entries: never.
+ENTRIES = 6500
 _BURST = 500
 _READ_LIMIT = 1 << 24  # bytes: the answers of all that were held come at once
 
 
 def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds: float = MAX_SECONDS) -> int:
-    """Send pings to all models in turn until `requests` or `seconds` are used up; returns how many were answered 200."""
+    """Send pings to all models in turn until `requests` or `seconds` are used up; returns how many got a 200."""
     return asyncio.run(_warm(address, models, "ping", requests, seconds))
 
 
@@ -43,11 +44,12 @@ async def _warm(address: str, models: Sequence[str], command: str, requests: int
 
 
 def widen(address: str, model: str, seconds: float = 10.0) -> int:
-    """Let the front end hold `ENTRIES` requests to a model at once; returns how many it did. Nobody else may send any meanwhile.
+    """Let the front end hold `ENTRIES` requests to a model at once; returns how many it did.
 
-    Its table of those requests is read and written by two threads without a lock, and loses an entry now and then, which ends
-    the worker. It grows with what it holds and never shrinks; in a wide one the two threads hardly ever meet. A look-up while it
-    grows may fail, too: so nothing is answered while anything is being entered.
+    Nobody else may send any meanwhile. Its table of those requests is read and written by two threads without a lock,
+    and loses an entry now and then, which ends the worker. It grows with what it holds and never shrinks; in a wide one
+    the two threads hardly ever meet. A look-up while it grows may fail, too: so nothing is answered while anything is
+    being entered.
     """
     return asyncio.run(_widen(address, model, seconds))
 
@@ -57,7 +59,8 @@ async def _widen(address: str, model: str, seconds: float) -> int:
     try:
         async with asyncio.timeout(seconds):
             for at in range(0, ENTRIES, _BURST):
-                # One connection, so that the ping is entered behind the burst: its answer comes when nothing is left to enter.
+                # One connection, so that the ping is entered behind the burst: its answer comes when nothing is left
+                # to enter.
                 writer.write(_control(model, "hold") * min(_BURST, ENTRIES - at) + _control(model, "ping"))
                 await reader.readuntil(b"0\r\n\r\n")
             writer.write(_control(model, "release"))

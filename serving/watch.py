@@ -1,4 +1,4 @@
-"""Is everything that is served really able to answer? What the launcher looks at twice a second, and what it concludes."""
+"""Liveness and readiness of everything served: what the launcher asks twice a second, and what it concludes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What one look found."""
+    """The finding of one look."""
 
     problem: str | None = None  # why not everything can answer now
     lost: str | None = None  # why TorchServe must be started again
@@ -51,8 +51,8 @@ class Watch:
             if now is None:
                 problem, limit = "a worker is not ready", LOST_SECONDS
             elif now != self._workers:
-                # In its async mode TorchServe leaves the requests of a dead worker hanging, and a worker that takes its place
-                # gets requests before it has loaded the model, for ever: only a fresh start helps.
+                # In its async mode TorchServe leaves the requests of a dead worker hanging, and a worker that takes its
+                # place gets requests before it has loaded the model, for ever: only a fresh start helps.
                 return Look(lost="a worker died")
             else:
                 problem = next((p for p in map(self._engine_problem, self._names) if p is not None), None)
@@ -63,7 +63,10 @@ class Watch:
         return Look(problem)
 
     def _ready_workers(self) -> set[int] | None:
-        """Process ids of all workers, or None unless every model has workers and all are READY. Raises `OSError` for no answer."""
+        """Process ids of all workers, or None unless every model has workers and all are READY.
+
+        Raises `OSError` for no answer.
+        """
         workers = self._torchserve.workers()
         if not all(workers.get(n) and all(w.status == "READY" for w in workers[n]) for n in self._names):
             return None
@@ -82,7 +85,7 @@ class Watch:
 
 
 def control(torchserve: TorchServe, name: str, command: str) -> dict[str, object]:
-    """What a model's proxy answers to a control word. Raises `OSError`."""
+    """The answer of a model's proxy to a control word, as JSON. Raises `OSError`."""
     headers = {**JSON, "X-Atelier": command}
     answer = request(torchserve.front, "POST", f"/predictions/{name}", b"{}", headers, ASK_SECONDS)
     try:
@@ -116,7 +119,10 @@ def probe(torchserve: TorchServe, models: list[Model]) -> tuple[str | None, dict
 
 
 def drain(torchserve: TorchServe, models: list[Model], seconds: float) -> float:
-    """Let the models finish what they have begun and refuse the rest; returns how many requests were left after `seconds`."""
+    """Let the models finish what they have begun and refuse the rest; returns how many requests were left.
+
+    That takes at most `seconds`, and `ASK_SECONDS` more for every model that does not answer.
+    """
     deadline = time.monotonic() + seconds
     while torchserve.pid is not None:
         left = 0.0

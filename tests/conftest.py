@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Torch's threads sleep while they wait for each other. Spinning, they take the processor from whatever else runs: a tiny charlm
+# was trained in 67 s instead of 11 s on two busy cores. To be said before torch is imported; what is computed stays the same.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 if TYPE_CHECKING:
     from handlers.bundle import Bundle, Runtime
 
 ROOT = Path(__file__).parent.parent
 CPU_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
+SLOW_FIXTURES = {"tiny_summary", "tiny_dialogue", "tiny_bert_summary"}  # a minute on two slow cores
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test is slow if a model that it needs is."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -91,7 +103,7 @@ def tiny_dialogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
 @pytest.fixture(scope="session")
 def tiny_bert_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """The same with a tiny BERT as its encoder, whose directory is gone."""
-    from tests.tiny_bert import tiny_bert
+    from tests.support.tiny_bert import tiny_bert
 
     folder = tmp_path_factory.mktemp("bert")
     given = tiny_bert(folder / "given")

@@ -13,18 +13,25 @@ import sys
 from typing import Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import AvoidSubcommands, OmitArgPrefixes, SuppressFixed, arg
 
 from training import recipes
 from training.checkpoint import CheckpointError
+from training.checks import ConfigError, refuse
 from training.data import DataError
-from training.run import Interrupted, Run, Schedule, TrainingStopped
+from training.interruption import Interrupted
+from training.pretrained import PretrainedError
+from training.recipes import RecipeError
+from training.run import Run, Schedule, TrainingStopped
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, train, and turn foreseeable failures into one line and exit code 1 (2 for a bad command, 130 for Ctrl-C)."""
+    """Parse and train; a foreseeable failure is one line and exit code 1 (2 for a bad command, 130 for Ctrl-C).
+
+    Any other error is a defect and keeps its traceback.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     first = argparse.ArgumentParser(
         prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -36,13 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = recipes.find(arguments[0])
         run, config = _parse(recipe, arguments[1:])
-    except (KeyError, ValueError) as error:
-        print(f"error: {error.args[0]}", file=sys.stderr)
+    except (ConfigError, RecipeError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container saves as Ctrl-C does
     try:
         meta = recipe.load().train(run, config)
-    except (CheckpointError, DataError, TrainingStopped, OSError, ValueError) as error:
+    except (CheckpointError, ConfigError, DataError, OSError, PretrainedError, TrainingStopped) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Interrupted:
@@ -62,30 +69,26 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
     early.add_argument("--preset", default="paper")
     preset = early.parse_known_args(arguments)[0].preset
     config, schedule = recipe.config(preset), recipe.load().SCHEDULES[preset]
+    name_help = "name of the model: artifacts/checkpoints/NAME, artifacts/runs/NAME"
+    preset_help = f"{', '.join(recipe.load().PRESETS)}: the values that the other fields start from"
+    restart_help = "discard what is there under this name and begin anew"
+    fields: list[Any] = [
+        ("name", Annotated[str, arg(help=name_help)]),
+        ("preset", Annotated[str, arg(help=preset_help)], preset),
+        ("restart", Annotated[bool, arg(help=restart_help)], False),
+        ("config", type(config), config),
+        ("schedule", Schedule, schedule),
+    ]
     command: Any = tyro.cli(
-        dataclasses.make_dataclass(
-            "Command",
-            [
-                (
-                    "name",
-                    Annotated[str, arg(help="name of the model: artifacts/checkpoints/NAME, artifacts/runs/NAME")],
-                ),
-                (
-                    "preset",
-                    Annotated[str, arg(help=f"{', '.join(recipe.load().PRESETS)}: what the other fields start from")],
-                    preset,
-                ),
-                ("restart", Annotated[bool, arg(help="discard what is there under this name and begin anew")], False),
-                ("config", Annotated[type(config), OmitArgPrefixes], config),
-                ("schedule", Annotated[Schedule, OmitArgPrefixes], schedule),
-            ],
-        ),
+        dataclasses.make_dataclass("Command", fields),
         prog=f"python -m training {recipe.name}",
         description=recipe.about,
         args=arguments,
+        # Fields are options by their own name; what no option can give (the sizes of a BERT) is no option.
+        config=(OmitArgPrefixes, AvoidSubcommands, SuppressFixed),
     )
     if not NAME.fullmatch(command.name):
-        raise ValueError(f"--name is {command.name!r}, wanted letters, digits, _ and -, at most 64 of them")
+        raise refuse("name", repr(command.name), "letters, digits, _ and -, at most 64 of them")
     return Run(command.name, recipe.name, command.schedule, command.restart), command.config
 
 

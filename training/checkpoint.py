@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+from training import files
 
 FORMAT = "atelier-checkpoint/1"
 ROOT = Path("artifacts/checkpoints")
@@ -47,6 +48,17 @@ class Meta:
     format: str = FORMAT
 
 
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint: all that is loaded from it belongs to the one `checkpoint.json` that was read.
+
+    If a run saves in the meantime, loading says that a file is missing.
+    """
+
+    path: Path
+    meta: Meta
+
+
 def directory(name: str) -> Path:
     """Where the checkpoint called `name` lives."""
     return ROOT / name
@@ -62,18 +74,18 @@ def save(
     """Write a checkpoint and switch to it. On an error (full disk) the previous one stays whole; raises `OSError`."""
     path.mkdir(parents=True, exist_ok=True)
     contents = {"model": save_tensors(_dense(model)), "state": save_tensors(_dense(state))}
-    files: dict[str, str] = {}
+    named: dict[str, str] = {}
     try:
         for part, data in contents.items():
             digest = hashlib.sha256(data).hexdigest()
-            files[f"{part}-{digest[:16]}.safetensors"] = digest
-            _write(path / f"{part}-{digest[:16]}.safetensors", data)
+            named[f"{part}-{digest[:16]}.safetensors"] = digest
+            files.write(path / f"{part}-{digest[:16]}.safetensors", data)
         for name, data in (assets or {}).items():
             digest = hashlib.sha256(data).hexdigest()
-            files[f"assets/{digest[:16]}-{name}"] = digest
-            _write(path / "assets" / f"{digest[:16]}-{name}", data)
-        meta = dataclasses.replace(meta, files=files)
-        _write(path / META, (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
+            named[f"assets/{digest[:16]}-{name}"] = digest
+            files.write(path / "assets" / f"{digest[:16]}-{name}", data)
+        meta = dataclasses.replace(meta, files=named)
+        files.write(path / META, (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
     except OSError as error:
         _sweep(path)
         raise OSError(
@@ -122,21 +134,26 @@ def read(path: Path) -> Meta:
     return meta
 
 
-def load_model(path: Path) -> tuple[Meta, dict[str, Tensor]]:
+def opened(source: Path | Checkpoint) -> Checkpoint:
+    """The checkpoint of a directory, or one that is opened already. Raises `CheckpointError`."""
+    return source if isinstance(source, Checkpoint) else Checkpoint(source, read(source))
+
+
+def load_model(source: Path | Checkpoint) -> tuple[Meta, dict[str, Tensor]]:
     """The served weights, after a check of their sha256. Raises `CheckpointError`."""
-    meta = read(path)
-    return meta, load_tensors(_verified(path, meta, "model-"))
+    found = opened(source)
+    return found.meta, load_tensors(_verified(found, "model-"))
 
 
-def load_state(path: Path) -> tuple[Meta, dict[str, Tensor]]:
-    """Everything a resumed run needs beside the served weights, after a check of its sha256."""
-    meta = read(path)
-    return meta, load_tensors(_verified(path, meta, "state-"))
+def load_state(source: Path | Checkpoint) -> tuple[Meta, dict[str, Tensor]]:
+    """The rest of what a resumed run needs, after a check of its sha256. Raises `CheckpointError`."""
+    found = opened(source)
+    return found.meta, load_tensors(_verified(found, "state-"))
 
 
-def load_asset(path: Path, name: str) -> bytes:
-    """One asset (a tokenizer, say) by the name it was saved under."""
-    return _verified(path, read(path), "assets/", f"-{name}")
+def load_asset(source: Path | Checkpoint, name: str) -> bytes:
+    """One asset (a tokenizer, say) by the name it was saved under. Raises `CheckpointError`."""
+    return _verified(opened(source), "assets/", f"-{name}")
 
 
 def discard(path: Path) -> None:
@@ -145,40 +162,27 @@ def discard(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _verified(path: Path, meta: Meta, prefix: str, suffix: str = "") -> bytes:
-    for name, wanted in meta.files.items():
+def _verified(found: Checkpoint, prefix: str, suffix: str = "") -> bytes:
+    path, named = found.path, found.meta.files
+    for name, wanted in named.items():
         if name.startswith(prefix) and name.endswith(suffix):
             try:
                 data = (path / name).read_bytes()
             except FileNotFoundError:
                 raise CheckpointError(f"{path / name} is missing; train again with --restart") from None
-            found = hashlib.sha256(data).hexdigest()
-            if found != wanted:
+            digest = hashlib.sha256(data).hexdigest()
+            if digest != wanted:
                 raise CheckpointError(
-                    f"{path / name} is damaged: {len(data)} bytes with sha256 {found[:16]}..., "
+                    f"{path / name} is damaged: {len(data)} bytes with sha256 {digest[:16]}..., "
                     f"checkpoint.json wants {wanted[:16]}...; restore the file or train again with --restart"
                 )
             return data
-    raise CheckpointError(f"{path / META} names no file {prefix}*{suffix}; it names {', '.join(meta.files)}")
+    raise CheckpointError(f"{path / META} names no file {prefix}*{suffix}; it names {', '.join(named)}")
 
 
 def _dense(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # safetensors wants contiguous tensors (channels-last weights are not) that share no memory.
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _sweep(path: Path) -> None:

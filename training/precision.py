@@ -1,4 +1,4 @@
-"""Mixed precision: which number format a device multiplies in, and the loss scaling that it needs."""
+"""Mixed precision: the number format that a device multiplies in, and the loss scaling that it needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+
+from training.checks import ConfigError, refuse
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -31,22 +33,25 @@ class Precision:
 
 
 def pick_device(name: str) -> str:
-    """Resolve "auto"; raises `ValueError` for a device this machine does not have."""
+    """Resolve "auto"; raises `ConfigError` for a device this machine does not have."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
-        raise ValueError(f"--device is {name!r}, wanted auto, cpu or cuda")
+        raise refuse("device", repr(name), "auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this machine has no usable CUDA device; use --device cpu or auto")
+        raise ConfigError("--device cuda: this machine has no usable CUDA device; use --device cpu or auto")
     return name
 
 
 def pick(name: PrecisionName, device: str) -> Precision:
-    """Resolve "auto": FP16 on CUDA; on a CPU BF16 where it multiplies BF16 in hardware, else FP32."""
+    """Resolve "auto": FP16 on CUDA; on a CPU BF16 where it multiplies BF16 in hardware, else FP32.
+
+    Raises `ConfigError` for FP16 on a CPU.
+    """
     if name == "auto":
         name = "fp16" if device == "cuda" else "bf16" if _cpu_has_bf16() else "fp32"
     if name == "fp16" and device == "cpu":
-        raise ValueError("--precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
+        raise ConfigError("--precision fp16 needs a CUDA device; on a CPU use bf16, fp32 or auto")
     return Precision(device, {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name])
 
 

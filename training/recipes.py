@@ -1,38 +1,83 @@
-"""The one registry of recipes: a row per recipe, module names as strings, imported only when a recipe is used.
+"""The one registry of recipes: a row per recipe, whose module is imported only when the recipe is used.
 
-A model of a known kind costs one row here when it reuses a recipe (see `hdgan`), or a model, a recipe and a row.
-`kind` names the files on both sides of the export: `export/graphs/KIND.py` and `handlers/generators/KIND.py`.
+A model of a known kind costs one row here when it reuses a recipe (see `hdgan`), or a model, a recipe, the function
+that imports it and a row. `kind` names the files on both sides of the export: `export/graphs/KIND.py` and
+`handlers/generators/KIND.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from training.checkpoint import Checkpoint, Meta
+    from training.run import Run, Schedule
 
 PRESET_NAMES = ("tiny", "demo", "paper")  # of every recipe; a recipe may have more
 
 
+class RecipeError(LookupError):
+    """There is no recipe, or no preset, of this name; the message lists those that there are."""
+
+
+class RecipeModule(Protocol):
+    """The contract of a recipe module, which mypy checks where the module is imported below."""
+
+    @property
+    def PRESETS(self) -> Mapping[str, Any]:  # noqa: N802
+        """Configs by the name of their preset: frozen dataclasses, each a `training.config.RecipeConfig`."""
+
+    @property
+    def SCHEDULES(self) -> Mapping[str, Schedule]:  # noqa: N802
+        """For each preset, how long its run is."""
+
+    def train(self, run: Run, config: Any) -> Meta:
+        """Train to the end of the run's schedule, from its last checkpoint if it has one; raises like `loop.train`."""
+
+    def load_generator(self, source: Path | Checkpoint) -> tuple[Meta, nn.Module]:
+        """The served network of a checkpoint, in evaluation mode. Raises `CheckpointError`."""
+
+
+def _dcgan() -> RecipeModule:
+    from training import dcgan
+
+    return dcgan
+
+
+def _charlm() -> RecipeModule:
+    from training import charlm
+
+    return charlm
+
+
+def _seq2seq() -> RecipeModule:
+    from training import seq2seq
+
+    return seq2seq
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A way of training. `changes` maps a preset name to the config fields in which it differs from the module's preset."""
+    """A way of training."""
 
     name: str
-    module: str
+    load: Callable[[], RecipeModule]
+    """imports the recipe module, which takes seconds the first time, and returns it"""
     kind: str
     about: str
     changes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-
-    def load(self) -> Any:
-        """Import the recipe module: it offers `PRESETS`, `train(config, run)` and `load_generator(directory)`."""
-        return importlib.import_module(self.module)
+    """preset -> the config fields in which it differs from the module's preset"""
 
     def config(self, preset: str) -> Any:
-        """The frozen config of one preset. Raises `KeyError` naming the presets when there is no such one."""
+        """The frozen config of one preset. Raises `RecipeError` naming the presets when there is no such one."""
         presets = self.load().PRESETS
         if preset not in presets:
-            raise KeyError(f"recipe {self.name} has no preset {preset!r}; choose one of {', '.join(presets)}")
+            raise RecipeError(f"recipe {self.name} has no preset {preset!r}; choose one of {', '.join(presets)}")
         return replace_nested(presets[preset], self.changes.get(preset, {}))
 
 
@@ -57,13 +102,13 @@ RECIPES: dict[str, Recipe] = {
     for row in (
         Recipe(
             "dcgan",
-            module="training.dcgan",
+            load=_dcgan,
             kind="latent_image",
             about="unconditional images from noise, widths that halve at every stage (Radford 2015)",
         ),
         Recipe(
             "hdgan",
-            module="training.dcgan",
+            load=_dcgan,
             kind="latent_image",
             about="the same network with one width in every stage: the reference of the speed goals",
             changes={
@@ -74,19 +119,19 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "charlm",
-            module="training.charlm",
+            load=_charlm,
             kind="step_text",
             about="text byte by byte with an RNN, LSTM or GRU (Graves 2013), on a written world of short English texts",
         ),
         Recipe(
             "summarizer",
-            module="training.seq2seq",
+            load=_seq2seq,
             kind="seq2seq",
-            about="a document into a line: LSTM decoder with attention (Luong 2015); an LSTM encoder, or a BERT (preset bert)",
+            about="a document into a line: LSTM with attention (Luong 2015) behind an LSTM or a BERT (preset bert)",
         ),
         Recipe(
             "dialogue",
-            module="training.seq2seq",
+            load=_seq2seq,
             kind="seq2seq",
             about="the reply to a conversation of several turns, with the same network",
             changes={
@@ -99,7 +144,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find(name: str) -> Recipe:
-    """The row called `name`. Raises `KeyError` that lists the known recipes."""
+    """The row called `name`. Raises `RecipeError` that lists the known recipes."""
     if name not in RECIPES:
-        raise KeyError(f"unknown recipe {name!r}; known recipes: {', '.join(sorted(RECIPES))}")
+        raise RecipeError(f"unknown recipe {name!r}; known recipes: {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

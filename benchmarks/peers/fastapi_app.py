@@ -1,6 +1,7 @@
 """FastAPI on uvicorn with an asyncio batcher: what queued while the engine was busy is the next batch, up to 32.
 
-The strongest thing that one writes by hand: our engine and encoder, no front end process. `python -m benchmarks.peers.fastapi_app PORT BUNDLE`.
+The strongest server that one writes by hand: our engine and encoder, no front end process. Started as
+`python -m benchmarks.peers.fastapi_app PORT BUNDLE`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""LitServe with the same engine and encoder, batches of up to 32 within 1 ms. `python -m benchmarks.peers.litserve_app PORT BUNDLE`."""
+"""LitServe with the same engine and encoder, batches of up to 32 within 1 ms.
+
+Started as `python -m benchmarks.peers.litserve_app PORT BUNDLE`.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""A server of somebody else's as a process: started on a free port, waited for, and gone afterwards with everything it started."""
+"""Another server as a process: started on a free port, waited for, and ended with everything it started."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -18,12 +17,11 @@ import psutil
 from benchmarks.load import SEED
 from benchmarks.server import Server
 from serving.client import request
+from serving.processes import die_with_parent
 
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 BODY = f'{{"seed": {SEED}}}'
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class PeerError(RuntimeError):
@@ -35,7 +33,7 @@ class PeerError(RuntimeError):
 
 
 class Peer:
-    """Something that serves the model over HTTP."""
+    """A server of the model over HTTP, ours or another."""
 
     def __init__(self, name: str, address: str, path: str, server: Server | None = None, pid: int = 0) -> None:
         self.name, self.address, self.path, self.server, self.pid = name, address, path, server, pid
@@ -49,8 +47,8 @@ class Peer:
         leader = psutil.Process(self.pid)
         return [leader, *leader.children(recursive=True)]
 
-    def idle_cores(self, seconds: float = 1.0) -> float:
-        """Processor time a second while nobody asks it for anything: what it takes from its neighbours' measurement."""
+    def idle_cores(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> float:
+        """Processor time a second while nobody sends it requests: it is taken from its neighbours' measurement."""
 
         def used() -> float:
             total = 0.0
@@ -60,16 +58,19 @@ class Peer:
                     total += times.user + times.system
             return total
 
-        before, began = used(), time.monotonic()
+        before, began = used(), clock()
         time.sleep(seconds)
-        return max(0.0, used() - before) / (time.monotonic() - began)
+        return max(0.0, used() - before) / (clock() - began)
 
 
 @contextmanager
 def process(
     command: Sequence[str], environment: Mapping[str, str], cwd: Path, log: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` in a session of its own; at the end its whole group is ended. If this process is killed, the kernel tells it."""
+    """Run `command` in a session of its own; at the end its whole group is ended.
+
+    If this process is killed, the kernel sends `command` SIGTERM.
+    """
     running = subprocess.Popen(
         command,
         cwd=cwd,
@@ -78,7 +79,7 @@ def process(
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
     )
     try:
         yield running
@@ -127,7 +128,3 @@ def _tail(log: IO[bytes]) -> str:
 def _signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

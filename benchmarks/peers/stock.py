@@ -1,7 +1,9 @@
-"""TorchServe as its documentation teaches it: eager PyTorch, default settings and logging. What differs: loopback, no tokens, one worker.
+"""TorchServe as its documentation teaches it: eager PyTorch, default settings and logging.
 
-The default is a worker for every processor. Each of them has as many threads of PyTorch's again, which fight over the cores: about
-half as many images a second. What is compared with should be as good as its users can easily make it.
+It differs in three settings: loopback, no tokens, one worker.
+
+The default is a worker for every processor. Each of them has as many threads of PyTorch's again, which fight over the
+cores: about half as many images a second. A peer should be as good as its users can easily make it.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.load import Load
-from benchmarks.load import run as send
+from benchmarks.load import Load, send
 from benchmarks.peers.process import Peer, process, wait
 from benchmarks.server import ROOT
 from export.archive import pack
@@ -31,7 +32,7 @@ IMAGE = (b'{"seed": 1}', b"\x89PNG")
 
 @contextmanager
 def stock(model: str, batch: int) -> Iterator[Peer]:
-    """Images in batches of `batch` that form within 20 ms; the model is the checkpoint of that name. Its JVM is warm."""
+    """Images in batches of `batch` that form within 20 ms; `model` is the name of a checkpoint. Its JVM is warm."""
     with _folder() as name:
         folder = Path(name)
         source = checkpoint.directory(model)
@@ -72,7 +73,8 @@ def _serving(folder: Path, peer_name: str, more: Mapping[str, str], body: bytes,
         f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc_a}\ngrpc_management_port={grpc_b}\n"
         f"disable_token_authorization=true\nmodel_store={folder}\nload_models=stock.mar\n"
     )
-    # What its `torchserve` command adds where TEMP is set. Two TorchServes in one temporary folder take each other's sockets.
+    # The `torchserve` command adds this where TEMP is set. Two TorchServes in one temporary folder take each other's
+    # sockets.
     command = java_command([f"-Djava.io.tmpdir={folder}"], settings, folder, folder)
     environment = {"TMPDIR": name, "TEMP": name, "LOG_LOCATION": name, "METRICS_LOCATION": name, **more}
     with tempfile.TemporaryFile() as log, process(command, environment, folder, log) as running:

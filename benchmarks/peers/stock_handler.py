@@ -1,4 +1,4 @@
-"""The handler that TorchServe's documentation teaches: PyTorch runs the model eagerly, Pillow encodes. No engine, no certificate."""
+"""An image handler as TorchServe's documentation teaches it: PyTorch runs the model eagerly, Pillow encodes."""
 
 from __future__ import annotations
 

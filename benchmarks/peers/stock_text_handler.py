@@ -1,4 +1,4 @@
-"""A text handler as TorchServe's documentation would teach it: PyTorch runs the model eagerly, one request at a time, token by token."""
+"""A text handler as TorchServe's documentation would teach it: eager PyTorch, one request at a time, token by token."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class StockTextHandler(BaseHandler):  # type: ignore[misc]
 
     @torch.inference_mode()
     def _write(self, text: str, least: int, most: int) -> list[int]:
+        from training.encoding import padded
         from training.models.seq2seq import BEGIN, END
-        from training.sources import padded
 
         network = self.trained.network
         ids = self.trained.tokens.encode(text)[: network.config.max_source]

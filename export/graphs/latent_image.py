@@ -69,22 +69,23 @@ def describe(generator: nn.Module) -> Kind:
         outputs=(TensorSpec("image", "uint8", ("batch", side, side, 3)),),
     )
     graph = Graph(ImageGraph(generator), spec, "pixels", tap_tolerance=1e-3, output_tolerance=1, inputs=inputs)
+    limits = BatchLimits(
+        max_tile=TILE,
+        max_slots=BATCH,
+        max_queue=QUEUE,
+        max_seconds=60,
+        max_compute_seconds=30,
+        max_request_bytes=64 * 1024,
+        max_response_bytes=16 * 1024 * 1024,
+    )
     return Kind(
         graphs={"generator": graph},
         params=PARAMS,
-        limits=BatchLimits(
-            max_tile=TILE,
-            max_slots=BATCH,
-            max_queue=QUEUE,
-            max_seconds=60,
-            max_compute_seconds=30,
-            max_request_bytes=64 * 1024,
-            max_response_bytes=16 * 1024 * 1024,
-        ),
+        limits=limits,
         content_types=(*CONTENT_TYPES.values(), "application/json"),
         scope="image:generate",
         resources=Resources(
-            lane="batch", threads=0, memory_mb=_memory_mb(generator, side), workers=1, batch_size=BATCH
+            lane="batch", threads=0, memory_mb=_memory_mb(generator, side), workers=1, batch_size=limits.max_slots
         ),
         example={"seed": 7},
         render=render,

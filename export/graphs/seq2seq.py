@@ -1,7 +1,8 @@
 """Text from text: two graphs, `encoder` and `decoder_step`, over the same weights as in training.
 
-What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under FP32's own
-distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the references.
+What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under
+FP32's own distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the
+references.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
 from handlers.text.tokenizer import BEGIN
+from training.encoding import encode
 from training.models.cells import CELLS
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
-from training.seq2seq import Trained
-from training.sources import encode
+from training.seq2seq_checkpoint import Trained
 
 SLOTS = 32
 QUEUE = 64
-# A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few thousandths.
+# A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few
+# thousandths.
 TOLERANCE = {"encoder": 1e-3, "decoder_step": 1e-2}
 EXAMPLE_STEPS = 4  # after which a state is one that occurs in service
 GOLDEN: tuple[dict[str, Any], ...] = (
@@ -149,28 +151,29 @@ def describe(model: nn.Module) -> Kind:
     chat = model.task == "dialogue"
     first = model.held_out[0].source
     asked = _request(first, chat) | ({"truncate": True} if is_too_long(model, first) else {})
+    limits = SourceLimits(
+        max_tile=SLOTS,
+        max_slots=SLOTS,
+        max_queue=QUEUE,
+        max_seconds=60,
+        max_compute_seconds=10,
+        max_source=config.max_source,
+        max_source_bytes=config.max_source * BYTES_PER_TOKEN,
+        source_multiple=MULTIPLE,
+        **limits_of(config),
+        max_stop=MAX_STOP,
+        max_stop_characters=MAX_STOP_CHARACTERS,
+        max_request_bytes=512 * 1024,
+        max_response_bytes=1024 * 1024,
+    )
     return Kind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
-        limits=SourceLimits(
-            max_tile=SLOTS,
-            max_slots=SLOTS,
-            max_queue=QUEUE,
-            max_seconds=60,
-            max_compute_seconds=10,
-            max_source=config.max_source,
-            max_source_bytes=config.max_source * BYTES_PER_TOKEN,
-            source_multiple=MULTIPLE,
-            **limits_of(config),
-            max_stop=MAX_STOP,
-            max_stop_characters=MAX_STOP_CHARACTERS,
-            max_request_bytes=512 * 1024,
-            max_response_bytes=1024 * 1024,
-        ),
+        limits=limits,
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=SLOTS),
+        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=limits.max_slots),
         example=asked,
         render=render,
         quality=quality,

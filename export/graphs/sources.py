@@ -1,4 +1,4 @@
-"""What an encoder of text reads: its graph, the inputs of it, and rows of a batch. Recurrent ones read tokens, a BERT word pieces, too.
+"""What an encoder of text reads: its graph and inputs. Recurrent ones read tokens, a BERT word pieces, too.
 
 Dimensions: B sources, S tokens, P word pieces, H hidden, L layers.
 """
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from export.decode import MULTIPLE, up
 from handlers.engine.reader import TOGETHER
 from handlers.graph_spec import TensorSpec
+from training.encoding import align
 from training.models.seq2seq import ModelConfig, Seq2Seq
-from training.seq2seq import Trained
-from training.sources import align
+from training.seq2seq_checkpoint import Trained
 
 TOKENS = TensorSpec("tokens", "int64", ("batch", "source"))
 LENGTHS = TensorSpec("lengths", "int64", ("batch",))

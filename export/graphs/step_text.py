@@ -2,8 +2,8 @@
 
 A state is h and c of an LSTM, h alone of an RNN or a GRU: each is an input NAME and an output next_NAME.
 
-What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same byte, along
-texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
+What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same
+byte, along texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
 """
 
 from __future__ import annotations
@@ -109,23 +109,24 @@ def describe(model: nn.Module) -> Kind:
     )
     operator = str(trained.config.cell).upper()  # RNN, LSTM and GRU are what ONNX calls them, too
     step = Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs, written_out=operator)
+    limits = PromptLimits(
+        max_tile=SLOTS,
+        max_slots=SLOTS,
+        max_queue=QUEUE,
+        max_seconds=60,
+        max_compute_seconds=10,
+        max_prompt_bytes=MAX_PROMPT_BYTES,
+        max_request_bytes=64 * 1024,
+        max_response_bytes=1024 * 1024,
+    )
     return Kind(
         graphs={"step": step},
         params=PARAMS,
-        limits=PromptLimits(
-            max_tile=SLOTS,
-            max_slots=SLOTS,
-            max_queue=QUEUE,
-            max_seconds=60,
-            max_compute_seconds=10,
-            max_prompt_bytes=MAX_PROMPT_BYTES,
-            max_request_bytes=64 * 1024,
-            max_response_bytes=1024 * 1024,
-        ),
+        limits=limits,
         content_types=("application/json", "text/event-stream"),
         scope="text:generate",
         # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(model), workers=1, batch_size=SLOTS),
+        resources=Resources("step", 1, _memory_mb(model), workers=1, batch_size=limits.max_slots),
         example={"seed": 7, "max_tokens": 64},
         render=render,
         quality=score_quality,

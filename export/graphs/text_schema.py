@@ -10,7 +10,7 @@ MAX_STOP_CHARACTERS = 64  # of each
 
 
 def params_of(chat: bool, longest: int) -> tuple[ParamSpec, ...]:
-    """What a request may hold: `messages` of a chat or a `text`, and how the answer is written, up to `longest` tokens."""
+    """Parameters of a request: `messages` of a chat or a `text`, and how an answer of up to `longest` tokens is made."""
     source = (
         ParamSpec("messages", "messages", "the conversation: role (user or assistant, in turn) and content each", None)
         if chat

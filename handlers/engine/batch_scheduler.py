@@ -50,10 +50,8 @@ class BatchScheduler:
                 self._replies.expire(job)
             else:
                 batch.append(job)
-        if not batch:
-            return
-        self._replies.begin(batch)
-        for jobs, media in self._replies.singly(batch, self._generate):
+        batch = self._replies.begin(batch)
+        for jobs, media in self._replies.singly(batch, self._generate) if batch else []:
             for job, item in zip(jobs, media, strict=True):
                 if self._replies.send(job, item.body, "lower n, or use format jpeg"):
                     metrics.ITEMS.labels(self._replies.name).inc(item.items)

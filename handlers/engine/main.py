@@ -21,6 +21,7 @@ from handlers import metrics
 from handlers.bundle import Bundle, read
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.choice import Engine, open_engine
+from handlers.engine.priority import set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
@@ -29,7 +30,6 @@ from handlers.identity import Identity, handlers_digest
 from handlers.runtimes.session import first_line
 
 BEAT_SECONDS = 0.5
-ENGINE_NICE = -15  # before the front end and its refusals under overload (docs/benchmarks.md)
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,13 @@ log = logging.getLogger(__name__)
 def main(file_descriptor: int, folder: str) -> int:
     """Serve the bundle in `folder` over the inherited socket; returns 0 when the proxy has gone, 1 if nothing opens."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):  # where it is allowed: a preempted thread of the engine keeps its others waiting
-        os.setpriority(os.PRIO_PROCESS, 0, ENGINE_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy's to handle; it closes the socket
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="engine: %(message)s")
     connection = socket.socket(fileno=file_descriptor)
     if os.getppid() == 1:  # the proxy died before the kernel knew that we want to go with it
         return 0
     try:
+        set_priority()
         bundle = read(Path(folder))
         engine = open_engine(bundle)
     except Exception as error:

@@ -1,4 +1,7 @@
-"""Sources are read beside the steps: in a thread of its own, so that texts in the making do not wait for those that join."""
+"""Sources are read beside the steps, in a thread of its own: texts in the making do not wait for those that join.
+
+To read is the encoder's pass over a source, here and in all of handlers/; its text was tokenized when it was parsed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, "reader")
         self._began = 0.0
         self._found: Future[list[Any]] | None = None
-        self.jobs: list[Job] = []  # that are being read; those that are taken out are forgotten
+        self.jobs: list[Job] = []  # that are being read
 
     @property
     def idle(self) -> bool:
@@ -34,8 +37,15 @@ class Reader:
         given = {job: job.params for job in jobs}
         self._found = self._thread.submit(lambda: list(zip(given, self._read(list(given.values())), strict=True)))
 
+    def forget(self, number: int) -> None:
+        """Nobody wants what is read for a request any more."""
+        self.jobs = [job for job in self.jobs if job.number != number]
+
     def take(self, patience: float) -> tuple[list[Job], list[Any] | None] | None:
-        """Jobs and what was read for each, once it is there (waits up to `patience` seconds); None for it if reading raised."""
+        """Jobs and what was read for each, once it is there; None for it if reading raised.
+
+        Waits up to `patience` seconds.
+        """
         if self._found is None or not wait([self._found], patience).done:
             return None
         future, jobs = self._found, self.jobs

@@ -58,14 +58,26 @@ class Replies:
             self.fail(number)
         return None
 
-    def begin(self, jobs: list[Job]) -> None:
-        """Tell that these are being computed now: a crash takes them along."""
+    def begin(self, jobs: list[Job]) -> list[Job]:
+        """Tell that these are being computed now: a crash takes them along. Returns them.
+
+        Those whose receipt cannot be made are refused and left out.
+        """
+        begun = []
         for job in jobs:
-            self._send(job.number, Started(job.params.content_type, self._receipt(job.params)))
+            try:
+                started = Started(job.params.content_type, self._receipt(job.params))
+            except Exception:
+                log.exception("a request has no receipt")
+                self.fail(job.number)
+                continue
+            self._send(job.number, started)
+            begun.append(job)
         self._flush()
+        return begun
 
     def send(self, job: Job, data: bytes, hint: str = "ask for less") -> bool:
-        """Send a piece of an answer; refuses the request and returns False if the piece is too large for the front end."""
+        """Send a piece of an answer, or refuse the request and return False if it is too large for the front end."""
         if len(data) > self._max_response_bytes:
             message = f"the answer has {len(data)} bytes, the limit is {self._max_response_bytes}: {hint}"
             self.refuse(job.number, Refusal(413, message))

@@ -1,16 +1,20 @@
-"""Iteration-level batching: requests join and leave a StepGenerator between two steps (Yu et al. 2022, Orca, section 3.1)."""
+"""Iteration-level batching: requests join and leave a StepGenerator between two steps.
+
+Yu et al. 2022, "Orca", section 3.1.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from handlers import metrics
 from handlers.engine.reader import TOGETHER, Reader
 from handlers.engine.replies import Job, Replies
-from handlers.generator import StepGenerator
+from handlers.generator import ReadingGenerator, StepGenerator
 
 PATIENCE_SECONDS = 0.005  # for sources that are being read while there is nothing to step
 FLUSH_SECONDS = 0.02  # a stream is sent this often: often enough to read along, seldom enough to cost nothing
@@ -24,22 +28,21 @@ class StepScheduler:
         self._generator, self._replies = generator, replies
         self._waiting: deque[Job] = deque()
         self._live: list[Job] = []
-        read = getattr(generator, "read", None)
-        self._reader = None if read is None else Reader(replies.name, read)
+        self._reader = Reader(replies.name, generator.read) if isinstance(generator, ReadingGenerator) else None
 
     @property
     def busy(self) -> bool:
         """Whether a tick would do something."""
-        return bool(self._waiting or self._live or self._read)
+        return bool(self._waiting or self._live or self._reading)
 
     def overdue(self, seconds: float) -> bool:
         """Whether sources have been in reading for longer than that: the steps beside it say nothing about it."""
         return self._reader is not None and self._reader.overdue(seconds)
 
     @property
-    def _read(self) -> list[Job]:
+    def _reading(self) -> Sequence[Job]:
         """Jobs whose sources are being read."""
-        return [] if self._reader is None else self._reader.jobs
+        return () if self._reader is None else self._reader.jobs
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
@@ -52,12 +55,13 @@ class StepScheduler:
         for job in [job for job in self._live if job.number == number]:
             self._leave(job)
         self._waiting = deque(job for job in self._waiting if job.number != number)
-        self._read[:] = [job for job in self._read if job.number != number]
+        if self._reader is not None:
+            self._reader.forget(number)
 
     def tick(self) -> None:
         """One iteration: deadlines, admission, a step, what is due to be sent."""
         now = time.time()
-        for job in [job for job in (*self._live, *self._read, *self._waiting) if job.late(now)]:
+        for job in [job for job in (*self._live, *self._reading, *self._waiting) if job.late(now)]:
             self.cancel(job.number)
             self._replies.expire(job)
         if self._reader is None:
@@ -75,7 +79,7 @@ class StepScheduler:
         return bool(self._waiting[0].params.rows <= self._free())
 
     def _free(self) -> int:
-        return self._generator.capacity - sum(int(job.params.rows) for job in (*self._live, *self._read))
+        return self._generator.capacity - sum(int(job.params.rows) for job in (*self._live, *self._reading))
 
     def _next(self, most: int) -> list[Job]:
         """The requests that may join now, at most so many, told that they have begun."""
@@ -84,8 +88,7 @@ class StepScheduler:
         while self._waiting and len(batch) < most and self._waiting[0].params.rows <= free:
             batch.append(self._waiting.popleft())
             free -= batch[-1].params.rows
-        self._replies.begin(batch)
-        return batch
+        return self._replies.begin(batch)
 
     def _join(self, reader: Reader) -> None:
         """Start what has been read, and have the next read."""
@@ -96,12 +99,17 @@ class StepScheduler:
             reader.submit(self._next(TOGETHER))
 
     def _start(self, batch: list[Job], found: list[Any] | None) -> None:
-        """Give requests their slots; without what was read for them (it could not be, for all together) each reads its own."""
+        """Give requests their slots.
+
+        Without what was read for them (it could not be, for all together) `start` reads, in the stepping thread.
+        """
         read = {} if found is None else dict(zip(batch, found, strict=True))
 
         def start(jobs: list[Job]) -> list[Any]:
             params = [job.params for job in jobs]
-            return self._generator.start(params, [read[job] for job in jobs]) if read else self._generator.start(params)
+            if read and isinstance(self._generator, ReadingGenerator):
+                return self._generator.start(params, [read[job] for job in jobs])
+            return self._generator.start(params)
 
         for jobs, slots in self._replies.singly(batch, start) if batch else []:
             for job, slot in zip(jobs, slots, strict=True):

@@ -1,7 +1,8 @@
-"""Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step, many texts together.
+"""Text from text (summaries, replies): an encoder reads the source once, a decoder writes one token a step.
 
-Roles: `encoder`, what handlers/sources.py reads of a batch -> memory (B, S, H) and the first states; `decoder_step`, token (B,), the states,
-tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states. Dimensions: B texts in a step, S positions, V tokens.
+Roles: `encoder`, the `inputs` of handlers/text/sources.py -> memory (B, S, H) and the first states; `decoder_step`,
+token (B,), the states, tokens, memory and lengths -> logits (B, V), weights (B, S) and the next states.
+Dimensions: B texts in a step, S positions, V tokens.
 """
 
 from __future__ import annotations
@@ -15,27 +16,28 @@ from numpy.typing import NDArray
 
 from handlers.generator import Model, Request
 from handlers.limits import SourceLimits
-from handlers.runtimes.session import Session
+from handlers.runtimes.session import Arrays, Session
 from handlers.sampling import next_token as sampling
 from handlers.sampling import philox
-from handlers.text import params as text_params
+from handlers.text import source_params
 from handlers.text.beam import Beam
-from handlers.text.completions import Choice, Completions
+from handlers.text.completions import Completions
 from handlers.text.detokenizer import Detokenizer
-from handlers.text.params import TextParams
-from handlers.text.slots import Slot, Text
+from handlers.text.slots import Text, TextSlot
+from handlers.text.source_params import SourceParams
 from handlers.text.sources import Sources
-from handlers.text.state_arrays import Arrays, StateArrays
-from handlers.text.tokenizer import END, SubwordTokenizer, WordPieces
+from handlers.text.state_arrays import StateArrays
+from handlers.text.tokenizer import BEGIN, END, SubwordTokenizer, WordPieces
 
 ENCODER, DECODER, TOKENIZER = "encoder", "decoder_step", "tokenizer"
 SOURCE_TOKENIZER = "source_tokenizer"  # of a BERT that reads the sources
 STREAM = 2  # of the random numbers: other generators draw from other ones
+SourceSlot = TextSlot[SourceParams]
 OTHERS = ("token", "tokens", "memory", "lengths")  # inputs of a step that are no state
 
 
 class Seq2Seq:
-    """StepGenerator over the roles `encoder` and `decoder_step`."""
+    """ReadingGenerator over the roles `encoder` and `decoder_step`."""
 
     def __init__(self, model: Model, sessions: Mapping[str, Session]) -> None:
         self._limits = limits = model.limits_as(SourceLimits)
@@ -50,33 +52,41 @@ class Seq2Seq:
         self._sources = Sources(self._tokens, limits, self._name, pieces)
         states = {s.name: tuple(map(int, s.shape[1:])) for s in self._decoder.spec.inputs if s.name not in OTHERS}
         self._rows = StateArrays(self.capacity, int(shapes["memory"][2]), states, limits.source_multiple)
-        self._answers = Completions(self._name, any(spec.name == "messages" for spec in model.params))
+        self._completions = Completions(self._name, any(spec.name == "messages" for spec in model.params))
 
-    def parse(self, request: Request) -> TextParams:
-        """Check one request. Raises `Refusal`."""
-        return text_params.parse(request.params, self._specs, self._limits, self._name, self._sources)
+    @property
+    def free(self) -> int:
+        """Texts that there is room for."""
+        return self.capacity - self._rows.live
 
-    def read(self, batch: Sequence[TextParams]) -> list[Arrays]:
-        """Memory (S, H) and first states of every source."""
-        return [item for at in range(0, len(batch), self._tile) for item in self._read(batch[at : at + self._tile])]
+    def parse(self, request: Request) -> SourceParams:
+        """Check one request, and tokenize its source. Raises `Refusal`."""
+        return source_params.parse(request.params, self._specs, self._limits, self._name, self._sources)
 
-    def start(self, batch: Sequence[TextParams], read: Sequence[Arrays] | None = None) -> list[Slot]:
+    def read(self, batch: Sequence[SourceParams]) -> list[Arrays]:
+        """The encoder's pass over every source: its memory (S, H) and first states.
+
+        In service this runs in the reader's thread, beside `step`; in the stepping thread for what `start` is not
+        given: golden items, previews, and the requests of a batch that could not be read together.
+        """
+        return [item for at in range(0, len(batch), self._tile) for item in self._encode(batch[at : at + self._tile])]
+
+    def start(self, batch: Sequence[SourceParams], read: Sequence[Arrays] | None = None) -> list[SourceSlot]:
         """Give every text a row, with its source as it was read."""
         wanted = sum(params.rows for params in batch)
-        if wanted > self.capacity - self._rows.live:
-            raise ValueError(f"{wanted} texts for {self.capacity - self._rows.live} free rows")
+        if wanted > self.free:
+            raise ValueError(f"{wanted} texts for {self.free} free rows")
         found = self.read(batch) if read is None else read
         return [self._slot(params, arrays) for params, arrays in zip(batch, found, strict=True)]
 
-    def step(self, slots: Sequence[Slot]) -> None:
+    def step(self, slots: Sequence[SourceSlot]) -> None:
         """Every unfinished text of `slots` gets its next token. Nothing changes if this raises."""
         texts = sorted((t for slot in slots for t in slot.texts if t.finished is None), key=lambda text: text.row)
         found = self._run(texts)
         place = {text: at for at, text in enumerate(texts)}
-        logits = found["logits"]
-        sampling.forbid(logits, self._tokens.never)
-        drawn = {slot: slot.choose(logits, place) for slot in slots if slot.beam is None}
-        beams = {slot: slot.search(slot.beam, found, place) for slot in slots if slot.beam is not None}
+        sampling.forbid(found["logits"], self._tokens.never)
+        drawn = self._draw([slot for slot in slots if slot.beam is None], found["logits"], place)
+        beams = {slot: _search(slot, slot.beam, found, place) for slot in slots if slot.beam is not None}
         source = np.arange(len(texts))
         for slot, beam in beams.items():
             for text, parent in zip(slot.texts, beam.parents, strict=False):
@@ -84,30 +94,16 @@ class Seq2Seq:
         rows = [text.row for text in texts]
         for name, state in self._rows.states.items():
             state[rows] = found[f"next_{name}"][source]
-        for slot, tokens in drawn.items():
-            self._write(slot, tokens)
+        for slot, text, token, logprob in drawn:
+            self._write(slot, text, token, logprob)
         for slot, beam in beams.items():
             self._grow(slot, beam)
 
-    def drain(self, slot: Slot) -> bytes:
+    def drain(self, slot: SourceSlot) -> bytes:
         """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
-        pieces = self._tokens.pieces
-        if slot.params.stream:
-            new = [text.piece(pieces, slot.params.logprobs) for text in slot.texts]
-            events = [self._answers.event(piece) for piece in new if piece is not None]
-            if slot.finished is not None:
-                ends = [Choice(text.index, "", text.finished) for text in slot.texts]
-                events.append(self._answers.last(ends, *slot.usage, slot.params.seed))
-            return b"".join(events)
-        if slot.finished is None:
-            return b""
-        choices = [
-            Choice(text.index, text.writing.text, text.finished, text.tell(pieces) if slot.params.logprobs else None)
-            for text in slot.texts[: slot.params.n]
-        ]
-        return self._answers.whole(choices, *slot.usage, slot.params.seed)
+        return slot.drain(self._completions, self._tokens.pieces)
 
-    def cancel(self, slot: Slot) -> None:
+    def cancel(self, slot: SourceSlot) -> None:
         """Give the rows of a slot back."""
         for text in slot.texts:
             self._end(text, "cancelled")
@@ -132,19 +128,19 @@ class Seq2Seq:
             (slot,) = self.start([self.parse(Request({**self._example, "temperature": 0.7, "seed": seed}))])
             while slot.finished is None:
                 self.step([slot])
-            texts.append(slot.texts[0].writing.text)
+            texts.append(slot.texts[0].detokenizer.text)
         return texts
 
-    def _read(self, batch: Sequence[TextParams]) -> list[Arrays]:
+    def _encode(self, batch: Sequence[SourceParams]) -> list[Arrays]:
         found = self._encoder.run(self._sources.inputs([params.source for params in batch]))
         return [{name: array[at] for name, array in found.items()} for at in range(len(batch))]
 
-    def _slot(self, params: TextParams, read: Arrays) -> Slot:
+    def _slot(self, params: SourceParams, read: Arrays) -> SourceSlot:
         search = (params.beams, params.length_penalty, params.coverage_penalty, len(params.ids))
-        slot = Slot(params, [], Beam.new(*search) if params.beams > 1 else None)
-        draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM)
+        slot = TextSlot(params, len(params.ids), [], beam=Beam.new(*search) if params.beams > 1 else None)
+        draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM).tolist()
         for index in range(params.rows):
-            text = Text(index, Detokenizer(params.stop), draws[index])
+            text = Text(index, Detokenizer(self._tokens.lead, params.stop), draws[index], BEGIN)
             text.row = self._rows.add(params.ids, read["memory"], read, text.moved)
             slot.texts.append(text)
         return slot
@@ -159,25 +155,45 @@ class Seq2Seq:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _write(self, slot: Slot, chosen: Sequence[tuple[Text, int, float]]) -> None:
-        for text, token, logprob in chosen:
-            if token == END:
-                text.writing.add(b"", last=True)
-                self._end(text, "stop")
-                continue
-            text.token = token
-            text.tokens.append(token)
-            text.logprobs.append(logprob)
-            slot.items += 1
-            last = len(text.tokens) == slot.params.max_tokens
-            if text.writing.add(self._tokens.pieces[token], last):
-                self._end(text, "stop")
-            elif last:
-                self._end(text, "length")
-        if all(text.finished is not None for text in slot.texts):
-            slot.finished = slot.texts[0].finished
+    def _draw(
+        self, slots: Sequence[SourceSlot], logits: NDArray[np.float32], place: Mapping[Text, int]
+    ) -> list[tuple[SourceSlot, Text, int, float | None]]:
+        """From logits (B, V) the next token of every unfinished text, and its log-probability where it is asked for."""
+        pairs = [(slot, text) for slot in slots for text in slot.texts if text.finished is None]
+        pairs.sort(key=lambda pair: place[pair[1]])
+        rows = [place[text] for _, text in pairs]
+        logprobs = {
+            row: sampling.log_softmax(logits[row])
+            for row, (slot, _) in zip(rows, pairs, strict=True)
+            if slot.params.logprobs
+        }
+        scores = logits if len(rows) == len(logits) else logits[rows]
+        for row, (slot, text) in zip(scores, pairs, strict=True):
+            if len(text.tokens) < slot.params.min_tokens:
+                row[END] = -np.inf
+            if slot.rule.repetition_penalty != 1 and text.tokens:
+                sampling.penalize(row, text.tokens, slot.rule.repetition_penalty)
+        uniforms = [text.uniforms[len(text.tokens)] for _, text in pairs]
+        chosen = sampling.choose(scores, [slot.rule for slot, _ in pairs], uniforms).tolist()
+        return [
+            (slot, text, token, float(logprobs[row][token]) if row in logprobs else None)
+            for row, (slot, text), token in zip(rows, pairs, chosen, strict=True)
+        ]
 
-    def _grow(self, slot: Slot, beam: Beam) -> None:
+    def _write(self, slot: SourceSlot, text: Text, token: int, logprob: float | None) -> None:
+        if token == END:
+            text.end()
+        else:
+            text.write(token, self._tokens.pieces[token])
+            slot.items += 1
+            if logprob is not None:
+                text.logprobs.append(logprob)
+        if text.finished is not None:
+            self._rows.release(text.row)
+            if all(other.finished is not None for other in slot.texts):
+                slot.finished = slot.texts[0].finished
+
+    def _grow(self, slot: SourceSlot, beam: Beam) -> None:
         slot.beam = beam
         slot.items += 1
         for text, hypothesis in zip(slot.texts, beam.live, strict=False):
@@ -191,7 +207,7 @@ class Seq2Seq:
             text.finished = reason
             text.tokens = [token for token in hypothesis.tokens if token != END]
             text.logprobs = list(hypothesis.logprobs[: len(text.tokens)])
-            text.writing.add(b"".join(self._tokens.pieces[token] for token in text.tokens), last=True)
+            text.detokenizer.add(b"".join(self._tokens.pieces[token] for token in text.tokens), last=True)
         slot.texts = slot.texts[: len(best)]
         slot.finished = slot.texts[0].finished
 
@@ -199,3 +215,13 @@ class Seq2Seq:
         if text.finished is None:
             text.finished = reason
             self._rows.release(text.row)
+
+
+def _search(slot: SourceSlot, beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
+    """The search after one more token of every hypothesis."""
+    at = [place[text] for text in slot.texts[: len(beam.live)]]
+    logprobs = sampling.log_softmax(found["logits"][at])
+    if len(beam.live[0].tokens) < slot.params.min_tokens:
+        logprobs[:, END] = -np.inf
+    weights = found["weights"][at][:, : slot.prompt_tokens]
+    return beam.advance(logprobs, weights, slot.params.max_tokens)

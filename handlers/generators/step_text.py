@@ -1,77 +1,33 @@
-"""Text, one byte at a time (charlm): one graph, the last byte and the state in, scores of the next byte and the new state out.
+"""Text, one byte at a time (charlm): the last byte and the state in, scores of the next byte and the new state out.
 
 Dimensions: B slots in a step, V bytes, L layers, H hidden.
 """
 
 from __future__ import annotations
 
-import codecs
-import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handlers.bundle import BundleError
 from handlers.generator import Model, Request
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import PromptLimits
-from handlers.media.mark import SOURCE_TYPE
-from handlers.params import check_all, draw_seed
-from handlers.refusals import Refusal
 from handlers.runtimes.session import Session
+from handlers.sampling import next_token as sampling
 from handlers.sampling import philox
+from handlers.text import prompt_params
+from handlers.text.completions import Completions
+from handlers.text.detokenizer import Detokenizer
+from handlers.text.prompt_params import PromptParams
+from handlers.text.slots import Text, TextSlot
+from handlers.text.tokenizer import BOUNDARY, ByteTokenizer
 
 ROLE = "step"
-BOUNDARY = 0  # the byte that begins and ends a text
-STREAM = 1  # of the sampler: tokens and latents of one seed have nothing to do with each other
-
-
-@dataclasses.dataclass(frozen=True)
-class TextParams:
-    """What one request asks for; the fields are the request's own names."""
-
-    prompt: str
-    max_tokens: int
-    temperature: float
-    top_k: int
-    seed: int
-    stream: bool
-
-    @property
-    def rows(self) -> int:
-        """A request writes one text."""
-        return 1
-
-    @property
-    def content_type(self) -> str:
-        """Server-sent events, or one JSON object."""
-        return "text/event-stream; charset=utf-8" if self.stream else "application/json"
-
-    def public(self) -> dict[str, Any]:
-        """The honoured parameters; a receipt holds a prompt's hash, not the prompt."""
-        values = dataclasses.asdict(self)
-        return {**values, "prompt": {"sha256": hashlib.sha256(self.prompt.encode()).hexdigest()}}
-
-
-@dataclasses.dataclass
-class TextSlot:
-    """One text in the making; its state is row `row` of the generator's arrays."""
-
-    params: TextParams
-    row: int
-    feed: bytes  # the prompt's bytes that the network has not seen yet, the last one excepted: that is `token`
-    uniforms: NDArray[np.float64]
-    decoder: codecs.IncrementalDecoder
-    prompt_tokens: int
-    token: int = BOUNDARY
-    items: int = 0
-    made: bytearray = dataclasses.field(default_factory=bytearray)
-    drained: int = 0
-    finished: str | None = None
+PromptSlot = TextSlot[PromptParams]
+STREAM = 1  # of the random numbers: tokens and latents of one seed have nothing to do with each other
 
 
 class StepText:
@@ -82,99 +38,90 @@ class StepText:
     """
 
     def __init__(self, model: Model, sessions: Mapping[str, Session]) -> None:
-        limits = model.limits_as(PromptLimits)
+        self._limits = limits = model.limits_as(PromptLimits)
         self._specs, self._name, self._session = model.params, model.name, sessions[ROLE]
-        self._max_prompt_bytes = limits.max_prompt_bytes
-        self._tile = limits.max_tile
-        self.capacity = limits.max_slots
+        self._tile, self.capacity = limits.max_tile, limits.max_slots
+        self._tokens, self._completions = ByteTokenizer(), Completions(model.name, chat=False)
         self._state = {
             spec.name: np.zeros((self.capacity, *(int(size) for size in spec.shape[1:])), spec.dtype)
             for spec in state_specs(model.graphs[ROLE])
         }  # (slots, L, H) each
         self._free = list(range(self.capacity))
 
-    def parse(self, request: Request) -> TextParams:
-        """Check one request. Raises `Refusal`."""
-        values = check_all(request.params, self._specs)
-        if values["seed"] is None:
-            values["seed"] = draw_seed()
-        try:
-            size = len(values["prompt"].encode())
-        except UnicodeEncodeError:
-            raise Refusal(
-                400, "prompt holds half of a surrogate pair, which is no text; send whole characters", "prompt"
-            ) from None
-        if size > self._max_prompt_bytes:
-            message = f"prompt has {size} bytes in UTF-8, {self._name} takes at most {self._max_prompt_bytes}"
-            raise Refusal(400, message, "prompt")
-        if "\0" in values["prompt"]:
-            raise Refusal(400, "prompt holds a NUL character, which ends a text here; leave it out", "prompt")
-        return TextParams(**values)
+    @property
+    def free(self) -> int:
+        """Texts that there is room for."""
+        return len(self._free)
 
-    def start(self, batch: Sequence[TextParams], read: Sequence[Any] | None = None) -> list[TextSlot]:
+    def parse(self, request: Request) -> PromptParams:
+        """Check one request. Raises `Refusal`."""
+        return prompt_params.parse(request.params, self._specs, self._limits, self._name)
+
+    def start(self, batch: Sequence[PromptParams]) -> list[PromptSlot]:
         """One slot each; the prompt is read by the steps to come, beside the others' tokens."""
         if len(batch) > len(self._free):
             raise ValueError(f"{len(batch)} requests for {len(self._free)} free slots")
-        slots: list[TextSlot] = []
-        for params in batch:
-            prompt = params.prompt.encode()
-            uniforms = philox.uniforms([params.seed], params.max_tokens, STREAM)[0]
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            slots.append(TextSlot(params, self._free[len(slots)], prompt, uniforms, decoder, len(prompt)))
+        slots: list[PromptSlot] = []
+        for row, params in zip(self._free, batch, strict=False):
+            uniforms = philox.uniforms([params.seed], params.max_tokens, STREAM)[0].tolist()
+            text = Text(0, Detokenizer(self._tokens.lead), uniforms, BOUNDARY, row)
+            prompt = self._tokens.encode(params.prompt)
+            slots.append(TextSlot(params, len(prompt), [text], prompt))
         del self._free[: len(slots)]
-        rows = [slot.row for slot in slots]
+        rows = [slot.texts[0].row for slot in slots]
         for state in self._state.values():
             state[rows] = 0.0
         return slots
 
-    def step(self, slots: Sequence[TextSlot]) -> None:
+    def step(self, slots: Sequence[PromptSlot]) -> None:
         """Every slot reads its token; those past their prompt write the next one. Nothing changes if this raises."""
-        rows = [slot.row for slot in slots]
-        tokens = np.array([slot.token for slot in slots], np.int64)  # (B,)
+        texts = [slot.texts[0] for slot in slots]
+        rows = [text.row for text in texts]
+        tokens = np.array([text.token for text in texts], np.int64)  # (B,)
         inputs = {"token": tokens, **{name: state[rows] for name, state in self._state.items()}}
         parts = [
             self._session.run({name: array[at : at + self._tile] for name, array in inputs.items()})
             for at in range(0, len(rows), self._tile)
         ]
-        logits = np.concatenate([part["logits"] for part in parts])
-        writing = [i for i, slot in enumerate(slots) if not slot.feed]
-        chosen = choose(logits[writing], [slots[i] for i in writing]).tolist() if writing else []
-        after = {name: np.concatenate([part[f"next_{name}"] for part in parts]) for name in self._state}
+        found = parts[0] if len(parts) == 1 else {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        writing = [at for at, slot in enumerate(slots) if not slot.unread]
+        scores = found["logits"][writing]
+        sampling.forbid(scores, self._tokens.never)
+        rules = [slots[at].rule for at in writing]
+        chosen = sampling.choose(scores, rules, [texts[at].uniforms[slots[at].items] for at in writing]).tolist()
         for name, state in self._state.items():
-            state[rows] = after[name]
-        for slot in slots:
-            if slot.feed:
-                slot.token, slot.feed = slot.feed[0], slot.feed[1:]
-        for i, token in zip(writing, chosen, strict=True):
-            self._take(slots[i], token)
+            state[rows] = found[f"next_{name}"]
+        if len(writing) < len(slots):
+            for slot, text in zip(slots, texts, strict=True):
+                if slot.unread:
+                    text.token, slot.unread = slot.unread[0], slot.unread[1:]
+        pieces = self._tokens.pieces
+        for at, token in zip(writing, chosen, strict=True):
+            slot, text = slots[at], texts[at]
+            slot.items += 1
+            text.write(token, pieces[token])
+            if token == BOUNDARY:  # which counts as written, too
+                text.end()
+            if text.finished is not None:
+                self._end(slot, text.finished)
 
-    def drain(self, slot: TextSlot) -> bytes:
+    def drain(self, slot: PromptSlot) -> bytes:
         """New text as server-sent events; of an answer that is no stream, the JSON object once it is finished."""
-        if slot.finished is None and not slot.params.stream:
-            return b""
-        new = bytes(slot.made[slot.drained :])
-        slot.drained = len(slot.made)
-        text = slot.decoder.decode(new, slot.finished is not None)  # holds a character that is not whole back
-        if not slot.params.stream:
-            return self._document(slot, text)
-        events = [self._event(slot, text)] if text else []
-        if slot.finished is not None:
-            events += [self._document(slot, ""), b"[DONE]"]
-        return b"".join(b"data: " + event + b"\n\n" for event in events)
+        return slot.drain(self._completions, self._tokens.pieces)
 
-    def cancel(self, slot: TextSlot) -> None:
+    def cancel(self, slot: PromptSlot) -> None:
         """Give the slot's row back."""
         if slot.finished is None:
-            slot.finished = "cancelled"
-            self._free.append(slot.row)
+            self._end(slot, "cancelled")
 
     def golden(self, params: Mapping[str, Any]) -> str:
         """sha256 of every score and state on the way of one text made alone."""
         digest = hashlib.sha256()
         (slot,) = self.start([self.parse(Request(params))])
+        (text,) = slot.texts
         while slot.finished is None:
             self.step([slot])
-            digest.update(bytes([slot.token]) + b"".join(state[slot.row].tobytes() for state in self._state.values()))
+            digest.update(bytes([text.token]) + b"".join(state[text.row].tobytes() for state in self._state.values()))
         return digest.hexdigest()
 
     def preview(self, seeds: Sequence[int]) -> list[str]:
@@ -184,38 +131,12 @@ class StepText:
             (slot,) = self.start([self.parse(Request({"seed": seed, "max_tokens": 200, "temperature": 0.7}))])
             while slot.finished is None:
                 self.step([slot])
-            texts.append(slot.made.decode(errors="replace"))
+            texts.append(slot.texts[0].detokenizer.text)
         return texts
 
-    def _take(self, slot: TextSlot, token: int) -> None:
-        slot.token = token
-        slot.items += 1
-        if token == BOUNDARY:
-            slot.finished = "stop"
-        else:
-            slot.made.append(token)
-            if slot.items == slot.params.max_tokens:
-                slot.finished = "length"
-        if slot.finished is not None:
-            self._free.append(slot.row)
-
-    def _event(self, slot: TextSlot, text: str) -> bytes:
-        choice = {"index": 0, "text": text, "finish_reason": None}
-        return _json({"object": "text_completion", "model": self._name, "choices": [choice]})
-
-    def _document(self, slot: TextSlot, text: str) -> bytes:
-        choice = {"index": 0, "text": text, "finish_reason": slot.finished}
-        usage = {"prompt_tokens": slot.prompt_tokens, "completion_tokens": slot.items}
-        return _json(
-            {
-                "object": "text_completion",
-                "model": self._name,
-                "choices": [choice],
-                "usage": {**usage, "total_tokens": sum(usage.values())},
-                "seed": slot.params.seed,
-                "digital_source_type": SOURCE_TYPE,
-            }
-        )
+    def _end(self, slot: PromptSlot, reason: str) -> None:
+        slot.finished = reason
+        self._free.append(slot.texts[0].row)
 
 
 def state_specs(graph: GraphSpec) -> list[TensorSpec]:
@@ -230,31 +151,3 @@ def state_specs(graph: GraphSpec) -> list[TensorSpec]:
                 f"the graph takes the state {spec.name} and gives {found}; wanted {wanted}: build the bundle again"
             )
     return states
-
-
-def choose(logits: NDArray[np.float32], slots: Sequence[TextSlot]) -> NDArray[np.int64]:
-    """The next byte of each slot from logits (B, V): the likeliest at temperature 0, else drawn by the slot's own numbers.
-
-    Every operation works along a row, so a slot's choice does not depend on its neighbours.
-    """
-    if not np.isfinite(logits).all():
-        raise ValueError("a score of the next byte is NaN or infinite")
-    best = logits.argmax(axis=1)
-    drawn = [i for i, slot in enumerate(slots) if slot.params.temperature > 0]
-    if not drawn:
-        return np.asarray(best)
-    temperatures = np.array([slots[i].params.temperature for i in drawn])
-    scores = logits[drawn].astype(np.float64) / temperatures[:, None]
-    for row, i in enumerate(drawn):
-        if 0 < (k := slots[i].params.top_k) < scores.shape[1]:
-            least = np.partition(scores[row], -k)[-k]
-            scores[row, scores[row] < least] = -np.inf
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    upto = np.cumsum(weights, axis=1)  # (B, V)
-    targets = np.array([slots[i].uniforms[slots[i].items] for i in drawn]) * upto[:, -1]
-    best[drawn] = np.minimum((upto <= targets[:, None]).sum(axis=1), scores.shape[1] - 1)
-    return np.asarray(best)
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

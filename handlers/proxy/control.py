@@ -75,8 +75,9 @@ class Control:
     def _hold(self, call: Call) -> bytes:
         """Keep a call until all are released: the launcher makes the front end's table of requests wide with this.
 
-        The front end enters requests into a hash table from one thread and removes them from another, without a lock; now and
-        then an entry is lost, which ends the worker for good. Entries in different bins do not meet, and a table never shrinks.
+        The front end enters requests into a hash table from one thread and removes them from another, without a lock;
+        now and then an entry is lost, which ends the worker for good. Entries in different bins do not meet, and a
+        table never shrinks.
         """
         if not self._held:
             asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)

@@ -1,7 +1,7 @@
 """The engine process as its proxy sees it: started, listened to, replaced when it dies or stands still.
 
-The proxy is TorchServe's worker and must never die, because TorchServe does not recover from that in its async mode; so everything
-risky happens in this child. No numpy here, nothing that takes long to import.
+The proxy is TorchServe's worker and must never die, because TorchServe does not recover from that in its async mode; so
+everything risky happens in this child. No numpy here, nothing that takes long to import.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Answers as the frames that TorchServe's front end takes: whole ones, streamed ones and refusals.
 
-The front end frees a request of its async mode only at a frame marked "false". Over HTTP an answer is a stream of one piece and
-an empty end; an error is a plain frame and that end, because the body of a stream that begins with a status over 399 is lost.
-Both go out in one write, so that the front end has forgotten the request before its client can send another.
+The front end frees a request of its async mode only at a frame marked "false". Over HTTP an answer is a stream of one
+piece and an empty end; an error is a plain frame and that end, because the body of a stream that begins with a status
+over 399 is lost. Both go out in one write, so that the front end has forgotten the request before its client can send
+another.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ def whole_answer(call: Call, body: bytes, status: int = 200) -> bytes:
 
 
 def refused(call: Call, refusal: Refusal, begun: str | None = None) -> bytes:
-    """All frames that are left of an answer that is refused; `begun` is the content type of one whose status has gone out.
+    """All frames that are left of an answer that is refused.
 
+    `begun` is the content type of an answer whose status has gone out, None before that.
     A stream of events that has begun says why it ends; others only end early.
     """
     body = json.dumps(refusal.document()).encode()

@@ -105,7 +105,7 @@ class Queue:
         return pending
 
     def next(self) -> Iterator[Pending]:
-        """Requests to hand over now. The engine gets twice what it computes at once: the next ones are there when it is free."""
+        """Requests to hand over now. The engine gets twice what it computes at once, so that it never waits for one."""
         while self._waiting and self.in_engine < 2 * self._slots:
             _, pending = self._waiting.popitem(last=False)
             pending.in_engine = True

@@ -12,8 +12,8 @@ from handlers.generator import Request
 from handlers.refusals import Refusal
 
 
-def read_request(bundle: Bundle, values: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
-    """The checked request of one item: `values` as TorchServe names them, headers by lower-case name. Raises `Refusal`."""
+def read_request(bundle: Bundle, values: Mapping[str, bytes], headers: Mapping[str, str]) -> Request:
+    """The checked request of `values` as TorchServe names them and headers by lower-case name. Raises `Refusal`."""
     manifest = bundle.manifest
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
@@ -23,15 +23,12 @@ def read_request(bundle: Bundle, values: Mapping[str, Any], headers: Mapping[str
             f"use: {_example(bundle)}",
             "Content-Type",
         )
-    body = values.get("body", values.get("data", b""))
-    if isinstance(body, (bytes, bytearray)):  # else TorchServe has parsed it (decode_input_request=true)
-        limit = manifest.limits.max_request_bytes
-        if len(body) > limit:
-            raise Refusal(413, f"the body has {len(body)} bytes, {manifest.name} takes at most {limit}")
-        if not body.strip():
-            raise Refusal(400, f"the body is empty; send at least {{}}: {_example(bundle)}")
-        body = parse_json(bytes(body))
-    return Request(params=body, deadline=read_deadline(headers))
+    body, limit = values.get("body", values.get("data", b"")), manifest.limits.max_request_bytes
+    if len(body) > limit:
+        raise Refusal(413, f"the body has {len(body)} bytes, {manifest.name} takes at most {limit}")
+    if not body.strip():
+        raise Refusal(400, f"the body is empty; send at least {{}}: {_example(bundle)}")
+    return Request(params=parse_json(body), deadline=read_deadline(headers))
 
 
 def read_deadline(headers: Mapping[str, str]) -> float | None:
@@ -73,4 +70,5 @@ def parse_json(body: bytes) -> Any:
 
 def _example(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    return f"curl -H 'Content-Type: application/json' -d '{json.dumps(manifest.example)}' ADDRESS/predictions/{manifest.name}"
+    body = json.dumps(manifest.example)
+    return f"curl -H 'Content-Type: application/json' -d '{body}' ADDRESS/predictions/{manifest.name}"

@@ -1,7 +1,8 @@
 """TorchServe's worker as a thin proxy in front of one engine process.
 
-Nothing risky happens here: no numpy, no runtime, no generator. Requests are checked, counted, bounded and handed to the engine;
-its pieces go back as frames of a stream. An engine that dies takes only what it had begun; what waits is kept for the next one.
+Nothing risky happens here: no numpy, no runtime, no generator. Requests are checked, counted, bounded and handed to the
+engine; its pieces go back as frames of a stream. An engine that dies takes only what it had begun; what waits is kept
+for the next one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The bytes between TorchServe's front end and one of its workers, read and written without TorchServe.
 
-Its own worker code reads a request in some sixty small system calls, copies the whole context for every request and shares
-one socket between threads; here a message is parsed from one buffer and an answer is one write. All integers are big-endian
-and signed (torchserve 0.12.0, ts/protocol/otf_message_handler.py):
+Its own worker code reads a request in some sixty small system calls, copies the whole context for every request and
+shares one socket between threads; here a message is parsed from one buffer and an answer is one write. All integers are
+big-endian and signed (torchserve 0.12.0, ts/protocol/otf_message_handler.py):
 
     message   b"I", requests, -1
     request   id, headers, -1, parameters, -1        header     name, value

@@ -49,7 +49,7 @@ class _FrontEnd(asyncio.Protocol):
 
 
 class AsyncWorker:
-    """Takes the place of TorchServe's AsyncService, whose three threads, shared socket and copied context lose requests."""
+    """In place of TorchServe's AsyncService, whose three threads, shared socket and copied context lose requests."""
 
     service: Service
 

@@ -125,10 +125,21 @@ def _open_onnxruntime(
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def _open_openvino(model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> Callable[[Arrays], Arrays]:
+@functools.cache
+def _openvino_core() -> Any:
+    """The one OpenVINO Core of this process, which never ends before it does.
+
+    A Core's CPU plugin gives the thread that loads it an alternate signal stack, and when it ends the one from before. Of two
+    Cores that end in the order in which they began, the second gives back the first one's, which is unmapped by then: the next
+    signal with a handler of Python's (Ctrl-C, an alarm) is a segmentation fault.
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _open_openvino(model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> Callable[[Arrays], Arrays]:
+    core = _openvino_core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise SessionError("this CPU has no bf16; f32 is what it computes in")
     settings: dict[str, object] = {

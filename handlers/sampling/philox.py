@@ -1,9 +1,10 @@
-"""Our own random numbers, so that a seed means the same latents for ever: numpy does not promise its streams.
+"""Random numbers by which a seed means the same latents for ever, for many seeds in one array operation.
 
 Specified in docs/sampling.md. A counter-based generator (Philox4x32-10: Salmon et al. 2011, "Parallel random numbers:
-as easy as 1, 2, 3") feeds the inverse of the normal distribution (AS 241 PPND16: Wichura 1988). Everything is built from
-integer operations and the four IEEE-754 basic ones plus square root, which every CPU rounds alike; so the
-logarithm is our own, too.
+as easy as 1, 2, 3") feeds the inverse of the normal distribution (AS 241 PPND16: Wichura 1988). numpy promises the raw
+integers of its Philox, but not the uniform and normal numbers of its `Generator`, and takes one object a seed; here a
+block of words follows from (seed, block) alone, vectorized over rows. Everything is built from integer operations and
+the four IEEE-754 basic ones plus square root, which every CPU rounds alike; so the logarithm is written out, too.
 
 Dimensions: B seeds, Z numbers per seed.
 """
@@ -48,7 +49,7 @@ _F = (
 
 
 def philox(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Philox4x32-10. counter (..., 4) and key (..., 2) hold 32-bit words in 64-bit integers -> (..., 4) random words."""
+    """Philox4x32-10: counter (..., 4), key (..., 2) -> (..., 4) random words, all of 32 bits in 64-bit integers."""
     c0, c1, c2, c3 = (counter[..., i] for i in range(4))
     k0, k1 = key[..., 0], key[..., 1]
     for _ in range(_ROUNDS):

@@ -18,7 +18,7 @@ SMALL = 1e-10  # of coverage: keeps a position that was never looked at from rul
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """A text in the making: its tokens, their log-probabilities, and how much of each source position it has looked at."""
+    """A text in the making: its tokens, their log-probabilities, and how much it has looked at each source position."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -32,7 +32,7 @@ class Hypothesis:
 
 @dataclasses.dataclass(frozen=True)
 class Beam:
-    """The best `width` unfinished hypotheses and the finished ones. `advance` gives the next beam; nothing changes in place."""
+    """The best `width` unfinished hypotheses, and the finished ones. It never changes: `advance` gives the next."""
 
     width: int
     length_penalty: float
@@ -49,8 +49,8 @@ class Beam:
     def advance(self, logprobs: NDArray[np.float64], weights: NDArray[np.float32], max_tokens: int) -> Beam:
         """One token further: logprobs (K, V) and attention weights (K, S) of the live hypotheses, in order.
 
-        Of all continuations the 2K best are looked at, in falling order and, where they are equal, in that of hypothesis and
-        token: one of the first K that ends is finished, the first K others live on.
+        Of all continuations the 2K best are looked at, in falling order and, where they are equal, in that of
+        hypothesis and token: one of the first K that ends is finished, the first K others live on.
         """
         totals = np.array([h.total for h in self.live])[:, None] + logprobs  # (K, V)
         flat = totals.ravel()

@@ -1,4 +1,4 @@
-"""What is read: turns into tokens and, for a BERT, into its word pieces; too long ones refused or cut; a batch of them for the encoder.
+"""Sources of text from text: turns into tokens and a BERT's word pieces, too long ones refused or cut; batches of them.
 
 What training/sources.py makes of the same turns is the same.
 
@@ -35,22 +35,26 @@ class Sources:
     ) -> None:
         self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
 
-    def read(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
-        """A source, cut where that is asked for: a document (`text`) at its end, a conversation at its beginning.
+    def kept(self, turns: Sequence[str], field: str, truncate: bool) -> Sequence[str]:
+        """Turns of at most `max_source_bytes`: all, or what is left of the last one where cutting is asked for.
 
-        Raises `Refusal` for one that is too long and may not be cut.
+        A document (`text`) is cut at its end, a conversation at its beginning. Raises `Refusal` for a source that is
+        too long and may not be cut.
         """
-        bytes_, most = sum(len(turn.encode()) for turn in turns), self._limits.max_source_bytes
-        tokens = self._limits.max_source
-        if bytes_ > most and not truncate:
-            raise self._too_long(field, f"{bytes_} bytes", f"{most} ({tokens} tokens)")
-        if bytes_ > most:  # before a tokenizer has to read it all
-            last = turns[-1].encode()
-            turns = [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
+        size, most = sum(len(turn.encode()) for turn in turns), self._limits.max_source_bytes
+        if size <= most:
+            return turns
+        if not truncate:
+            raise self._too_long(field, f"{size} bytes", f"{most} ({self._limits.max_source} tokens)")
+        last = turns[-1].encode()
+        return [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
+
+    def tokenize(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
+        """What was `kept`, as numbers, cut likewise to the tokens that are read. Raises `Refusal` as `kept` does."""
+        tokens, room = self._limits.max_source, self._limits.max_pieces or 0
         whole = self._aligned(turns)
         if len(whole.ids) > tokens and not truncate:
             raise self._too_long(field, f"{len(whole.ids)} tokens", str(tokens))
-        room = self._limits.max_pieces or 0
         if len(whole.pieces) > room and not truncate:
             raise self._too_long(field, f"{len(whole.pieces)} word pieces", str(room))
         if not whole.pieces:
@@ -58,7 +62,10 @@ class Sources:
         return (_cut_end if field == "text" else _cut_beginning)(whole, tokens, room)
 
     def inputs(self, sources: Sequence[Source]) -> dict[str, NDArray[np.int64]]:
-        """What the encoder reads of a batch: tokens (B, S) and lengths (B,), or tokens, pieces (B, P), piece_lengths (B,), at (B, S)."""
+        """What the encoder takes of a batch.
+
+        tokens (B, S) and lengths (B,); of a BERT tokens, pieces (B, P), piece_lengths (B,) and at (B, S).
+        """
         multiple = self._limits.source_multiple
         tokens, lengths = padded([source.ids for source in sources], multiple)
         if self._words is None:
@@ -74,7 +81,8 @@ class Sources:
     def _aligned(self, turns: Sequence[str]) -> Source:
         """The whole source: TURN between the tokens of turns, and a BERT's marks around the pieces of each.
 
-        A token begins at the first piece that ends behind the token's first character, or else at the mark behind its turn.
+        A token begins at the first piece that ends behind the token's first character, or else at the mark behind its
+        turn.
         """
         if self._words is None:
             return Source(tuple(self._tokens.encode_turns(turns)))

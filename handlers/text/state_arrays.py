@@ -1,6 +1,7 @@
 """The state of texts that are written side by side, in dense arrays: row r of every array belongs to one text.
 
-Live rows are always the first ones, so a step over all of them takes views, not copies: the attention memory is the largest part.
+Live rows are always the first ones, so a step over all of them takes views, not copies: the attention memory is the
+largest part.
 Dimensions: R rows, S source positions (padded), H hidden.
 """
 
@@ -11,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class StateArrays:
@@ -31,7 +30,13 @@ class StateArrays:
         """How many rows are in use."""
         return len(self._moved)
 
-    def add(self, ids: Sequence[int], memory: NDArray[np.float32], states: Arrays, moved: Callable[[int], None]) -> int:
+    def add(
+        self,
+        ids: Sequence[int],
+        memory: NDArray[np.float32],
+        states: Mapping[str, NDArray[np.float32]],
+        moved: Callable[[int], None],
+    ) -> int:
         """A row for a source of these tokens with memory (as many or more, H); returns where it is.
 
         `moved` is called with the new place whenever the row is moved.

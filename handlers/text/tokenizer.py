@@ -1,4 +1,4 @@
-"""The bundle's tokenizers in service: text to ids, ids to bytes. The same file and library as in training, so the same ids."""
+"""Tokenizers in service: text to ids, ids to bytes. A bundle's have the file and library of training: the same ids."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 BEGIN, END, TURN = 1, 2, 3
+BOUNDARY = 0  # the byte that begins and ends a text of bytes
 CLS, SEP = "[CLS]", "[SEP]"  # what a BERT reads before the first turn, and behind each
 MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
 MULTIPLE = 64  # of scores in a graph: see training/tokens.py
 
 
+class ByteTokenizer:
+    """Every byte is a token. `BOUNDARY` is none of a text."""
+
+    never: tuple[int, ...] = ()  # what is never written
+    lead = ""  # what stands before the first word and is no part of a text
+    pieces = (b"", *(bytes([byte]) for byte in range(1, 256)))  # the bytes of every token
+
+    def encode(self, text: str) -> bytes:
+        """The ids of a text, which are its bytes in UTF-8."""
+        return text.encode()
+
+
 class SubwordTokenizer:
-    """A byte-level tokenizer. Raises `ValueError` for a file that is none, or has another number of tokens than the graph."""
+    """A byte-level tokenizer of sub-words.
+
+    Raises `ValueError` for a file that is none, or has another number of tokens than the graph.
+    """
+
+    lead = " "
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
         self._tokenizer, ids = _open(data, "tokenizer")
@@ -45,15 +63,16 @@ class SubwordTokenizer:
 
 
 class WordPieces:
-    """A BERT's own tokenizer. Raises `ValueError` for a file that is none, or has pieces that the BERT does not know."""
+    """A BERT's own tokenizer. Raises `ValueError` for a file that is none, or has pieces the BERT does not know."""
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
         self._tokenizer = _open(data, "source tokenizer")[0]
         ids: dict[str, int] = self._tokenizer.get_vocab()
         if max(ids.values(), default=0) >= vocabulary or not {CLS, SEP} <= ids.keys():
             raise ValueError(
-                f"the source tokenizer has {max(ids.values(), default=-1) + 1} word pieces, {CLS} and {SEP} wanted among them, "
-                f"the graph knows {vocabulary}: they are not of one model; build the bundle again"
+                f"the source tokenizer has {max(ids.values(), default=-1) + 1} word pieces, "
+                f"{CLS} and {SEP} wanted among them, the graph knows {vocabulary}: "
+                "they are not of one model; build the bundle again"
             )
         self.begin, self.end = ids[CLS], ids[SEP]
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text

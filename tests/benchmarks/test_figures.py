@@ -1,4 +1,4 @@
-"""What benchmarks make of their measurements."""
+"""Figures that benchmarks derive from their measurements."""
 
 from __future__ import annotations
 

@@ -17,16 +17,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import SEED, Load, Result, measure, run
+from benchmarks.load import SEED, Load, measure, send
 from benchmarks.open_loop import OpenLoop, due_times
+from benchmarks.response import ResponseParser, Sample
+from benchmarks.result import MAX_BEHIND_MS, Result, summed
 from tests.conftest import ROOT
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
-Answer = Callable[[bytes, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+Handler = Callable[[bytes, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @contextmanager
-def server(answer: Answer) -> Iterator[str]:
+def server(answer: Handler) -> Iterator[str]:
     """A server in a thread; `answer` gets each body."""
     address: list[str] = []
     started, finished = threading.Event(), threading.Event()
@@ -79,13 +81,14 @@ def test_a_closed_loop_counts_every_answer() -> None:
     with server(answer) as address:
         result = load(address, clients=4)
     assert set(result.counts) == {"200"}
-    assert 40 < result.good_per_s < 400  # four clients, ten milliseconds each
-    assert 9 < result.p50_ms < 40
+    assert 0 < result.good_per_s <= 440  # four clients, ten milliseconds each; timers may be a little early
+    assert result.p50_ms > 9
+    assert math.isnan(result.behind_p99_ms)  # nothing was due
     assert result.body_bytes == 2 * result.counts["200"]
 
 
 def test_a_stall_shows_in_an_open_loop() -> None:
-    """A server that sleeps for 0.3 s once: a closed loop sees one slow request, an open one all that were due meanwhile."""
+    """A server that sleeps for 0.3 s once: a closed loop sees one slow request, an open one all that were due then."""
     stalled: list[float] = []
 
     async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +101,7 @@ def test_a_stall_shows_in_an_open_loop() -> None:
         result = load(address, rate=200.0, clients=2, spacing="even", seconds=1.0, warm_seconds=0.001)
     assert result.p90_ms > 50  # some 60 of 200 requests were due in the stall, on two connections
     assert result.max_ms > 250
-    assert result.counts["200"] == pytest.approx(200, abs=10)
+    assert result.counts["200"] == pytest.approx(200, abs=1)  # however late
 
 
 def test_streams_are_timed_to_their_first_byte() -> None:
@@ -110,7 +113,8 @@ def test_streams_are_timed_to_their_first_byte() -> None:
     with server(answer) as address:
         closed, opened = load(address), load(address, rate=10.0, clients=4)
     for result in (closed, opened):
-        assert result.first_byte_p50_ms < 40 < result.p50_ms
+        assert result.first_byte_p50_ms < result.p50_ms
+        assert result.p50_ms > 49
         assert set(result.counts) == {"200"}
         assert result.chunks == 2
         assert result.body_bytes == 9 * result.counts["200"]
@@ -121,7 +125,7 @@ def test_chunks_may_have_extensions_and_trailers() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5;a=b\r\nfirst\r\n0\r\nX: y\r\n\r\n")
 
     with server(answer) as address:
-        result = load(address, requests=20, warm_seconds=0.0)
+        result = load(address, requests=20, warm_seconds=0.0, seconds=30.0)
     assert result.overall.count == result.counts["200"]
     assert result.body_bytes == 5 * result.counts["200"]
 
@@ -132,11 +136,10 @@ def test_a_closed_connection_is_opened_again_and_refusals_are_counted() -> None:
         writer.close()
 
     with server(answer) as address:
-        result = load(address, clients=2)
+        result = load(address, clients=2, requests=20, warm_seconds=0.0, seconds=30.0)
         opened = load(address, clients=8, rate=100.0, spacing="even")
     assert opened.counts == {"503": pytest.approx(50, abs=3)}
-    assert set(result.counts) == {"503"}
-    assert result.counts["503"] > 10
+    assert result.counts == {"503": 20}
     assert result.good_per_s == 0
     assert math.isnan(result.p50_ms)
     assert result.refused_p99_ms > 0
@@ -168,7 +171,7 @@ def test_it_stops_after_so_many_requests() -> None:
         reply(writer)
 
     with server(answer) as address:
-        result = load(address, clients=3, requests=10, warm_seconds=0.0, seconds=5.0)
+        result = load(address, clients=3, requests=10, warm_seconds=0.0, seconds=30.0)
     assert result.counts == {"200": 10}
     assert sorted(bodies) == sorted(f'{{"seed": {number}}}'.encode() for number in range(1, 11))
 
@@ -182,31 +185,80 @@ def test_every_status_has_its_latency_and_all_together() -> None:
             reply(writer)
 
     with server(answer) as address:
-        result = load(address, requests=30, warm_seconds=0.0)
+        result = load(address, requests=30, warm_seconds=0.0, seconds=30.0)
     good, refused = result.by_status["200"], result.by_status["503"]
-    assert (good.count, refused.count) == (result.counts["200"], result.counts["503"])
+    assert (good.count, refused.count) == (result.counts["200"], result.counts["503"]) == (15, 15)
     assert result.overall.count == good.count + refused.count
-    assert refused.p50_ms < 20 < good.p50_ms == result.p50_ms
+    assert good.p50_ms == result.p50_ms > 29
+    assert refused.p99_ms == result.refused_p99_ms
     assert result.overall.max_ms == max(good.max_ms, refused.max_ms)
-    assert result.answers_per_s > result.good_per_s
+    assert result.responses_per_s > result.good_per_s
     assert all(middle <= worst for _, middle, worst in result.series)
 
 
 def test_what_could_not_be_sent_counts_with_the_time_it_waited() -> None:
-    """One connection, answers that take 0.4 s, forty requests a second: most of them never go out."""
+    """One connection that is never answered, forty requests a second: the others never go out."""
+    given_up = threading.Event()
 
     async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.4)
-        reply(writer)
+        await asyncio.to_thread(given_up.wait, 30)
 
     with server(answer) as address:
         loop = OpenLoop(address, 1, drain=0.3)
         now = time.perf_counter()
         loop.run((at, REQUEST) for at in due_times(now, now + 0.29, 40.0, False, 1))
-        time.sleep(0.4)  # the server answers the one that was given up
+        given_up.set()
     outcomes = collections.Counter(sample.outcome for sample in loop.samples)
-    assert outcomes == {"200": 1, "error": 1, "unsent": 10}
+    assert outcomes == {"error": 1, "unsent": 11}
     assert min(sample.took for sample in loop.samples if sample.outcome == "unsent") > 0.25
+
+
+def test_an_open_loop_tells_how_late_it_was_itself() -> None:
+    """The generator stands still for 50 ms before every request: the server answers at once, and is not to blame."""
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        reply(writer)
+
+    def schedule(began: float) -> Iterator[tuple[float, bytes]]:
+        for number in range(5):
+            time.sleep(0.05)
+            yield began + number * 0.01, REQUEST
+
+    with server(answer) as address:
+        loop = OpenLoop(address, 4)
+        began = time.perf_counter()
+        loop.run(schedule(began))
+    assert [due - began for due, _ in loop.behind] == pytest.approx([0.0, 0.01, 0.02, 0.03, 0.04])
+    assert min(late for _, late in loop.behind) > 0.04
+    assert loop.behind[-1][1] > 0.2  # five stops, less the 40 ms after which the last one was due
+    result = summed(loop.samples, loop.behind, began, 1.0)
+    assert result.behind_max_ms >= result.behind_p99_ms > MAX_BEHIND_MS
+    assert result.late
+
+
+def test_only_requests_that_are_counted_make_a_generator_late() -> None:
+    samples = [Sample(float(second), "200", 0.01) for second in range(10)]
+    behind = [(float(second), 0.5 if second == 1 else 0.002) for second in range(10)]
+    assert summed(samples, behind, 0.0, 10.0).late
+    warmed = summed(samples, behind, 2.0, 8.0)  # it was late while it warmed up
+    assert (warmed.behind_p99_ms, warmed.behind_max_ms, warmed.late) == (2.0, 2.0, False)
+    assert not summed(samples, [], 2.0, 8.0).late  # a closed loop
+
+
+def test_a_response_is_whole_when_its_last_byte_has_come() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    parser = ResponseParser()
+    assert not parser.feed(head)
+    assert not parser.first  # no byte of the body yet
+    for byte in b"5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r":
+        assert not parser.feed(bytes([byte]))
+    assert parser.first
+    assert parser.feed(b"\n")
+    assert (parser.status, parser.chunks, parser.size) == ("200", 2, 9)
+    with pytest.raises(EOFError, match="closed before the response was whole"):
+        ResponseParser().feed(b"")
+    with pytest.raises(ValueError, match=r"ssh-2.0-x.* is no HTTP/1.1 response"):
+        ResponseParser().feed(b"SSH-2.0-x\r\n\r\n")
 
 
 def test_requests_are_due_as_often_as_asked() -> None:
@@ -258,8 +310,8 @@ def test_it_runs_in_a_process_of_its_own() -> None:
         reply(writer)
 
     with server(answer) as address:
-        result = run(Load(address, "/x", "{}", 0.3, 0.05))
-    assert result.counts["200"] > 10
+        result = send(Load(address, "/x", "{}", 0.3, 0.05))
+    assert result.counts["200"] > 0
     assert result.by_status["200"].p50_ms == result.p50_ms
     assert math.isnan(result.refused_p99_ms)  # null on the way: NaN is no JSON
     assert math.isnan(result.chunks)

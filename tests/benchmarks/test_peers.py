@@ -1,7 +1,8 @@
-"""What is compared with: no process is left behind, and what is not installed is said so."""
+"""Servers to compare with: no process is left behind, one that cannot be compared is said so, idle time is counted."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -11,14 +12,17 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks.peers import run as peers
+from benchmarks.peers import launch
 from benchmarks.peers.process import Peer, PeerError, process, wait
+from benchmarks.server import eventually
 from tests.conftest import ROOT
 
 # Starts a child of its own and ignores SIGTERM, as does the child: the worst that a server can do.
@@ -31,7 +35,7 @@ time.sleep(300)
 """
 
 
-def gone(pid: int, seconds: float = 5.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -44,7 +48,7 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
 
 
 def child_of(note: Path) -> int:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (note.exists() and note.read_text()):
         assert time.monotonic() < deadline, "the process did not start"
         time.sleep(0.02)
@@ -94,7 +98,7 @@ def test_a_benchmark_that_is_stopped_leaves_nothing(tmp_path: Path, number: sign
     try:
         child = child_of(note)
         os.kill(benchmark.pid, number)
-        _, said = benchmark.communicate(timeout=10)
+        _, said = benchmark.communicate(timeout=60)
     finally:
         benchmark.kill()
         benchmark.wait()
@@ -119,17 +123,72 @@ def test_what_is_not_installed_is_null_and_says_how_to_install_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     nothing: Any = dataclasses.make_dataclass("Nothing", [])()
-    for other in (peers.fastapi, peers.litserve):
+    for other in (launch.fastapi, launch.litserve):
         with other(nothing) as peer:
             assert peer is None
     assert capsys.readouterr().out.count("make bench-extras") == 2
 
 
-def test_idle_and_busy_are_told_apart(tmp_path: Path) -> None:
-    for command, low, high in (("import time; time.sleep(60)", 0.0, 0.05), ("while True: pass", 0.2, 1.2)):
-        with (
-            tempfile.TemporaryFile() as log,
-            process([sys.executable, "-c", command], {}, tmp_path, log) as running,
-        ):
-            time.sleep(0.3)  # the interpreter starts
-            assert low <= Peer("x", "", "", pid=running.pid).idle_cores(0.3) <= high
+def test_a_process_that_computes_is_not_idle_and_one_that_is_stopped_is(tmp_path: Path) -> None:
+    with (
+        tempfile.TemporaryFile() as log,
+        process([sys.executable, "-c", "while True: pass"], {}, tmp_path, log) as running,
+    ):
+        busy = Peer("x", "", "", pid=running.pid)
+        eventually(lambda: busy.idle_cores(0.1) > 0, 60, "a loop takes no processor time")
+        os.kill(running.pid, signal.SIGSTOP)  # it takes none from then on, however busy the machine is
+        stopped = psutil.Process(running.pid)
+        eventually(lambda: stopped.status() == psutil.STATUS_STOPPED, 60, "the process does not stop")
+        assert busy.idle_cores(0.1) == 0.0
+        os.kill(running.pid, signal.SIGCONT)
+
+
+def test_idle_cores_are_those_of_all_processes_a_second() -> None:
+    class Scripted(Peer):
+        """Two processes that have used 1 s each, and 1.25 s each after two seconds."""
+
+        def processes(self) -> list[Any]:
+            used = next(looks)
+            return [SimpleNamespace(cpu_times=lambda: SimpleNamespace(user=used - 0.5, system=0.5))] * 2
+
+    looks, clock = iter([1.0, 1.25]), iter([10.0, 12.0])
+    assert Scripted("x", "", "").idle_cores(0.0, lambda: next(clock)) == 0.25
+
+
+def test_a_priority_that_is_not_allowed_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(which: int, who: int, priority: int) -> None:
+        raise PermissionError("a priority may be lowered only")
+
+    assert launch.may_set(os.getpriority(os.PRIO_PROCESS, 0) + 1)  # lower than one's own is always allowed
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with launch.prioritized(tmp_path / "x-1.mar", -15) as peer:
+        assert peer is None
+    assert "an engine at nice -15 is not compared: this user may not raise a priority" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("nice", "option"), [(None, []), (-15, ["--engine-nice", "-15"])])
+def test_ours_is_started_with_the_engine_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nice: int | None, option: list[str]
+) -> None:
+    given: list[str] = []
+    engine = SimpleNamespace(nice=lambda: -15)
+
+    @contextlib.contextmanager
+    def running(store: Path, folder: Path, *options: str) -> Iterator[Any]:
+        given.extend(options)
+        assert [path.name for path in store.iterdir()] == ["faces-1.mar"]
+        yield SimpleNamespace(engines=lambda: [engine], inference="http://127.0.0.1:1")
+
+    monkeypatch.setattr(launch, "running", running)
+    archive = tmp_path / "faces-1.mar"
+    archive.touch()
+    with launch.ours(archive, nice) as peer:
+        assert peer.path == "/predictions/faces"
+        assert ("nice -15" in peer.name) == (nice is not None)
+    assert given == ["--dev", *option]
+    engine.nice = lambda: 0
+    if nice is not None:  # whoever is not allowed to must not be measured under that name
+        with pytest.raises(PeerError, match="runs its engine at nice 0, wanted -15"), launch.ours(archive, nice):
+            pass

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from benchmarks.load import null_for_nan
+from benchmarks.result import null_for_nan
 from benchmarks.summary import RANKS, latency, percentiles_ms, series, spread
 
 

@@ -1,4 +1,4 @@
-"""The text benchmark: what it asks for, what it compares with, and that the stock handler writes the model's own text."""
+"""The text benchmark: its requests, its bare engine, and that the stock handler writes the model's own text."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from benchmarks import load
-from benchmarks.limit import _step_block
+from benchmarks.bare_engine import _step_block, _Tokens
 from benchmarks.peers.process import Peer
-from benchmarks.text import LENGTHS, STREAMS, lead, load_of, median_ms, summaries
+from benchmarks.text import LENGTHS, STREAMS, closed_load, lead, median_ms, summaries
 from handlers.engine.choice import open_engine
 from tests.conftest import Tiny
-from training.data.pairs import Pair
+from training.data import Pair
 
 ASKS = [{"text": "a \u2013 b", "min_tokens": length, "max_tokens": length} for length in LENGTHS]
 
 
 def test_clients_ask_for_mixed_lengths_each_with_a_seed() -> None:
-    wanted = load_of(Peer("x", "http://127.0.0.1:1", "/predictions/x"), ASKS, 3.0, number=2, stream=True)
+    wanted = closed_load(Peer("x", "http://127.0.0.1:1", "/predictions/x"), ASKS, 3.0, number=2, stream=True)
     requests = [request.partition(b"\r\n\r\n") for request in itertools.islice(load._requests(wanted), 8)]
     bodies = [json.loads(body) for _, _, body in requests]
     assert [body["max_tokens"] for body in bodies] == [LENGTHS[(2_000_001 + i) % 4] for i in range(8)]
@@ -42,10 +42,10 @@ def test_the_engine_alone_is_asked_for_the_same(tiny_summary: Tiny) -> None:
     generator = open_engine(tiny_summary.bundle).generator
     text = tiny_summary.bundle.manifest.example["text"]
     asks = [{"text": text, "min_tokens": n, "max_tokens": n} for n in (2, 4)]
-    tokens_per_s, p50_ms = _step_block(asks, generator, 4, 0.2)
+    tokens_per_s, p50_ms = _step_block(asks, _Tokens(generator), generator, 4, 0.2)
     assert tokens_per_s > 0
     assert p50_ms > 0
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def test_stock_torchserve_would_write_what_the_engine_writes(

@@ -13,7 +13,8 @@ from export.rowwise import quantize_rowwise
 from export.to_onnx import onnx_from_graph
 from handlers.runtimes.session import Session, open_session
 from tests.conftest import Tiny
-from training.seq2seq import Trained, load_generator
+from training.seq2seq import load_generator
+from training.seq2seq_checkpoint import Trained
 
 LAYERS, PRODUCTS = 2, 6  # of the tiny BERT; query, key, value, output, and the two of a layer's network
 OURS = 4  # meaning, place, summary, and the bridge to the first state

@@ -29,7 +29,7 @@ from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 
 BUNDLE = Path("artifacts/bundles/tiny")
 FP32 = Options(variants=("fp32",), runtimes=("onnxruntime",), quick=True)
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")]
 
 
 def quiet(_: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.judge import MIN_SPEEDUP, REFERENCE, SERVING_BATCH, Assessment, Notebook, Plan, verdict
-from export.measure import Contestant, Effort, Measured, MeasureError, Run, Speed, compare_speed
+from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, Speed, compare_speed
 from export.quality import image_quality, margin
 
 BUDGET = {"psnr_db": 42.0, "psnr_db_worst": 40.0}
@@ -90,15 +89,40 @@ def test_margins() -> None:
     assert np.isnan(margin({"psnr_db": float("nan"), "psnr_db_worst": 41}, BUDGET))
 
 
-def sleeper(seconds: float) -> Run:
-    return lambda inputs: time.sleep(seconds)
+@dataclasses.dataclass
+class Scripted:
+    """A contestant that notes when it is asked, and says that every run took `seconds`."""
+
+    name: str
+    seconds: float
+    asked: list[tuple[str, int, float]]
+
+    def run(self, inputs: Inputs, seconds: float) -> list[float]:
+        self.asked.append((self.name, len(inputs), seconds))
+        self.seconds *= 2 if seconds else 1  # the machine gets slower and slower, for everybody
+        return [self.seconds, self.seconds, self.seconds * 1.5]
+
+    def costs(self) -> tuple[float, float]:
+        return 12.0, 30.0
+
+
+def test_ratios_are_measured_side_by_side() -> None:
+    asked: list[tuple[str, int, float]] = []
+    slow, quick = Scripted("slow", 0.010, asked), Scripted("quick", 0.002, asked)
+    measured = compare_speed(quick, slow, {1: {"z": 0}, 8: {"z": 0, "y": 0}}, Effort(2, 0.05))  # type: ignore[arg-type]
+    pair = [("slow", 0.05), ("quick", 0.05)]
+    assert asked == [(name, n, s) for n in (1, 2) for name, s in [("slow", 0.0), ("quick", 0.0), *pair, *pair]]
+    assert [(speed.batch, speed.speedup, speed.runs) for speed in measured.speeds] == [(1, 5.0, 6), (8, 5.0, 6)]
+    first, second = measured.speeds
+    assert (first.p50_ms, first.p95_ms, first.items_per_s) == (7.0, 11.0, 142.9)  # of 4, 4, 6 and 8, 8, 12 ms
+    assert (second.p50_ms, second.items_per_s) == (28.0, 285.7)
+    assert (measured.load_ms, measured.peak_memory_mb) == (12.0, 30.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Opener:
-    """What a child opens: a run that sleeps, fails, or kills its process."""
+    """What a child opens: a run that answers its inputs, or one that fails, or kills its process."""
 
-    seconds: float = 0.0
     problem: str = ""
 
     def __call__(self) -> Run:
@@ -106,19 +130,16 @@ class Opener:
             raise ValueError("no such kernel")
         if self.problem == "die":
             os._exit(9)
-        return sleeper(self.seconds)
+        return dict
 
 
-def test_ratios_are_measured_side_by_side() -> None:
-    with Contestant("slow", Opener(0.02)) as slow, Contestant("quick", Opener(0.004)) as quick:
-        measured = compare_speed(quick, slow, {1: {}, 8: {}}, Effort(2, 0.05))
-    assert [speed.batch for speed in measured.speeds] == [1, 8]
-    for speed in measured.speeds:
-        assert speed.speedup > 1.5  # 5 on a quiet machine
-        assert 4 <= speed.p50_ms <= speed.p95_ms
-        assert speed.items_per_s == pytest.approx(speed.batch / speed.p50_ms * 1e3, rel=0.01)
-    assert measured.load_ms >= 0
-    assert measured.peak_memory_mb >= 0
+def test_a_child_runs_what_it_opened() -> None:
+    with Contestant("good", Opener()) as good:
+        assert good.outputs({"z": 1}) == {"z": 1}
+        assert len(good.run({"z": 1}, 0.0)) == MIN_RUNS
+        load_ms, peak_mb = good.costs()
+    assert load_ms >= 0
+    assert peak_mb >= 0
 
 
 @pytest.mark.parametrize(
@@ -126,5 +147,5 @@ def test_ratios_are_measured_side_by_side() -> None:
     [("open", "bad failed while it was measured: ValueError: no such kernel"), ("die", r"bad died .*exit code 9")],
 )
 def test_a_child_that_fails_is_named(problem: str, message: str) -> None:
-    with pytest.raises(MeasureError, match=message), Contestant("bad", Opener(problem=problem)):
+    with pytest.raises(MeasureError, match=message), Contestant("bad", Opener(problem)):
         raise AssertionError("it was opened")

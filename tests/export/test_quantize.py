@@ -168,7 +168,6 @@ def test_engines_are_built_without_a_gpu(graph: Graph, fp32: bytes, workspace: A
     data = make(variant, graph, fp32, rows(graph), lambda data: 1.0).data
     engines = {capability: build_engine(data, graph.spec, capability) for capability in CAPABILITIES}
     assert all(len(engine.data) > 1000 and engine.build_s > 0 for engine in engines.values())
-    assert sum(engine.build_s for engine in engines.values()) < 10
     again = build_engine(data, graph.spec, "sm80")
     assert (again.data, again.build_s) == (engines["sm80"].data, 0.0)  # from the cache
     assert again.requires.keys() == {"module", "version"}

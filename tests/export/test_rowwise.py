@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.quantize import VariantError
 from export.rowwise import quantize_rowwise
+from handlers.runtimes.session import Arrays
 
 INPUTS, HIDDEN = 24, 32
-Arrays = dict[str, NDArray[Any]]
 
 
 def model(node: onnx.NodeProto, shapes: dict[str, list[Any]], weights: dict[str, NDArray[Any]]) -> onnx.ModelProto:

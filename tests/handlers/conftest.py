@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sabotage import sabotage
 from tests.conftest import Tiny
-from tests.frontend import FrontEnd, front_end
-from tests.handlers.helpers import rewritten
+from tests.support.frontend import FrontEnd, front_end
+from tests.support.helpers import rewritten
+from tests.support.sabotage import sabotage
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.frames import Data, End, Refused, Started
 from handlers.generator import Media, Request
 from handlers.refusals import Refusal, deadline_passed, not_computed
-from tests.handlers.helpers import Ear, Uncertified, run_out
+from tests.support.helpers import Ear, Uncertified, run_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +153,21 @@ def test_a_crashed_batch_is_tried_one_by_one_and_only_the_culprit_fails(
     assert ear.ends(2) == Refused(500, not_computed().message, None)
 
 
-def test_a_generator_that_miscounts_fails_alone(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+def test_requests_without_a_receipt_are_refused_alone(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
+    submit(scheduler, "unsigned", "a")
+    submit(scheduler, *["unsigned"] * 4, first=3)
+    run_out(scheduler)
+    assert echo.batches == [["a"]]
+    assert [ear.refusal(number).status for number in (1, 3, 4, 5, 6)] == [500] * 5
+
+
+def test_a_generator_that_miscounts_fails_alone(
+    scheduler: BatchScheduler, ear: Ear, echo: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
     submit(scheduler, "a", "short", "b")
     scheduler.tick()
+    assert "ValueError: the generator gave 2 answers to 3 items" in caplog.text
+    assert "ValueError: the generator gave 0 answers to 1 items" in caplog.text
     assert (ear.data(1), ear.data(3)) == (b"a", b"b")
     assert ear.refusal(2).status == 500
     assert echo.batches[0] == ["a", "short", "b"]

@@ -17,7 +17,7 @@ from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
 from tests.conftest import Tiny
-from tests.handlers.helpers import with_limits
+from tests.support.helpers import with_limits
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
 from handlers import bundle
-from tests.frontend import front_end
+from tests.support.frontend import front_end
 with front_end(bundle.read(Path(sys.argv[1]))) as front:
     replies = front.ask_all([json.loads(body) for body in sys.argv[2:]])
     replies.append(front.ask(b"["))

@@ -102,6 +102,23 @@ def test_lists_are_checked_item_by_item(kind: str, value: Any, message: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("string", "a\ud800"),
+        ("strings", "\udfff"),
+        ("strings", ["a", "\udfff"]),
+        ("messages", [{"role": "user", "content": "\ud83d"}]),
+        ("messages", [{}, {"role": "\ud83d"}]),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_in_every_string(kind: str, value: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        ParamSpec("x", kind, "").check(value)
+    message = "x holds half of a surrogate pair, which is no text; send whole characters"
+    assert (caught.value.status, caught.value.field, caught.value.message) == (400, "x", message)
+
+
+@pytest.mark.parametrize(
     ("kind", "value"), [("strings", "a"), ("strings", ["a", "b"]), ("strings", []), ("messages", [{}])]
 )
 def test_lists_that_are_right_come_back_as_they_are(kind: str, value: Any) -> None:

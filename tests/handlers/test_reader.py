@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.server import eventually
 from handlers.engine import step_scheduler
 from handlers.engine.reader import TOGETHER
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import End, Refused, Started
 from handlers.refusals import deadline_passed
-from tests.handlers.counting import Count, Counter, FakeSlot
-from tests.handlers.helpers import Ear, run_out
+from tests.support.counting import Count, Counter, FakeSlot
+from tests.support.helpers import Ear, run_out
+from tests.support.server import eventually
 
 LONG = 10.0
 

@@ -1,4 +1,4 @@
-"""The generator kind: an answer follows from its request alone, whoever shares its steps; beams equal a plain reference search."""
+"""The generator kind: an answer follows from its request alone; beams equal a plain reference search."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import pytest
 
 from export.graphs.seq2seq import describe
 from handlers.engine.choice import open_engine
-from handlers.generator import Request
-from handlers.generators.seq2seq import Seq2Seq
+from handlers.generator import ReadingGenerator, Request, StepGenerator
+from handlers.generators.seq2seq import Seq2Seq, SourceSlot
 from handlers.media.mark import SOURCE_TYPE
 from handlers.refusals import Refusal
 from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
-from handlers.text.slots import Slot
 from handlers.text.tokenizer import END
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start
+from tests.support.helpers import events, finish, start
 
 LONG = 24
 
@@ -40,7 +39,7 @@ def document(tiny_summary: Tiny) -> str:
 @pytest.fixture(autouse=True)
 def _all_rows_are_free_at_the_end(generator: Seq2Seq) -> Iterator[None]:
     yield
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def answers(generator: Seq2Seq, *requests: Mapping[str, Any]) -> list[bytes]:
@@ -82,7 +81,8 @@ def test_requests_may_join_and_leave_between_any_two_steps(generator: Seq2Seq, d
     wanted = [answers(generator, request)[0] for request in requests]
     random = np.random.default_rng(0)
     for _ in range(8):
-        waiting, live, found = list(random.permutation(len(requests))), dict[int, Slot](), dict[int, bytes]()
+        waiting = list(random.permutation(len(requests)))
+        live, found = dict[int, SourceSlot](), dict[int, bytes]()
         while waiting or live:
             while waiting and random.random() < 0.4:
                 at = int(waiting.pop())
@@ -158,7 +158,7 @@ def test_too_many_texts_are_an_error_that_changes_nothing(generator: Seq2Seq, do
     params = [generator.parse(Request({"text": document, "beams": 8})) for _ in range(5)]
     with pytest.raises(ValueError, match="40 texts for 32 free rows"):
         generator.start(params)
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def test_a_step_that_raises_changes_nothing(generator: Seq2Seq, document: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +189,13 @@ def test_golden_items_are_what_the_certificate_holds(generator: Seq2Seq, tiny_su
     assert [generator.golden(item) for item in items] == [generator.golden(item) for item in items]
     with pytest.raises(Refusal):
         generator.golden({})
+
+
+def test_it_reads_beside_the_steps_and_a_text_from_a_prompt_does_not(generator: Seq2Seq, tiny_text: Tiny) -> None:
+    assert isinstance(generator, ReadingGenerator)
+    prompted = open_engine(tiny_text.bundle).generator
+    assert isinstance(prompted, StepGenerator)
+    assert not isinstance(prompted, ReadingGenerator)
 
 
 def test_previews_are_texts(generator: Seq2Seq) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.sabotage import SLOW_SECONDS
-from benchmarks.server import eventually
 from handlers.engine.receipts import DESCRIBE_FORMAT
 from handlers.identity import handlers_digest
 from handlers.proxy import service as services
 from handlers.proxy.wire import STREAM
 from serving.tryout import decode_receipt
 from tests.conftest import ROOT, Tiny
-from tests.frontend import JSON, FrontEnd, Reply, decode, front_end
-from tests.handlers.helpers import LONG, SLOWLY, health, newest, stopped
+from tests.support.frontend import JSON, FrontEnd, Reply, decode, front_end
+from tests.support.helpers import LONG, SLOWLY, health, newest, stopped
+from tests.support.sabotage import SLOW_SECONDS
+from tests.support.server import eventually
 
 GRPC = {"content-type": "application/json"}  # what comes over gRPC has no Host
 SECRET = "geheimes Wort\r\nX-Secret: 1 €"
@@ -190,7 +190,7 @@ def test_short_texts_overtake_long_ones(tiny_text: Tiny, faulty_home: Path) -> N
     with front_end(tiny_text.bundle, faulty_home) as front:
         long = front.send(SLOWLY)
         begun = newest(front)
-        eventually(lambda: bool(begun.pieces), 10, "no first piece came")
+        eventually(lambda: bool(begun.pieces), 60, "no first piece came")
         assert front.ask({**LONG, "max_tokens": 2}).status == 200
         assert not long.done()
 
@@ -284,7 +284,7 @@ def test_health_tells_figures(image: FrontEnd) -> None:
     with stopped(image):
         waiting = [image.send({"seed": seed}) for seed in range(3)]
         assert health(image)["in_flight"] == 3
-    assert {future.result(20).status for future in waiting} == {200}
+    assert {future.result(60).status for future in waiting} == {200}
 
 
 def test_an_answer_over_the_limit_is_refused_alone(small: FrontEnd) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import RUNTIMES, Arrays, Session, SessionError, open_session
-from tests.conftest import Tiny
+from tests.conftest import ROOT, Tiny
 
 SPEC = GraphSpec(
     (TensorSpec("z", "float32", ("batch", 4)), TensorSpec("k", "int64", ("batch",))),
@@ -77,3 +80,29 @@ def test_outputs_survive_the_next_run(tiny: Tiny, runtime: str) -> None:
     kept = first.copy()
     opened.run({"z": np.full((1, 100), -2, np.float32)})
     np.testing.assert_array_equal(first, kept)
+
+
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from handlers import bundle
+from handlers.sessions import open_session
+runtime, folder = sys.argv[1:]
+tiny = bundle.read(Path(folder))
+data, spec = tiny.read_file("generator-fp32"), tiny.manifest.graphs["generator"]
+sessions = [open_session(runtime, data, spec, 1) for _ in range(3)]
+while sessions:  # the first to be opened is the first to go
+    del sessions[0]
+    gc.collect()
+signal.signal(signal.SIGALRM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGALRM)
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_signals_are_handled_when_sessions_have_gone(tiny: Tiny, runtime: str) -> None:
+    """A process of its own, because what is tested is that it lives: the kernel ends one whose signal stack is unmapped."""
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/serve.txt")
+    command = [sys.executable, "-c", SIGNALLED, runtime, str(tiny.bundle.directory)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (0, "handled\n"), answer.stderr

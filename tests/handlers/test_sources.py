@@ -1,8 +1,9 @@
-"""Sources in service: the numbers of training, the limits of both tokenizers, and answers of a BERT that do not depend on company."""
+"""Sources in service: the numbers of training, the limits of both tokenizers, answers that do not depend on company."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,16 @@ from handlers.generator import Request
 from handlers.generators.seq2seq import Seq2Seq
 from handlers.limits import SourceLimits
 from handlers.refusals import Refusal
-from handlers.text.sources import Sources
+from handlers.text.sources import Source, Sources
 from handlers.text.tokenizer import SubwordTokenizer, WordPieces
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, source_limits, start
-from tests.tiny_bert import word_pieces
-from tests.training.test_sources import FILE, MODEL, SHAPE, TURNS
-from tests.training.test_sources import TOKENS as TRAINED
-from tests.training.test_sources import WORDS as TRAINED_WORDS
-from training.data.pairs import Pair
-from training.sources import encode
+from tests.support.helpers import finish, source_limits, start
+from tests.support.tiny_bert import word_pieces
+from tests.training.test_encoding import FILE, MODEL, SHAPE, TURNS
+from tests.training.test_encoding import TOKENS as TRAINED
+from tests.training.test_encoding import WORDS as TRAINED_WORDS
+from training.data import Pair
+from training.encoding import encode
 
 LIMITS = source_limits(max_source=MODEL.max_source, max_pieces=SHAPE.positions, max_source_bytes=400)
 SERVED = Sources(
@@ -31,11 +32,15 @@ SERVED = Sources(
 )
 
 
+def tokenized(turns: Sequence[str], field: str = "text", truncate: bool = False) -> Source:
+    return SERVED.tokenize(SERVED.kept(turns, field, truncate), field, truncate)
+
+
 @given(TURNS)
 def test_training_and_service_read_the_same(turns: list[str]) -> None:
     for field, task in (("text", "summary"), ("messages", "dialogue")):
         wanted = encode(TRAINED, Pair(tuple(turns), ""), MODEL, task, TRAINED_WORDS)  # type: ignore[arg-type]
-        found = SERVED.read(turns, field, truncate=True)
+        found = tokenized(turns, field, truncate=True)
         assert list(found.ids) == wanted.source.tolist()
         assert list(found.pieces) == wanted.pieces.tolist()
         assert list(found.at) == wanted.at.tolist()
@@ -43,7 +48,7 @@ def test_training_and_service_read_the_same(turns: list[str]) -> None:
 
 def refused(text: str) -> str:
     with pytest.raises(Refusal) as error:
-        SERVED.read([text], "text", truncate=False)
+        tokenized([text])
     assert (error.value.status, error.value.field) == (400, "text")
     return error.value.message
 
@@ -53,12 +58,12 @@ def test_what_is_too_long_for_either_tokenizer_is_refused() -> None:
     assert refused("a" * 401) == f"text has 401 bytes, news reads at most 400 (20 tokens){remedy}"
     assert refused("🙂" * 8) == f"text has 33 tokens, news reads at most 20{remedy}"
     assert refused(" ship" * 6) == f"text has 26 word pieces, news reads at most 24{remedy}"
-    cut = SERVED.read([" ship" * 6], "text", truncate=True)
+    cut = tokenized([" ship" * 6], truncate=True)
     assert (len(cut.ids), len(cut.pieces)) == (6, 24), "of the sixth word the first pieces"
 
 
 def test_a_batch_is_padded_to_whole_multiples() -> None:
-    sources = [SERVED.read([text], "text", truncate=False) for text in ("the ship", "x")]
+    sources = [tokenized([text]) for text in ("the ship", "x")]
     found = SERVED.inputs(sources)
     assert found.keys() == {"tokens", "pieces", "piece_lengths", "at"}
     assert {found[name].shape for name in ("tokens", "pieces", "at")} == {(2, 64)}
@@ -93,7 +98,7 @@ def test_an_answer_does_not_depend_on_its_company(generator: Seq2Seq, tiny_bert_
     together = finish(generator, start(generator, *requests))
     assert together == [finish(generator, start(generator, request))[0] for request in requests]
     assert json.loads(together[3])["usage"]["prompt_tokens"] == len(generator.parse(Request(requests[3])).ids)
-    assert generator._rows.live == 0
+    assert generator.free == generator.capacity
 
 
 def test_the_bundle_holds_what_its_bert_reads_with(generator: Seq2Seq, tiny_bert_summary: Tiny) -> None:

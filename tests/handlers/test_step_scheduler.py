@@ -10,8 +10,8 @@ from handlers.engine import step_scheduler
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Data, End, Refused, Started
 from handlers.refusals import deadline_passed
-from tests.handlers.counting import Counter
-from tests.handlers.helpers import Ear, run_out
+from tests.support.counting import Counter
+from tests.support.helpers import Ear, run_out
 
 
 @pytest.fixture
@@ -111,6 +111,16 @@ def test_a_request_that_cannot_start_fails_alone(scheduler: StepScheduler, ear: 
     assert ear.refusal(2).message == "this item could not be computed; the server's log has the reason"
     assert (ear.data(1), ear.ends(1)) == (b"aaa", End())
     assert counter.free == 2
+
+
+def test_a_request_without_a_receipt_is_refused_alone(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
+    scheduler.submit(1, {"name": "unsigned"}, None)
+    scheduler.submit(2, {"name": "b"}, None)
+    run_out(scheduler)
+    assert ear.kinds(1) == [Refused]
+    assert ear.refusal(1).status == 500
+    assert (ear.data(2), ear.ends(2)) == (b"bbb", End())
+    assert counter.starts == [["b"]]
 
 
 def test_a_failed_step_is_tried_one_by_one_and_only_the_culprit_fails(

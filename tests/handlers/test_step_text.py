@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from handlers.bundle import BundleError
 from handlers.engine.choice import open_engine
 from handlers.generator import Model
-from handlers.generators.step_text import StepText, choose
+from handlers.generators.step_text import PromptSlot, StepText
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.media.mark import SOURCE_TYPE
+from handlers.sampling import philox
+from handlers.sampling.next_token import Rule, draw
 from tests.conftest import Tiny
-from tests.handlers.helpers import events, finish, start, with_limits
-from tests.handlers.scripted import Scripted, scripted
+from tests.support.helpers import events, finish, start, with_limits
+from tests.support.scripted import Scripted, scripted
 
 GREEDY = {"temperature": 0, "seed": 1}
 
@@ -34,14 +36,19 @@ def generator(tiny_text: Tiny) -> StepText:
 @pytest.fixture(autouse=True)
 def _all_slots_are_free_at_the_end(generator: StepText) -> Any:
     yield
-    assert sorted(generator._free) == list(range(generator.capacity))
+    assert generator.free == generator.capacity
 
 
 def write(generator: StepText, *requests: Mapping[str, Any]) -> list[bytes]:
     """The bytes of texts that are made together."""
     slots = start(generator, *requests)
     finish(generator, slots)
-    return [bytes(slot.made) for slot in slots]
+    return [written(slot) for slot in slots]
+
+
+def written(slot: PromptSlot) -> bytes:
+    """The bytes of its text so far."""
+    return bytes(slot.texts[0].tokens).removesuffix(b"\0")
 
 
 def text_of(document: Any) -> str:
@@ -125,7 +132,7 @@ def test_a_text_does_not_depend_on_who_joins_and_leaves(generator: StepText) -> 
                 generator.cancel(slot)
         joined = start(generator, *(next(others) for _ in range(step % 3))) if len(slots) < 20 else []
         slots = [*joined, *(slot for slot in slots if slot.finished is None)]
-    assert bytes(mine.made) == alone
+    assert written(mine) == alone
     assert step > 8
     for slot in slots:
         generator.cancel(slot)
@@ -176,29 +183,20 @@ def test_the_likeliest_byte_alone_is_temperature_0(generator: StepText) -> None:
         )
 
 
-def test_top_k_draws_among_the_k_likeliest_alone(generator: StepText) -> None:
-    logits = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (1, 1))
-    drawn = {k: set[int]() for k in (0, 1, 5, 256)}
-    for k, found in drawn.items():
-        for seed in range(200):
-            (slot,) = start(generator, {"seed": seed, "top_k": k, "temperature": 2.0, "max_tokens": 1})
-            found.add(int(choose(logits, [slot])[0]))
-            generator.cancel(slot)
-    assert drawn[1] == {255}
-    assert drawn[5] == {251, 252, 253, 254, 255}
-    assert drawn[256] == drawn[0]
-    assert len(drawn[0]) > 80
-
-
-def test_drawing_follows_the_probabilities(generator: StepText) -> None:
-    logits = np.full((1, 256), -100.0, np.float32)
-    logits[0, [65, 66]] = np.log([3.0, 1.0])
-    counts = {65: 0, 66: 0}
-    for seed in range(600):
-        (slot,) = start(generator, {"seed": seed, "temperature": 1.0, "max_tokens": 1})
-        counts[int(choose(logits, [slot])[0])] += 1
-        generator.cancel(slot)
-    assert 0.68 < counts[65] / 600 < 0.82
+def test_token_t_is_drawn_with_number_t_of_stream_1(generator: StepText) -> None:
+    """docs/sampling.md, from the scores on."""
+    seed, count = 21, 40
+    (wanted,) = write(generator, {"seed": seed, "temperature": 0.9, "top_k": 12, "max_tokens": count})
+    h = c = np.zeros((1, *generator._state["h"].shape[1:]), np.float32)
+    found, token = b"", 0
+    for uniform in philox.uniforms([seed], count, 1)[0]:
+        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
+        h, c = out["next_h"], out["next_c"]
+        token = draw(out["logits"][0], Rule(0.9, 12), uniform)
+        if token == 0:
+            break
+        found += bytes([token])
+    assert found == wanted
 
 
 def test_the_prompt_is_read_byte_for_byte_and_not_repeated(tiny_text: Tiny) -> None:
@@ -206,7 +204,7 @@ def test_the_prompt_is_read_byte_for_byte_and_not_repeated(tiny_text: Tiny) -> N
     (slot,) = start(stub, {"prompt": "hé!", **GREEDY})
     finish(stub, [slot])
     assert session.batches == [[0], [ord("h")], [0xC3], [0xA9], [ord("!")], [ord("o")], [ord("k")]]
-    assert bytes(slot.made) == b"ok"
+    assert written(slot) == b"ok"
     assert (slot.prompt_tokens, slot.items, slot.finished) == (4, 3, "stop")
 
 
@@ -228,7 +226,7 @@ def test_a_text_ends_at_its_boundary_or_its_limit(
     stub, _ = scripted(tiny_text, b"abc\0def")
     (slot,) = start(stub, {**GREEDY, "max_tokens": limit})
     (data,) = finish(stub, [slot])
-    assert (bytes(slot.made), slot.finished, slot.items) == (made, reason, items)
+    assert (written(slot), slot.finished, slot.items) == (made, reason, items)
     document = json.loads(data)
     assert document["choices"] == [{"index": 0, "text": made.decode(), "finish_reason": reason}]
     assert document["usage"] == {"prompt_tokens": 0, "completion_tokens": items, "total_tokens": items}
@@ -324,21 +322,21 @@ def test_more_requests_than_slots_raise_and_change_nothing(generator: StepText) 
     request = {"seed": 4, "max_tokens": 20}
     (wanted,) = write(generator, request)
     slots = start(generator, *[request] * 30)
-    state, free = copied(generator), list(generator._free)
+    state = copied(generator)
     with pytest.raises(ValueError, match="3 requests for 2 free slots"):
         start(generator, *[request] * 3)
     assert_unchanged(generator, state)
-    assert generator._free == free
+    assert generator.free == 2
     slots += start(generator, *[request] * 2)
     finish(generator, slots)
-    assert [bytes(slot.made) for slot in slots] == [wanted] * 32
+    assert [written(slot) for slot in slots] == [wanted] * 32
 
 
 def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     stub, session = scripted(tiny_text, b".abc\0")
     slots = start(stub, {**GREEDY, "prompt": "x"}, GREEDY)
     stub.step(slots)
-    before = [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots]
+    before = [(slot.texts[0].token, slot.unread, slot.items, written(slot)) for slot in slots]
     state, run = copied(stub), session.run
 
     def broken(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -348,10 +346,10 @@ def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     with pytest.raises(RuntimeError, match="the engine broke"):
         stub.step(slots)
     assert_unchanged(stub, state)
-    assert [(slot.token, slot.feed, slot.items, bytes(slot.made)) for slot in slots] == before
+    assert [(slot.texts[0].token, slot.unread, slot.items, written(slot)) for slot in slots] == before
     session.run = run  # type: ignore[method-assign]
     finish(stub, slots)
-    assert [bytes(slot.made) for slot in slots] == [b"abc", b".abc"]
+    assert [written(slot) for slot in slots] == [b"abc", b".abc"]
 
 
 def test_slots_are_given_back_once(generator: StepText) -> None:
@@ -363,7 +361,7 @@ def test_slots_are_given_back_once(generator: StepText) -> None:
     for slot in slots[16:]:
         generator.cancel(slot)  # finished already
     again = start(generator, *[{}] * 32)
-    assert sorted(slot.row for slot in again) == list(range(32))
+    assert sorted(slot.texts[0].row for slot in again) == list(range(32))
     for slot in again:
         generator.cancel(slot)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 from numpy.typing import NDArray
 
 from handlers.sampling import next_token as sampling
@@ -38,6 +40,38 @@ def test_top_p_keeps_the_likeliest_that_hold_the_share() -> None:
     assert shares(Rule(1.0, top_p=0.5))[0] == 1  # the first one holds the share
     assert shares(Rule(1.0, top_p=0.01))[0] == 1
     assert shares(Rule(1.0, top_p=1.0))[3:].min() > 0
+
+
+RULES = st.builds(
+    Rule,
+    st.sampled_from([0.0, 1e-300, 0.01, 0.3, 1.0, 2.0]) | st.floats(1e-3, 2),
+    st.sampled_from([0, 1, 2, 7, 300]),
+    st.sampled_from([1.0, 0.01, 0.5, 0.9]),
+)
+
+
+MANY_RULES = st.lists(RULES, min_size=1, max_size=40)
+
+
+@given(st.integers(0, 2**32), MANY_RULES, st.sampled_from([3, 17, 256, 1100]), st.booleans())
+def test_rows_that_are_drawn_together_draw_what_each_draws_alone(
+    seed: int, rules: list[Rule], tokens: int, ties: bool
+) -> None:
+    """Bit for bit, whatever their neighbours' rules: with equal scores, forbidden tokens, the ends of the numbers."""
+    random = np.random.default_rng(seed)
+    scores = (random.standard_normal((len(rules), tokens)) * random.choice([0.1, 3, 30])).astype(np.float32)
+    scores = np.round(scores) if ties else scores
+    sampling.forbid(scores, random.integers(1, tokens, 2).tolist())
+    uniforms = random.choice([2.0**-53, 0.5, 1 - 2.0**-53, *random.random(8)], len(rules)).tolist()
+    wanted = [
+        sampling.draw(row, rule, uniform) if rule.temperature > 0 else int(row.argmax())
+        for row, rule, uniform in zip(scores, rules, uniforms, strict=True)
+    ]
+    assert sampling.choose(scores, rules, uniforms).tolist() == wanted
+    drawn = [row for row, rule in enumerate(rules) if rule.temperature > 0]
+    if drawn:
+        dense = sampling.draw_dense(scores[drawn], [rules[row] for row in drawn], [uniforms[row] for row in drawn])
+        assert dense.tolist() == [wanted[row] for row in drawn]
 
 
 def test_the_same_number_draws_the_same_token_and_the_ends_stay_inside() -> None:

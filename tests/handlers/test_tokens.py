@@ -8,8 +8,8 @@ from hypothesis import given
 
 from handlers.text.tokenizer import MARKS, SubwordTokenizer
 from training.models.seq2seq import BEGIN, END, PAD, TURN
-from training.tokens import SPECIAL
-from training.tokens import Tokens as Trained
+from training.tokenizer import SPECIAL
+from training.tokenizer import BytePairTokenizer as Trained
 
 CORPUS = [
     "The ship came to Malmö with tea.",

@@ -8,21 +8,22 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks.server import eventually
 from handlers.bundle import BundleError
 from handlers.identity import HOME
 from handlers.proxy import torchserve_handler, worker
 from handlers.proxy.wire import STREAM, Call
 from handlers.proxy.worker import AsyncWorker, archived_bundle
 from tests.conftest import ROOT, Tiny
-from tests.frontend import JSON, decode
-from tests.handlers.helpers import message
+from tests.support.frontend import JSON, decode
+from tests.support.helpers import message
+from tests.support.server import eventually
 
 
 class Context:
@@ -88,8 +89,22 @@ print("the loop must not return")
 """
 
 
-def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked: Path) -> None:
-    ours, theirs = socket.socketpair()
+def unix_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair()
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """A connection over loopback: the other socket that TorchServe gives its workers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        return ours, listener.accept()[0]
+
+
+@pytest.mark.parametrize("pair", [unix_pair, tcp_pair])
+def test_a_worker_answers_over_its_socket_and_ends_with_it(
+    tiny: Tiny, unpacked: Path, pair: Callable[[], tuple[socket.socket, socket.socket]]
+) -> None:
+    ours, theirs = pair()
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.version],
         pass_fds=[theirs.fileno()],
@@ -120,7 +135,7 @@ def test_a_worker_answers_over_its_socket_and_ends_with_it(tiny: Tiny, unpacked:
         assert worker.wait(10) == 0
         assert worker.stdout is not None
         assert worker.stdout.read() == b""
-        eventually(lambda: not engine.is_running(), 10, "the engine outlived its worker")
+        eventually(lambda: not engine.is_running(), 60, "the engine outlived its worker")
 
 
 def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpacked: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.proxy.wire import STREAM, Call, WireError, encode, parse
-from tests.frontend import decode
-from tests.handlers.helpers import END, message, sized
+from tests.support.frontend import decode
+from tests.support.helpers import END, message, sized
 
 CALLS = [
     Call("4b7f", {"content-type": "application/json", "host": "localhost", "x-atelier-id": "ä"}, {"body": b'{"a": 1}'}),

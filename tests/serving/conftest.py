@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sabotage import renamed, sabotage
-from benchmarks.server import JSON, Server, eventually, running
 from tests.conftest import Tiny
+from tests.support.sabotage import renamed, sabotage
+from tests.support.server import JSON, STOP_SECONDS, Server, eventually, launcher, running
+
+HIDDEN = "hidden-value"
+SECRETS = ("MY_API_KEY", "DB_PASSWORD", "NVIDIA_API_KEY", "SOMETHING_ELSE", "PYTHONPATH")
 
 
 @pytest.fixture(scope="session")
 def store(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` (images), `tight` (the same with a response limit of 3,000 bytes) and `text`."""
+    """`tiny` (images), `tight` (the same with a response limit of 3,000 bytes) and `text`; beside them what is no archive."""
     folder = tmp_path_factory.mktemp("store")
     shutil.copy(tiny.archive, folder)
     renamed(tiny.bundle, "tight", folder, max_response_bytes=3000)
     renamed(tiny_text.bundle, "text", folder)
+    (folder / "evil").mkdir()
+    (folder / "evil" / "handler.py").write_text("raise SystemExit")
+    (folder / "x.model").write_bytes(b"PK")
     return folder
 
 
@@ -34,7 +40,9 @@ def faulty_store(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(store, tmp_path_factory.mktemp("run")) as started:
+    """One for all tests that leave it as it was, started where the environment holds secrets."""
+    secrets = dict.fromkeys(SECRETS, HIDDEN)
+    with running(store, tmp_path_factory.mktemp("run"), environment=secrets) as started:
         yield started
         assert started.process.poll() is None, "the server went away during the tests"
 
@@ -45,4 +53,4 @@ def faulty(faulty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield started
 
 
-__all__ = ["JSON", "Server", "eventually", "running"]
+__all__ = ["HIDDEN", "JSON", "STOP_SECONDS", "Server", "eventually", "launcher", "running"]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from serving.__main__ import main
 from serving.client import Response
 from tests.conftest import Tiny
 from tests.serving.conftest import Server, running
@@ -187,6 +189,21 @@ def test_a_history_with_wrong_roles_is_refused(server: Server) -> None:
         refused = server.post({"messages": messages}, "chat")
         assert refused.status == 400
         assert message in json.loads(refused.body)["message"]
+
+
+@pytest.mark.parametrize("model", ["summary", "chat", "bert"])
+@pytest.mark.parametrize("more", [(), ("--seed", "7"), ("--n", "2", "--params", '{"temperature": 1}')])
+def test_try_needs_a_name_alone(
+    server: Server, model: str, more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["try", model, *more, "--run-dir", str(server.run_dir), "--out", str(tmp_path)]) == 0
+    document = json.loads((tmp_path / f"{model}.json").read_text())
+    found = [choice["message"]["content"] if model == "chat" else choice["text"] for choice in document["choices"]]
+    assert len(found) == (2 if "--n" in more else 1)
+    assert "--seed" not in more or document["seed"] == 7
+    written = "".join(f"{text}\n" for text in found)
+    assert (tmp_path / f"{model}.txt").read_bytes() == written.encode()
+    assert capsys.readouterr().out.endswith(f"\n{written}")
 
 
 def test_reading_is_counted(server: Server) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from serving import watch
 from serving.client import request
-from serving.launcher import read_state, wait_ready
+from serving.commands import wait_ready
+from serving.state import read_state
 from serving.status import Status, StatusServer
 from serving.torchserve import StartError, Worker
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from export.archive import archive
+from handlers import bundle as bundles
 from serving import store as stores
 from serving.__main__ import main
 from serving.store import StoreError
@@ -78,6 +81,22 @@ def test_answers_must_fit_the_front_end(tiny: Tiny, tmp_path: Path) -> None:
         StoreError, match=r"may answer with 16777216 bytes, config\.properties allows 1000000: raise max_resp"
     ):
         stores.read(tmp_path, 1_000_000)
+
+
+def test_a_model_that_wants_two_workers_is_refused(tiny: Tiny, tiny_copy: Path, tiny_text: Tiny) -> None:
+    manifest = tiny.bundle.manifest
+    contents = {spec.path: tiny.bundle.read_file(key) for key, spec in manifest.files.items()}
+    contents[manifest.certificate.path] = (tiny.bundle.directory / manifest.certificate.path).read_bytes()
+    two = dataclasses.replace(manifest, resources=dataclasses.replace(manifest.resources, workers=2))
+    bundles.write(tiny_copy / bundles.directory("tiny"), two, contents)
+    store = tiny_copy / "two"
+    path = archive("tiny", store)
+    with pytest.raises(StoreError, match="it wants 2 workers, the launcher can hold, drain and watch 1: build it with"):
+        stores.read(store, LIMIT)
+    shutil.copy(tiny_text.archive, store)
+    found = stores.read(store, LIMIT)
+    assert [model.manifest.name for model in found.models] == ["text"]
+    assert list(found.refused) == [path.name]
 
 
 def test_short_memory_is_told_with_numbers(store: Path) -> None:

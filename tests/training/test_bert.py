@@ -1,4 +1,4 @@
-"""A BERT inside the network: padding changes nothing, frozen it stays as it is, fine-tuned it moves, and a checkpoint needs no directory."""
+"""A BERT inside the network: padding changes nothing, frozen it stays, fine-tuned it moves, a checkpoint is enough."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_bert import tiny_bert, word_pieces
-from tests.training.saved import assert_equal, tensors
-from training import checkpoint, tuning
+from tests.support.saved import assert_equal, tensors
+from tests.support.tiny_bert import tiny_bert, word_pieces
+from training import checkpoint, parameter_groups
 from training.__main__ import main
-from training.looks import nats_per_token
+from training.encoding import encode
+from training.evaluate_pairs import nats_per_token
 from training.models.bert import BertEncoder, BertShape, Remembered
 from training.models.seq2seq import BEGIN, ModelConfig, Seq2Seq, build
 from training.pretrained import read
-from training.seq2seq import HELD_OUT, PRESETS, load_generator
-from training.sources import encode
-from training.tokens import ASSET, SOURCE_ASSET, WordPieces
+from training.seq2seq import PRESETS, load_generator
+from training.seq2seq_checkpoint import HELD_OUT
+from training.tokenizer import ASSET, SOURCE_ASSET, WordPieceTokenizer
 
 SHAPE = BertShape(200, 16, 2, 2, 32, 40, 2, 1e-12, "gelu", 0.1)
 CONFIG = ModelConfig(300, 12, 16, 2, 0.0, max_source=32, max_target=8, encoder="bert", bert_shape=SHAPE)
@@ -32,7 +33,7 @@ def network() -> Seq2Seq:
 
 
 def rows() -> list[torch.Tensor]:
-    """Tokens, lengths, pieces, piece_lengths, at of three sources, with zeros behind each."""
+    """BytePairTokenizer, lengths, pieces, piece_lengths, at of three sources, with zeros behind each."""
     random = torch.Generator().manual_seed(0)
     lengths, piece_lengths = torch.tensor([20, 1, 7]), torch.tensor([9, 3, 30])
     tokens, pieces, at = (torch.randint(4, most, (3, 30), generator=random) for most in (300, 200, 9))
@@ -69,17 +70,17 @@ def test_tokens_of_one_piece_differ_and_every_piece_is_read(network: Seq2Seq) ->
 
 def test_a_frozen_bert_has_no_gradient_no_dropout_and_one_copy() -> None:
     network = build(CONFIG, 0).train()
-    bert = tuning.bert_of(network)
+    bert = parameter_groups.bert_of(network)
     assert bert is not None and not bert.model.training
     tokens, lengths, *more = rows()
     target = torch.full((3, 4), BEGIN)
     network(tokens, lengths, target, torch.ones_like(target, dtype=torch.bool), *more).sum().backward()
     assert all(p.grad is None for p in bert.parameters())
     assert all(p.grad is not None for n, p in network.named_parameters() if not n.startswith(BERT))
-    memo = tuning.shared(network)
+    memo = parameter_groups.shared(network)
     assert memo == {id(bert): bert} and bert.remembered is not None
-    assert not any(name.startswith(BERT) for name in tuning.learned(network))
-    assert len(tuning.groups(network, 1e-3, 0.1)) == 1
+    assert not any(name.startswith(BERT) for name in parameter_groups.learned(network))
+    assert len(parameter_groups.groups(network, 1e-3, 0.1)) == 1
 
 
 def test_what_was_said_is_remembered_and_depends_on_nothing_else() -> None:
@@ -105,6 +106,7 @@ def run(given: Path, *options: str, recipe: str = "summarizer") -> int:
     return main([*command, "--precision", "fp32", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--no-frozen", "--dropout", "0.2")])
 def test_a_resumed_run_equals_one_that_ran_through_and_needs_no_directory(
     workspace: Path, options: tuple[str, ...]
@@ -124,7 +126,7 @@ def test_a_resumed_run_equals_one_that_ran_through_and_needs_no_directory(
 
 def test_a_bert_is_learned_more_slowly() -> None:
     network = build(ModelConfig(**{**vars(CONFIG), "frozen": False}), 0)
-    slow = tuning.groups(network, 1e-3, 0.02)[1]
+    slow = parameter_groups.groups(network, 1e-3, 0.02)[1]
     assert slow["lr"] == pytest.approx(2e-5)
     with pytest.raises(ValueError, match=r"--bert-rate is 0, wanted more than 0"):
         dataclasses.replace(PRESETS["bert"], bert_rate=0)
@@ -147,7 +149,7 @@ def test_a_source_tokenizer_of_another_model_is_refused(workspace: Path) -> None
     path = checkpoint.directory("m")
     tokenizer = word_pieces()
     tokenizer.add_tokens(["more"])
-    other = WordPieces(tokenizer.to_str().encode(), 200)
+    other = WordPieceTokenizer(tokenizer.to_str().encode(), 200)
     assets = {name: checkpoint.load_asset(path, name) for name in (ASSET, HELD_OUT)} | {SOURCE_ASSET: other.data}
     state = checkpoint.load_state(path)[1]
     checkpoint.save(path, checkpoint.read(path), checkpoint.load_model(path)[1], state, assets)
@@ -159,5 +161,5 @@ def test_a_source_tokenizer_of_another_model_is_refused(workspace: Path) -> None
 
 
 def test_a_bert_of_unknown_size_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="encoder is bert, but of what size is not known: read its directory first"):
+    with pytest.raises(ValueError, match="encoder is bert, but its bert_shape is None: read its directory first"):
         build(ModelConfig(encoder="bert"), 0)

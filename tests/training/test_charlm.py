@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
+from tests.support.saved import assert_equal, tensors
 from training import checkpoint
 from training.__main__ import main
-from training.charlm import IGNORED, _inputs_and_targets, bits_per_byte, load_generator, row_spans, sample
-from training.data.sentences import stream
+from training.byte_rows import IGNORED, inputs_and_targets, row_spans
+from training.charlm import load_generator
+from training.data.texts import stream
+from training.evaluate_bytes import bits_per_byte, sample
 from training.models.cells import CELLS, CellName
 from training.models.charlm import BOUNDARY, CharLM, ModelConfig, build
 
@@ -44,7 +46,7 @@ def test_rows_are_whole_texts_and_long_texts_are_cut_at_characters() -> None:
 
 
 def test_targets_are_the_next_bytes_and_padding_is_ignored() -> None:
-    inputs, targets = _inputs_and_targets([np.array([0, 7, 8, 0], np.uint8), np.array([0, 9, 0], np.uint8)])
+    inputs, targets = inputs_and_targets([np.array([0, 7, 8, 0], np.uint8), np.array([0, 9, 0], np.uint8)])
     assert inputs.tolist() == [[0, 7, 8], [0, 9, 0]]
     assert targets.tolist() == [[7, 8, 0], [9, 0, IGNORED]]
 
@@ -72,7 +74,7 @@ def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     meta, network = load_generator(checkpoint.directory("m"))
     assert (meta.step, meta.recipe, meta.model["hidden"], meta.model["cell"]) == (6, "charlm", 32, "lstm")
     assert meta.metrics.keys() == {"loss", "bits_per_byte", "valid", "bits_per_byte_train"}
-    assert meta.data["name"] == "sentences-v1-64"
+    assert meta.data["name"] == "sentences-v2-64"
     assert isinstance(network, CharLM)
     assert not network.training
     lines = [json.loads(line) for line in Path("artifacts/runs/m/log.jsonl").read_text().splitlines()]
@@ -81,6 +83,7 @@ def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert Path("artifacts/runs/m/losses.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellName) -> None:
     command = ["charlm", *NAME, "--cell", cell]
@@ -94,6 +97,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path, cell: CellN
     assert checkpoint.read(checkpoint.directory("m")).metrics == metrics
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     command = ["charlm", *NAME, "--save-every", "100000", "--sample-every", "100000"]
     process = subprocess.Popen(
@@ -117,9 +121,10 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(workspace: Path) -> None:
     assert_equal(resumed, tensors())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "steps"), [("rnn", 200), ("lstm", 200), ("gru", 500)])
 def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
-    """A fresh GRU writes little, because what it writes replaces what it keeps: it begins more slowly than the others."""
+    """A fresh GRU writes little, since it keeps less of what it writes over: it begins more slowly than the others."""
     small = ["--cell", cell, "--layers", "1", "--hidden", "64", "--dropout", "0", "--learning-rate", "0.02"]
     assert main(["charlm", *NAME, *small, "--steps", str(steps), "--sample-every", "1000"]) == 0
     metrics = checkpoint.read(checkpoint.directory("m")).metrics

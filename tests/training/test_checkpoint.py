@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
+from training import checkpoint, files
 from training.checkpoint import CheckpointError, Meta
 
 
@@ -43,6 +43,21 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert checkpoint.load_asset(tmp_path / "a", "tokenizer") == b"words"
 
 
+def test_an_opened_checkpoint_is_one_checkpoint(tmp_path: Path) -> None:
+    """Everything that is loaded belongs to what was read first; after another save it is missing, and said to be."""
+    written = save(tmp_path / "a", 1, words=b"one")
+    opened = checkpoint.opened(tmp_path / "a")
+    assert checkpoint.opened(opened) is opened
+    (tmp_path / "a" / "checkpoint.json").write_text("no longer read")
+    assert checkpoint.load_model(opened)[0] == checkpoint.load_state(opened)[0] == written
+    assert checkpoint.load_asset(opened, "words") == b"one"
+    save(tmp_path / "a", 2, words=b"two")
+    with pytest.raises(CheckpointError, match=r"model-\w+\.safetensors is missing"):
+        checkpoint.load_model(opened)
+    with pytest.raises(CheckpointError, match=r"names no file assets/\*-nothing; it names model-"):
+        checkpoint.load_asset(tmp_path / "a", "nothing")
+
+
 def test_a_new_checkpoint_replaces_the_files_of_the_old_one(tmp_path: Path) -> None:
     save(tmp_path / "a", 1)
     (tmp_path / "a" / ".tmp-123-model").write_bytes(b"left over from a kill")
@@ -55,14 +70,14 @@ def test_a_new_checkpoint_replaces_the_files_of_the_old_one(tmp_path: Path) -> N
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     before = save(path, 1)
-    write = checkpoint._write
+    write = files.write
 
     def fail_at_state(target: Path, data: bytes) -> None:
         if target.name.startswith("state-"):
             raise OSError(28, "No space left on device")
         write(target, data)
 
-    monkeypatch.setattr(checkpoint, "_write", fail_at_state)
+    monkeypatch.setattr(files, "write", fail_at_state)
     with pytest.raises(OSError, match=r"step 2 .*No space left on device.*the one before it is whole"):
         save(path, 2)
     assert checkpoint.load_model(path)[0] == before
@@ -109,6 +124,14 @@ def test_an_extra_field_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a" / "checkpoint.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"surprise": 1}))
     with pytest.raises(CheckpointError, match="missing or unknown fields: surprise"):
+        checkpoint.read(tmp_path / "a")
+
+
+def test_a_field_of_another_type_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a")
+    file = tmp_path / "a" / "checkpoint.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"step": "3"}))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: step is '3', wanted int"):
         checkpoint.read(tmp_path / "a")
 
 

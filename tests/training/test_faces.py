@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from training.data import faces
@@ -11,6 +13,18 @@ def test_a_face_does_not_depend_on_its_neighbours() -> None:
     together = faces.render(3, range(10), 32)
     for i in (0, 4, 9):
         np.testing.assert_array_equal(faces.render(3, range(i, i + 1), 32)[0], together[i])
+
+
+def test_faces_are_always_the_same() -> None:
+    attributes, drawing = faces.face(0, 0)
+    assert attributes.caption == (
+        "a serious person with pale skin, short black hair, blue eyes and glasses in front of a grey background"
+    )
+    assert (drawing["x"], drawing["mouth_y"]) == (0.0486066246266675, 0.32849555967436694)
+    counts = Counter(faces.face(7, index)[0].hair_style for index in range(1000))
+    assert counts.keys() == set(faces.HAIR_STYLES)
+    assert min(counts.values()) > 200
+    assert 250 < sum(faces.face(7, index)[0].glasses for index in range(1000)) < 350
 
 
 def test_chunks_do_not_show() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import DataError, folder, open_images
+from training.data import DataError, folder
+from training.data.images import open_images
 
 
 def encoded(picture: Image.Image, format: str = "PNG") -> bytes:

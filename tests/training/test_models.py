@@ -60,9 +60,9 @@ def test_weights_follow_the_seed_and_leave_the_global_state_alone() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"image_size": 48}, "image_size is 48, wanted a power of two from 16 to 512"),
-        ({"channels": 0}, "channels .0. must be at least 1"),
-        ({"widths": "wide"}, "widths is 'wide', wanted 'halving' or 'constant'"),
+        ({"image_size": 48}, "--image-size is 48, wanted a power of two from 16 to 512"),
+        ({"channels": 0}, "--channels is 0, wanted at least 1"),
+        ({"widths": "wide"}, "--widths is 'wide', wanted one of halving, constant"),
     ],
 )
 def test_impossible_sizes_are_refused(fields: dict[str, object], message: str) -> None:

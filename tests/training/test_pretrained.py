@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tiny_bert import tiny_bert
+from tests.support.tiny_bert import tiny_bert
 from training import pretrained
 from training.__main__ import main
 from training.pretrained import PretrainedError, find, read

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.training.saved import assert_equal, tensors
-from training import checkpoint
+from tests.support.saved import assert_equal, tensors
+from training import checkpoint, evaluate_images
 from training.__main__ import main
-from training.run import Log, Schedule
+from training.checks import ConfigError
+from training.log import Log
+from training.recipes import RECIPES
+from training.run import Schedule
 
 NAME = ["--name", "m", "--preset", "tiny"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -30,7 +34,7 @@ def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
     meta = checkpoint.read(checkpoint.directory("m"))
     assert (meta.step, meta.recipe, meta.model["image_size"]) == (6, "dcgan", 16)
     assert meta.metrics.keys() >= {"generator", "critic", "swd", "swd_floor"}
-    assert meta.data["name"].startswith("drawn-faces-v1-16px")
+    assert meta.data["name"].startswith("drawn-faces-v2-16px")
     steps = [json.loads(line)["step"] for line in Path("artifacts/runs/m/log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert steps[-1] == 6
@@ -40,6 +44,7 @@ def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
         assert plot.size > (400, 200)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "9"]) == 0
     whole = tensors()
@@ -52,6 +57,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
     assert losses == [line["critic"] for line in again if "images_per_s" in line]
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_from_the_last_checkpoint_after_a_kill(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "40", "--save-every", "5", "--log-every", "1"]) == 0
     whole = tensors()
@@ -78,6 +84,7 @@ def test_resuming_goes_on_from_the_last_checkpoint_after_a_kill(workspace: Path)
     assert_equal(whole, tensors("k"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
     command = [sys.executable, "-m", "training", "dcgan", *NAME, "--steps", "100000", "--save-every", "100000"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -107,6 +114,7 @@ def test_a_restart_that_cannot_begin_keeps_what_is_there(workspace: Path, capsys
     assert_equal(before, tensors())
 
 
+@pytest.mark.slow
 def test_figures_of_an_earlier_step_are_not_kept(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "3", "--sample-every", "1000"]) == 0
     assert main(["dcgan", *NAME, "--steps", "9", "--sample-every", "1000"]) == 0
@@ -122,6 +130,7 @@ def test_max_minutes_ends_a_run_whole(workspace: Path) -> None:
     assert "swd_floor" in meta.metrics
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dcgan", *NAME]) == 0
     before = tensors()
@@ -131,6 +140,25 @@ def test_another_config_is_refused(workspace: Path, capsys: pytest.CaptureFixtur
     assert "was trained by recipe dcgan, not hdgan" in capsys.readouterr().err
     assert_equal(before, tensors())
     assert main(["dcgan", *NAME, "--learning-rate", "0.01", "--restart"]) == 0
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("dcgan", "kimg"), ("charlm", "krows"), ("summarizer", "kpairs")])
+def test_a_run_with_a_field_by_its_former_name_resumes(
+    workspace: Path, capsys: pytest.CaptureFixture[str], recipe: str, name: str
+) -> None:
+    assert main([recipe, *NAME, "--steps", "2"]) == 0
+    file = checkpoint.directory("m") / checkpoint.META
+    raw = json.loads(file.read_text())
+    raw["config"][f"ema_half_life_{name}"] = raw["config"].pop("ema_half_life_kitems")
+    file.write_text(json.dumps(raw))
+    assert main([recipe, *NAME, "--steps", "3"]) == 0
+    assert "step 2 of 3 (resumed)" in capsys.readouterr().out
+    assert checkpoint.read(checkpoint.directory("m")).step == 3
+    file.write_text(json.dumps(raw | {"step": 2}))
+    raw["config"][f"ema_half_life_{name}"] += 1
+    file.write_text(json.dumps(raw))
+    assert main([recipe, *NAME, "--steps", "3"]) == 1
+    assert "ema_half_life_kitems was" in capsys.readouterr().err
 
 
 def test_changed_data_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +180,7 @@ def test_nan_stops_the_run_with_the_reason(workspace: Path, capsys: pytest.Captu
     assert "try a lower --learning-rate" in message
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(workspace: Path) -> None:
     """A real write error from the kernel: the process may not write files over 100 kB."""
     assert main(["dcgan", *NAME]) == 0
@@ -179,10 +208,10 @@ def test_a_directory_without_images_is_refused(workspace: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope", "--name", "m"], "unknown recipe 'nope'; known recipes: charlm, dcgan, dialogue, hdgan, summarizer"),
+        (["nope", "--name", "m"], f"unknown recipe 'nope'; known recipes: {', '.join(sorted(RECIPES))}"),
         (["dcgan", "--name", "m", "--preset", "huge"], "no preset 'huge'; choose one of tiny, demo, paper"),
         (["dcgan", "--name", "../m", "--preset", "tiny"], "--name is '../m', wanted letters, digits"),
-        (["dcgan", *NAME, "--image-size", "48"], "image_size is 48, wanted a power of two"),
+        (["dcgan", *NAME, "--image-size", "48"], "--image-size is 48, wanted a power of two"),
         (["dcgan", *NAME, "--save-every", "0"], "--save-every is 0, wanted at least 1"),
         (["dcgan", *NAME, "--batch-size", "1"], "--batch-size is 1, wanted at least 2"),
     ],
@@ -204,6 +233,19 @@ def test_fp16_on_a_cpu_is_refused(workspace: Path, capsys: pytest.CaptureFixture
     assert "--precision fp16 needs a CUDA device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast"), RuntimeError("mat1 and mat2")])
+def test_a_defect_keeps_its_traceback(workspace: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A shape error of torch or numpy is no mistake of the caller: it is not turned into a line."""
+
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(evaluate_images, "sliced_wasserstein", fail)
+    with pytest.raises(type(error), match=str(error)) as raised:
+        main(["dcgan", *NAME])
+    assert "sliced_wasserstein" in "".join(traceback.format_tb(raised.tb))
+
+
 def test_the_log_drops_lines_after_the_resumed_step(tmp_path: Path) -> None:
     log = Log(tmp_path, 0)
     for step in (1, 2, 3):
@@ -217,7 +259,7 @@ def test_the_log_drops_lines_after_the_resumed_step(tmp_path: Path) -> None:
 
 
 def test_schedules_are_checked() -> None:
-    with pytest.raises(ValueError, match="--log-every is 0"):
+    with pytest.raises(ConfigError, match="--log-every is 0, wanted at least 1"):
         Schedule(log_every=0)
 
 

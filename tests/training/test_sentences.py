@@ -1,4 +1,4 @@
-"""The written world is the same everywhere and always, and its judge finds every contradiction; files are read with care."""
+"""The written world is always the same, and its judge finds every contradiction; files are read with care."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import DataError, sentences
-from training.data.sentences import SCENES, SLOTS, is_valid, open_texts, problem, stream, text
+from training.data import DataError, held_out, sentences, texts
+from training.data.sentences import SCENES, SLOTS, is_valid, problem, text
+from training.data.texts import open_texts, stream
 
 TEXTS = [text(7, index) for index in range(600)]
 
 
 def test_a_text_does_not_depend_on_its_neighbours() -> None:
-    assert text(0, 2) == (
-        "For five euros Omar found a white lamp. The lamp is white \N{EN DASH} Omar likes white. "
-        "The five euros are gone, but Omar has the lamp."
-    )
+    assert text(0, 2) == "Mary wrote to Nina, and Nina wrote back to Mary."
     assert TEXTS[5] == text(7, 5) != text(8, 5)
+    assert hashlib.sha256("\n".join(TEXTS).encode()).hexdigest()[:16] == "8397076b315c6c01"
 
 
 def test_every_text_is_valid_short_and_some_need_more_than_ascii() -> None:
@@ -91,10 +90,10 @@ def test_the_world_holds_texts_out_whatever_its_size() -> None:
     small, large = open_texts("sentences", 50), open_texts("sentences", 2000)
     assert (len(small.texts), len(large.texts)) == (50, 2000)
     assert small.held_out == large.held_out
-    assert len(small.held_out) == sentences.HELD_OUT
+    assert len(small.held_out) == held_out.HELD_OUT
     assert not set(large.texts) & set(large.held_out)
     assert large.texts[:50] == small.texts
-    assert large.name == "sentences-v1-2000"
+    assert large.name == "sentences-v2-2000"
     assert small.sha256 != large.sha256
 
 
@@ -107,7 +106,7 @@ def test_a_stream_has_a_boundary_around_every_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "texts"),
+    ("content", "wanted"),
     [
         ("one\ntwo\n", ["one", "two"]),
         ("\ufeffeins \r\nzw\u00f6lf", ["eins", "zw\u00f6lf"]),
@@ -116,11 +115,11 @@ def test_a_stream_has_a_boundary_around_every_text() -> None:
         ("line\u2028separator\nstays\x0bwhole", ["line\u2028separator", "stays\x0bwhole"]),
     ],
 )
-def test_a_file_is_one_text_per_line_or_per_block(tmp_path: Path, content: str, texts: list[str]) -> None:
+def test_a_file_is_one_text_per_line_or_per_block(tmp_path: Path, content: str, wanted: list[str]) -> None:
     (tmp_path / "my.txt").write_bytes(content.encode())
     data = open_texts(str(tmp_path / "my.txt"), 0)
-    assert [*data.texts, *data.held_out] == texts
-    assert (data.name, data.source, data.licence) == (f"my.txt-{len(texts)}", "my.txt", "unknown (user data)")
+    assert [*data.texts, *data.held_out] == wanted
+    assert (data.name, data.source, data.licence) == (f"my.txt-{len(wanted)}", "my.txt", "unknown (user data)")
 
 
 def test_one_text_in_twenty_of_a_file_is_held_out(tmp_path: Path) -> None:
@@ -156,6 +155,6 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.txt").open("wb") as file:
-        file.truncate(sentences.MAX_FILE_BYTES + 1)
+        file.truncate(texts.MAX_FILE_BYTES + 1)
     with pytest.raises(DataError, match="over the limit of 250000000: give a part of it"):
         open_texts(str(tmp_path / "huge.txt"), 0)

@@ -1,4 +1,4 @@
-"""The recipe of text from text: padding changes nothing, a resumed run equals one that ran through, facts are learned."""
+"""The recipe of text from text: padding changes nothing, a resumed run equals a whole one, facts are learned."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ import torch
 
 from training import checkpoint
 from training.__main__ import main
-from training.data.pairs import Pair
-from training.looks import nats_per_token, write
+from training.batches import by_length, of_like_length
+from training.data import Pair
+from training.encoding import Encoded, encode
+from training.evaluate_pairs import greedy_texts, nats_per_token
 from training.models.seq2seq import BEGIN, END, PAD, Encoder, ModelConfig, Seq2Seq, build, read
 from training.rouge import rouge
-from training.seq2seq import (
-    HELD_OUT,
-    PRESETS,
-    Learner,
-    batch_indices,
-    by_length,
-    load_generator,
-)
-from training.sources import Encoded, encode
-from training.tokens import ASSET, Tokens
+from training.seq2seq import PRESETS, load_generator
+from training.seq2seq_checkpoint import HELD_OUT
+from training.seq2seq_learner import Learner
+from training.tokenizer import ASSET, BytePairTokenizer
 
 SMALL = ModelConfig(vocabulary=300, embedding=12, hidden=16, layers=2, dropout=0.0, max_source=32, max_target=8)
 
@@ -111,11 +107,11 @@ def test_sizes_that_cannot_be_are_refused(field: str, value: float, message: str
 
 
 @pytest.fixture(scope="module")
-def tokens() -> Tokens:
-    return Tokens.learn(["one two three four five six seven eight nine ten"] * 3, 300)
+def tokens() -> BytePairTokenizer:
+    return BytePairTokenizer.learn(["one two three four five six seven eight nine ten"] * 3, 300)
 
 
-def test_a_document_is_cut_at_its_end_and_a_conversation_at_its_beginning(tokens: Tokens) -> None:
+def test_a_document_is_cut_at_its_end_and_a_conversation_at_its_beginning(tokens: BytePairTokenizer) -> None:
     pair, model = (
         Pair(("one two three", "four five six seven", "eight"), "nine ten"),
         dataclasses.replace(SMALL, max_source=8),
@@ -130,57 +126,61 @@ def test_a_document_is_cut_at_its_end_and_a_conversation_at_its_beginning(tokens
 
 def test_a_batch_follows_from_the_seed_and_the_step_and_is_of_like_lengths() -> None:
     random = np.random.default_rng(0)
-    pairs = [Encoded(np.zeros(n, np.int32), np.zeros(3, np.int32)) for n in random.integers(1, 100, 500)]
-    groups, config = by_length(pairs), PRESETS["tiny"]
+    lengths = random.integers(1, 100, 500).tolist()
+    groups = by_length(lengths)
     assert sorted(np.concatenate(groups).tolist()) == list(range(500))
     for step in range(20):
-        drawn = batch_indices(groups, config, step)
-        assert drawn.tolist() == batch_indices(groups, config, step).tolist()
-        lengths = [len(pairs[i].source) for i in drawn]
-        assert max(lengths) - min(lengths) <= 10
-    assert batch_indices(groups, config, 1).tolist() != batch_indices(groups, config, 2).tolist()
+        drawn = of_like_length(groups, 8, 0, step)
+        assert drawn.tolist() == of_like_length(groups, 8, 0, step).tolist()
+        found = [lengths[i] for i in drawn]
+        assert max(found) - min(found) <= 10
+    assert of_like_length(groups, 8, 0, 1).tolist() != of_like_length(groups, 8, 0, 2).tolist()
+    assert of_like_length(groups, 8, 0, 1).tolist() != of_like_length(groups, 8, 1, 1).tolist()
 
 
 def test_the_best_average_is_kept_and_patience_ends() -> None:
     config = dataclasses.replace(PRESETS["tiny"], patience=2)
-    learner = Learner.new(config, SMALL, "cpu")
+    learner = Learner(config, SMALL, "cpu")
     for loss, done in ((3.0, False), (2.0, False), (2.5, False), (2.4, True)):
         with torch.no_grad():
             learner.average.output.bias.fill_(loss)
         learner.note(loss)
-        assert learner.done is done
+        assert learner.stopping.done is done
     assert (learner.best.output.bias == 2.0).all()
-    again = Learner.new(config, SMALL, "cpu")
+    again = Learner(config, SMALL, "cpu")
     again.load(learner.best.state_dict(), learner.state())
-    assert (again.best_loss, again.looks_since, again.done) == (2.0, 2, True)
-    assert not Learner.new(dataclasses.replace(config, patience=0), SMALL, "cpu").done
+    assert (again.stopping.best, again.stopping.since, again.stopping.done) == (2.0, 2, True)
+    never = Learner(dataclasses.replace(config, patience=0), SMALL, "cpu")
+    never.note(1.0)
+    never.note(2.0)
+    assert not never.stopping.done
 
 
-def learned(config_steps: int = 120) -> tuple[Learner, Tokens, list[Encoded]]:
+def learned(config_steps: int = 120) -> tuple[Learner, BytePairTokenizer, list[Encoded]]:
     """A network that has learned to copy the one name of a source."""
     names = ["Ada", "Ben", "Eva", "Ian", "Kim", "Lea", "Max", "Ole", "Pia", "Tom"]
     pairs = [Pair((f"{a} saw it and {b} did not.",), f"{a} saw it.") for a in names for b in names if a != b]
-    tokens = Tokens.learn((t for p in pairs for t in (*p.source, p.target)), 300)
+    tokens = BytePairTokenizer.learn((t for p in pairs for t in (*p.source, p.target)), 300)
     model = dataclasses.replace(SMALL, vocabulary=tokens.scored, hidden=48, embedding=32, layers=1, max_target=12)
     config = dataclasses.replace(
         PRESETS["tiny"],
         batch_size=16,
         learning_rate=1e-2,
         label_smoothing=0.0,
-        ema_half_life_kpairs=0.1,
+        ema_half_life_kitems=0.1,
         precision="fp32",
     )
-    learner = Learner.new(config, model, "cpu")
+    learner = Learner(config, model, "cpu")
     encoded = [encode(tokens, pair, model, "summary") for pair in pairs]
-    groups = by_length(encoded)
+    groups = by_length([len(pair.source) for pair in encoded])
     for step in range(1, config_steps + 1):
-        learner.update([encoded[i] for i in batch_indices(groups, config, step)], step)
+        learner.update([encoded[i] for i in of_like_length(groups, config.batch_size, config.seed, step)], step)
     return learner, tokens, encoded
 
 
 def test_copying_is_learned_in_few_steps() -> None:
     learner, tokens, encoded = learned()
-    written = write(learner.average, tokens, encoded)
+    written = greedy_texts(learner.average, tokens, encoded)
     wanted = [tokens.decode(pair.target) for pair in encoded]
     assert sum(a == b for a, b in zip(written, wanted, strict=True)) >= 0.9 * len(wanted)
     assert nats_per_token(learner.average, encoded) < 0.1
@@ -190,6 +190,7 @@ def run(*options: str) -> int:
     return main(["summarizer", "--name", "s", "--preset", "tiny", *options])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_one_that_ran_through(workspace: Path) -> None:
     assert run("--precision", "fp32") == 0
     through = checkpoint.read(checkpoint.directory("s"))
@@ -221,7 +222,7 @@ def test_a_tokenizer_of_another_size_is_refused(workspace: Path) -> None:
     assert run() == 0
     path = checkpoint.directory("s")
     meta = checkpoint.read(path)
-    other = Tokens.learn(["other words"], 280)
+    other = BytePairTokenizer.learn(["other words"], 280)
     state = checkpoint.load_state(path)[1]
     assets = {ASSET: other.data, HELD_OUT: checkpoint.load_asset(path, HELD_OUT)}
     checkpoint.save(path, meta, checkpoint.load_model(path)[1], state, assets)

@@ -8,8 +8,7 @@ from collections import Counter
 
 import pytest
 
-from training.data import smalltalk
-from training.data.pairs import Pair
+from training.data import Pair, smalltalk
 from training.data.smalltalk import conversation, intent, is_right, reply
 from training.data.smalltalk_intents import INTENTS, VALUES
 from training.data.templates import slots
@@ -27,13 +26,12 @@ def replied(*turns: str) -> str:
 
 
 def test_a_conversation_does_not_depend_on_its_neighbours() -> None:
-    assert conversation(0, 3) == Pair(
-        ("Hello!", "Hello! How can I help you?", "You can call me Søren.", "Nice to meet you, Søren.", "Bye!"),
-        "Goodbye, Søren!",
-    )
+    turns = ("I am Anaïs.", "Nice to meet you, Anaïs.", "My favourite food is pancakes.")
+    more = ("I have never tried pancakes, but it sounds good.", "What do I like to eat best?")
+    assert conversation(0, 3) == Pair((*turns, *more), "Your favourite food is pancakes.")
     assert PAIRS[5] == conversation(7, 5) != conversation(8, 5)
     everything = "\n".join("\n".join((*pair.source, pair.target)) for pair in PAIRS)
-    assert hashlib.sha256(everything.encode()).hexdigest()[:16] == "7af38d73ba2d1e5a"
+    assert hashlib.sha256(everything.encode()).hexdigest()[:16] == "f7d8a9d87da519e6"
 
 
 def test_every_reply_of_every_conversation_is_right_and_no_other_one() -> None:

@@ -1,39 +1,76 @@
-"""Training data as one plain value: a named array of images with where it came from."""
+"""Training data as plain values: sets of images, texts or pairs, each with where it came from.
+
+`images`, `texts` and `pairs` open them: a written or drawn world by its name, else files.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """Images of one size, and their provenance: what a checkpoint records about its data."""
-
-    name: str
-    images: NDArray[np.uint8]  # (N, S, S, 3), RGB
-    sha256: str  # of the pixels
-    licence: str
-    source: str
-    skipped: tuple[str, ...] = ()  # names of files that could not be read, with the reason
 
 
 class DataError(ValueError):
     """Data that cannot be trained on; the message names what was found and what was wanted."""
 
 
-def open_images(data: str, size: int, count: int, at_least: int) -> ImageSet:
-    """The drawn world for `data == "faces"`, else the images of a directory or .zip file at `size` pixels.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The common part of all sets of training data: name, digest and provenance."""
 
-    `count` is how many faces to draw (ignored for files); fewer than `at_least` images raise `DataError`.
-    """
-    from training.data import faces, folder
+    name: str
+    """with the version of a world and the size of the set"""
+    sha256: str
+    """of everything that is learned from or measured on, in its order"""
+    licence: str
+    """the terms under which it may be used"""
+    source: str
+    """where it came from"""
+    skipped: tuple[str, ...] = ()
+    """files or lines that could not be used, each with the reason"""
 
-    if data == faces.NAME:
-        if count < at_least:
-            raise DataError(f"{count} drawn faces are fewer than one batch of {at_least}: raise --world-size")
-        return faces.image_set(size, count)
-    return folder.image_set(Path(data), size, at_least)
+    def provenance(self) -> dict[str, str]:
+        """The part of it that a checkpoint records."""
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence, "source": self.source}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSet(DataSet):
+    """Images of one size."""
+
+    images: NDArray[np.uint8]
+    """(N, S, S, 3), RGB"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSet(DataSet):
+    """Texts to learn from, and texts to measure on."""
+
+    texts: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A source that is read, and the target that is to be written for it."""
+
+    source: tuple[str, ...]
+    """a document, or the turns of a conversation: the oldest first, the last one is answered"""
+    target: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairSet(DataSet):
+    """Pairs to learn from, and pairs to measure on."""
+
+    pairs: tuple[Pair, ...]
+    held_out: tuple[Pair, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The names of the two fields of a JSON object, or of the two columns of a table, that hold a pair."""
+
+    source: str
+    target: str

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import ImageSet
+from training.draws import Draws
 
 NAME = "faces"
-VERSION = 1  # raise it when a drawing changes: it is part of the recorded data name
+VERSION = 2  # raise it when a drawing changes: it is part of the recorded data name
 _ZOOM = np.float32(0.84)  # the picture shows [-0.84, 0.84]: the head fills it, so that 32 pixels are enough for eyes
 _CHUNK = 128  # faces drawn at once: bounds the memory of the field arrays
 
@@ -54,7 +55,7 @@ Field = NDArray[np.floating[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """The attributes of one face: what a caption says, and what a classifier could be trained to find."""
+    """The attributes of one face: those that its caption names, and that a classifier could be trained to find."""
 
     skin: str
     hair_style: str
@@ -77,22 +78,18 @@ class Face:
 
 def face(seed: int, index: int) -> tuple[Face, dict[str, Any]]:
     """Attributes of face `index`, and the continuous numbers (colours, positions) of its drawing."""
-    random = np.random.Generator(np.random.Philox(key=[seed, index]))
-
-    def pick(names: Any) -> str:
-        return str(list(names)[int(random.integers(len(names)))])
-
+    draws = Draws(seed, index)
     attributes = Face(
-        skin=pick(SKIN),
-        hair_style=pick(HAIR_STYLES),
-        hair=pick(HAIR),
-        eyes=pick(EYES),
-        mouth=pick(MOUTHS),
-        glasses=bool(random.random() < 0.3),
-        background=pick(BACKGROUND),
+        skin=draws.pick(tuple(SKIN)),
+        hair_style=draws.pick(HAIR_STYLES),
+        hair=draws.pick(tuple(HAIR)),
+        eyes=draws.pick(tuple(EYES)),
+        mouth=draws.pick(MOUTHS),
+        glasses=draws.unit() < 0.3,
+        background=draws.pick(tuple(BACKGROUND)),
     )
-    jitter = random.uniform(-1.0, 1.0, 12)
-    tint = random.normal(0.0, 1.0, 5)
+    jitter = [draws.between(-1.0, 1.0) for _ in range(12)]
+    tint = [draws.bell() for _ in range(5)]
 
     def colour(rgb: tuple[int, int, int], spread: float, which: int) -> NDArray[np.float64]:
         return np.asarray(np.clip(np.array(rgb) / 255.0 + spread * tint[which], 0.0, 1.0))
@@ -102,7 +99,7 @@ def face(seed: int, index: int) -> tuple[Face, dict[str, Any]]:
         "hair": colour(HAIR[attributes.hair], 0.02, 1),
         "eyes": colour(EYES[attributes.eyes], 0.02, 2),
         "background": colour(BACKGROUND[attributes.background], 0.03, 3),
-        "shirt": colour(SHIRT[int(random.integers(len(SHIRT)))], 0.02, 4),
+        "shirt": colour(draws.pick(SHIRT), 0.02, 4),
         "x": 0.05 * jitter[0],
         "y": 0.04 + 0.03 * jitter[1],
         "tilt": 0.09 * jitter[2],

@@ -1,8 +1,8 @@
 """Pairs from files: JSON lines, or tables with a header row, as they are or packed with gzip.
 
-JSON lines (.jsonl, .ndjson): an object per line; its source is a text or a list of texts, the turns of a conversation. Tables
-(.csv, .tsv): a text may hold line breaks if it stands in quotes. Files are UTF-8; runs of white space become one space.
-A line that cannot be used is skipped and named.
+JSON lines (.jsonl, .ndjson): an object per line; its source is a text or a list of texts, the turns of a conversation.
+Tables (.csv, .tsv): a text may hold line breaks if it stands in quotes. Files are UTF-8; runs of white space become one
+space. A line that cannot be used is skipped and named.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from training.data import DataError
-from training.data.pairs import Fields, Pair
+from training.data import DataError, Fields, Pair
 
 MAX_FILE_BYTES = 250_000_000  # as it is and unpacked
 SHOWN = 3  # unusable lines that a message quotes
@@ -26,18 +25,19 @@ SHOWN_FIELDS = 12  # and fields that it names
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
 _WISH = (
-    "give files of pairs (.jsonl, .ndjson, .csv or .tsv, each also with .gz) divided by commas, or 'reports' or 'smalltalk' "
-    "for the written ones"
+    "give files of pairs (.jsonl, .ndjson, .csv or .tsv, each also with .gz) divided by commas, "
+    "or 'reports' or 'smalltalk' for the written ones"
 )
-_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+_TYPES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """What the lines of some files hold."""
+    """The contents of the lines of some files."""
 
     pairs: tuple[Pair, ...]
-    skipped: tuple[str, ...]  # "file:line: reason"
+    skipped: tuple[str, ...]
+    """of lines without a usable pair: `file:line: reason`"""
 
 
 class _Unusable(ValueError):
@@ -52,8 +52,8 @@ def paths(data: str) -> list[Path]:
 def read(files: Sequence[Path], fields: Fields, most_bad: float) -> Lines:
     """The pairs of all files in their order.
 
-    Raises `DataError` for a file that is missing, too large, damaged or of no known suffix, and if there is no pair or more
-    than the share `most_bad` of all lines cannot be used.
+    Raises `DataError` for a file that is missing, too large, damaged or of no known suffix, and if there is no pair or
+    more than the share `most_bad` of all lines cannot be used.
     """
     pairs: list[Pair] = []
     skipped: list[str] = []
@@ -84,7 +84,7 @@ def _pair(line: object, fields: Fields, names: dict[str, None]) -> Pair:
     if isinstance(line, _Unusable):
         raise line
     if not isinstance(line, Mapping):
-        raise _Unusable(f"it is {_kind(line)}, wanted an object")
+        raise _Unusable(f"it is {_type(line)}, wanted an object")
     for field in (fields.source, fields.target):
         if field not in line:
             names.update(dict.fromkeys(str(name) for name in line))
@@ -98,7 +98,7 @@ def _pair(line: object, fields: Fields, names: dict[str, None]) -> Pair:
 
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise _Unusable(f"the field {field!r} holds {_kind(value)}, wanted a text")
+        raise _Unusable(f"the field {field!r} holds {_type(value)}, wanted a text")
     text = " ".join(value.split())
     if not text:
         raise _Unusable(f"the field {field!r} is empty")
@@ -196,8 +196,8 @@ def _record(header: list[str], row: list[str]) -> object:
     return dict(zip(header, row, strict=True))
 
 
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "null")
+def _type(value: object) -> str:
+    return _TYPES.get(type(value), "null")
 
 
 def _listed(names: Mapping[str, None]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from training.data.report_kinds import Kind, extra, needed
+from training.data.report_topics import Topic, extra, needed
 
-MATCH = Kind(
+MATCH = Topic(
     "match",
     "The {winner} won {score} against the {loser} in {city}.",
     {
@@ -59,7 +59,7 @@ MATCH = Kind(
     ),
 )
 
-WEATHER = Kind(
+WEATHER = Topic(
     "weather",
     "Forecasters warn of {hazard} in {city} from {hour} on {day}.",
     {
@@ -113,7 +113,7 @@ WEATHER = Kind(
     ),
 )
 
-SHIP = Kind(
+SHIP = Topic(
     "ship",
     "The {ship} brought {tonnes} tonnes of {goods} to {city}.",
     {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from training.data.report_kinds import Kind, extra, needed
+from training.data.report_topics import Topic, extra, needed
 
-ACCIDENT = Kind(
+ACCIDENT = Topic(
     "accident",
     "A {vehicle} hit a {obstacle} near {city} and {hurt} people were hurt.",
     {
@@ -65,7 +65,7 @@ ACCIDENT = Kind(
     ),
 )
 
-OPENING = Kind(
+OPENING = Topic(
     "opening",
     "{owner} is opening a {shop} in {city} on {day}.",
     {
@@ -124,7 +124,7 @@ OPENING = Kind(
     ),
 )
 
-VOTE = Kind(
+VOTE = Topic(
     "vote",
     "In {city} the town council {verdict} a {project} by {votes}.",
     {

@@ -1,8 +1,8 @@
 """The written world for dialogue: small talk of a user and a bot in which every reply can be checked.
 
-What the user says has one of a few intents, each with several phrasings. Some state what is to be remembered (a name, a pet,
-the weather somewhere), some ask for it turns later, some have to be worked out (sums, weekdays, opposites). So in every
-conversation exactly one reply is right, and `reply` says which.
+Each turn of the user has one of a few intents, each with several phrasings. Some state something to remember (a name, a
+pet, the weather somewhere), some ask for it turns later, some have to be worked out (sums, weekdays, opposites). So in
+every conversation exactly one reply is right, and `reply` says which.
 
 Conversation `i` of a seed is always the same conversation.
 """
@@ -13,12 +13,13 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 
-from training.data.pairs import Pair
+from training.data import Pair
 from training.data.smalltalk_intents import INTENTS, VALUES, Intent
-from training.data.templates import Draws, pattern, slots
+from training.data.templates import pattern, slots
+from training.draws import Draws
 
 NAME = "smalltalk"
-VERSION = 1  # raise it when an intent changes: it is part of the recorded data name
+VERSION = 2  # raise it when an intent changes: it is part of the recorded data name
 _EXCHANGES = (1, 2, 2, 3, 3, 4, 4)
 _TOLD_PERCENT = 75  # of the questions for something remembered: it was told in an earlier turn
 # What needs memory is harder, so it comes more often.
@@ -34,7 +35,7 @@ Turn = tuple[str, dict[str, str]]  # an intent and the values of its slots
 
 
 def conversation(seed: int, index: int) -> Pair:
-    """Conversation `index` of `seed`: one to four turns of the user with the replies between them, and the last reply."""
+    """Conversation `index` of `seed`: one to four turns of the user, the replies between them, and the last reply."""
     draws = Draws(seed, index)
     exchanges = draws.pick(_EXCHANGES)
     said: set[str] = set()
@@ -46,7 +47,7 @@ def conversation(seed: int, index: int) -> Pair:
     while len(earlier) < exchanges - 1:
         unfit = _LAST_ONLY | ({name for name, _ in (*earlier, last)} - _SEVERAL)
         earlier.append(_turn(draws, draws.pick(_EARLIER, but=unfit), said, {}))
-    earlier.sort(key=lambda turn: (_FIRST.get(turn[0], 2), draws.below(1 << 16)))
+    earlier = sorted(draws.shuffled(earlier), key=lambda turn: _FIRST.get(turn[0], 2))
     memory: dict[str, str] = {}
     texts: list[str] = []
     for name, values in (*earlier, last):
@@ -56,13 +57,13 @@ def conversation(seed: int, index: int) -> Pair:
 
 
 def intent(turn: str) -> str | None:
-    """Which intent a turn of the user has, or None."""
+    """The intent of a turn of the user, or None if it has none."""
     understood = _understood(turn)
     return understood and understood[0]
 
 
 def reply(history: Sequence[str]) -> str:
-    """The right reply to the last turn of a conversation that the user began; turns of no intent before it are passed over.
+    """The right reply to the last turn of a conversation that the user began; earlier turns without intent are ignored.
 
     Raises `ValueError` if the last turn has no intent, or is not the user's.
     """

@@ -1,6 +1,6 @@
-"""What a user may want in small talk, how it is said and what is replied.
+"""The intents of a user in small talk: their phrasings, and the replies to them.
 
-All phrasings of an intent hold the same slots. No phrasing of an intent can be filled so that it reads like another one.
+All phrasings of an intent hold the same slots. No phrasing can be filled so that it reads like one of another intent.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _OPPOSITES = {**dict(_PAIRS), **{second: first for first, second in _PAIRS}}
 # None begins with a vowel where the turns put "a" before it.
 VALUES: dict[str, tuple[str, ...]] = {
     "name": words(
-        "Ada Anaïs Ben Björn Chloé Emma Hugo Inés Jürgen Karl Lucía Mary Nina Omar Paul Priya René Rosa Søren Tom Vera Yusuf "
-        "Zoë Łukasz"
+        "Ada Anaïs Ben Björn Chloé Emma Hugo Inés Jürgen Karl Lucía Mary Nina Omar Paul Priya René Rosa Søren Tom Vera "
+        "Yusuf Zoë Łukasz"
     ),
     "person": words("boss coach colleague cousin dentist doctor flatmate friend hairdresser neighbour partner teacher"),
     "animal": words("canary cat dog duck goat goldfish hamster hen parrot pony rabbit tortoise"),
@@ -45,7 +45,7 @@ VALUES: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """Turns of the user that want the same, and the reply to them."""
+    """Turns of the user with the same purpose, and the reply to them."""
 
     turns: tuple[str, ...]
     reply: str

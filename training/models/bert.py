@@ -1,10 +1,11 @@
-"""An encoder that was taught elsewhere: a BERT (Devlin 2018, arXiv:1810.04805) over word pieces, seen from the target's own tokens.
+"""A pretrained encoder: a BERT (Devlin 2018, arXiv:1810.04805) over word pieces, seen from the target's own tokens.
 
-The decoder copies tokens of its own vocabulary, so a source is cut twice: into these tokens and into BERT's word pieces. `at` says
-which piece stands where a token begins, and memory at a token is made of what BERT says of that piece, and of which token it is
-and which stood before it: tokens inside of one piece would look alike otherwise, and a copied word could not be gone through.
+The decoder copies tokens of its own vocabulary, so a source is tokenized twice: into these tokens and into BERT's word
+pieces. `at` says which piece stands where a token begins. Memory at a token is made of BERT's output at that piece, of
+the token itself and of the one before it: tokens inside of one piece would look alike otherwise, and a word could not
+be copied token by token.
 
-Dimensions: B batch, S source tokens, P word pieces, E embedding, W width of the BERT, H hidden, L layers of the decoder.
+Dimensions: B batch, S source tokens, P word pieces, E embedding, W width of the BERT, H hidden, L decoder layers.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from torch import Tensor, nn
 
 from training.models.masks import FAR, within
 
-REMEMBERED_BYTES = 4 * 2**30  # of what a frozen BERT said of texts
+REMEMBERED_BYTES = 4 * 2**30  # of the outputs of a frozen BERT
 
 
 @dataclasses.dataclass(frozen=True)
 class BertShape:
-    """What rebuilds a BERT: the names are those of the project, the values those of its config.json."""
+    """The sizes that rebuild a BERT: the names are those of the project, the values those of its config.json."""
 
     vocabulary: int
     width: int
@@ -39,9 +40,9 @@ class BertShape:
 
 
 class Remembered:
-    """What a frozen BERT said of texts, in half precision: it would say the same in every pass, and costs more than all the rest.
+    """A cache of a frozen BERT's outputs, in half precision: it is the costliest part of a step, and never changes.
 
-    Each text is read alone and rounded whether it is kept or not, so nothing depends on its company or on what there is room for.
+    Each text is read alone and rounded whether it is kept or not, so nothing depends on its company or the room left.
     """
 
     def __init__(self, most: int = REMEMBERED_BYTES) -> None:
@@ -70,7 +71,7 @@ class Remembered:
 
 
 class Bert(nn.Module):
-    """The BERT itself: word pieces -> hidden states. Frozen, it has no gradient and no dropout, whatever mode it is in."""
+    """The BERT itself: word pieces -> hidden states. A frozen one has no gradient and no dropout, whatever its mode."""
 
     def __init__(self, shape: BertShape, frozen: bool) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ class Bert(nn.Module):
 
 
 class BertEncoder(nn.Module):
-    """Memory (B, S, H), one vector a token, and a first summary of every layer (B, L, H), as the recurrent encoder gives them."""
+    """Memory (B, S, H), one vector a token, and a summary of every layer (B, L, H), like the recurrent encoder."""
 
     def __init__(
         self, shape: BertShape, frozen: bool, embedding: nn.Embedding, hidden: int, layers: int, dropout: float

@@ -49,7 +49,7 @@ def lstm_step(x: Tensor, state: State, weights: Weights) -> State:
 
 
 def gru_step(x: Tensor, state: State, weights: Weights) -> State:
-    """h' = (1 - z) n + z h, n = tanh(W x + b + r (R h + b')) (Cho 2014, arXiv:1406.1078, with PyTorch's place for r)."""
+    """h' = (1 - z) n + z h, n = tanh(W x + b + r (R h + b')) (Cho 2014, arXiv:1406.1078; r where PyTorch has it)."""
     (h,), (w_ih, w_hh, b_ih, b_hh) = state, weights
     reset_x, keep_x, candidate_x = F.linear(x, w_ih, b_ih).chunk(3, dim=1)  # the order of nn.GRU: r, z, n
     reset_h, keep_h, candidate_h = F.linear(h, w_hh, b_hh).chunk(3, dim=1)
@@ -72,7 +72,7 @@ def _lstm_init(weights: Weights) -> None:
 
 
 def _gru_init(weights: Weights) -> None:
-    """The same for the one gate z, which keeps in PyTorch's form: the paper's gate writes, so its bias has the other sign."""
+    """The same for the one gate z, which in PyTorch keeps: the paper's gate writes, so its bias has the other sign."""
     _uniform(weights)
     spans = _log_spans(weights)
     H, bias = len(spans), weights[2].data
@@ -90,8 +90,8 @@ def _uniform(weights: Weights) -> None:
 def _log_spans(weights: Weights) -> Tensor:
     """Biases (H,) of gates that remember for 1 to REMEMBERED bytes from the first step on.
 
-    Without them a fact is hard to learn to carry into the next sentence (Tallec, Ollivier 2018, arXiv:1804.11188: chrono
-    initialization).
+    Without them it is hard to learn to carry a fact into the next sentence (Tallec, Ollivier 2018, arXiv:1804.11188:
+    chrono initialization).
     """
     return torch.empty(weights[1].shape[1]).uniform_(1.0, REMEMBERED - 1.0).log()
 

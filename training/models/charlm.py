@@ -14,7 +14,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from training import checks
 from training.models.cells import CELLS, CellName, State
+from training.seeding import seeded
 
 VOCABULARY = 256  # every byte is a token
 BOUNDARY = 0  # the byte that begins and ends a text
@@ -22,10 +24,10 @@ BOUNDARY = 0  # the byte that begins and ends a text
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network, and what it is made of."""
+    """Sizes of the network, and its cell."""
 
     cell: CellName = "lstm"
-    """rnn: one tanh (Elman 1990); lstm: a memory with three gates; gru: two gates, and three quarters of an LSTM's weights"""
+    """rnn: one tanh (Elman 1990); lstm: memory and three gates; gru: two gates, three quarters of an LSTM's weights"""
     embedding: int = 128
     """width of the vector a byte is looked up as"""
     hidden: int = 512
@@ -36,13 +38,9 @@ class ModelConfig:
     """share of a layer's outputs that is dropped in training, between layers and before the logits"""
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise ValueError(f"cell is {self.cell!r}, wanted one of {', '.join(CELLS)}")
-        for field in ("embedding", "hidden", "layers"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}, wanted at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, wanted at least 0 and less than 1")
+        checks.one_of(self, "cell", CELLS)
+        checks.at_least(self, embedding=1, hidden=1, layers=1)
+        checks.less_than_one(self, "dropout")
 
 
 class CharLM(nn.Module):
@@ -73,7 +71,7 @@ class CharLM(nn.Module):
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """What the tensors of a state are called, in the order `step` takes and gives them."""
+        """The names of a state's tensors, in the order `step` takes and gives them."""
         return self._cell.states
 
     def zeros(self, count: int) -> State:
@@ -110,6 +108,5 @@ class CharLM(nn.Module):
 
 def build(config: ModelConfig, seed: int) -> CharLM:
     """The network with weights drawn from `seed`, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return CharLM(config)

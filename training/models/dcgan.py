@@ -9,8 +9,10 @@ import dataclasses
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
+
+from training import checks
+from training.seeding import seeded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +30,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.image_size not in (16, 32, 64, 128, 256, 512):
-            raise ValueError(f"image_size is {self.image_size}, wanted a power of two from 16 to 512")
-        if self.latent < 1 or self.channels < 1:
-            raise ValueError(f"latent ({self.latent}) and channels ({self.channels}) must be at least 1")
-        if self.widths not in ("halving", "constant"):
-            raise ValueError(f"widths is {self.widths!r}, wanted 'halving' or 'constant'")
+            raise checks.refuse("image_size", self.image_size, "a power of two from 16 to 512")
+        checks.at_least(self, latent=1, channels=1)
+        checks.one_of(self, "widths", ("halving", "constant"))
 
     @property
     def stage_widths(self) -> list[int]:
@@ -105,6 +105,5 @@ def _init_weights(module: nn.Module) -> None:
 
 def build(config: ModelConfig, seed: int) -> tuple[Generator, Critic]:
     """Both networks with weights drawn from `seed`, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return Generator(config), Critic(config)

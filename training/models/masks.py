@@ -1,4 +1,4 @@
-"""Which positions of a padded row are no padding."""
+"""Masks of padded rows."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Sequence to sequence with attention: an encoder that reads a source, a recurrent decoder that writes the target token by token.
+"""Sequence to sequence with attention: an encoder of the source, and a recurrent decoder of the target, token by token.
 
-The encoder reads in both directions (Bahdanau, Cho, Bengio 2014, arXiv:1409.0473). The decoder looks at every position of the
-source and is fed with what it saw (Luong, Pham, Manning 2015, arXiv:1508.04025: the "general" score of section 3.1, input feeding of
-section 3.3). A token is either chosen from the vocabulary or copied from where the decoder looks (See, Liu, Manning 2017,
-arXiv:1704.04368, section 2.2): without that, names and numbers are learned only after thousands of steps of guessing them.
-`forward` is for training, `encode` and `step` are the same network as it is exported.
+The encoder reads in both directions (Bahdanau, Cho, Bengio 2014, arXiv:1409.0473). The decoder attends to every
+position of the source and is fed with the result (Luong, Pham, Manning 2015, arXiv:1508.04025: the "general" score of
+section 3.1, input feeding of section 3.3). A token is either chosen from the vocabulary or copied from where the
+decoder attends (See, Liu, Manning 2017, arXiv:1704.04368, section 2.2): without that, names and numbers are learned
+only after thousands of steps of guessing them. `forward` is for training, `encode` and `step` are the same network as
+exported.
 
 Dimensions: B batch, S source tokens, T target tokens, E embedding, H hidden, L layers, V vocabulary.
 """
@@ -14,16 +15,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from tyro.conf import Suppress
 
+from training import checks
 from training.models.bert import BertEncoder, BertShape
 from training.models.cells import CELLS, State
 from training.models.masks import FAR, within
+from training.seeding import seeded
 
 PAD, BEGIN, END, TURN = 0, 1, 2, 3  # the special tokens of every vocabulary
 LEAST = 1e-7  # probability of anything: its logarithm is finite, also in half precision
@@ -50,10 +52,10 @@ class ModelConfig:
     max_target: int = 64
     """tokens of a target that are learned at most"""
     encoder: Literal["recurrent", "bert"] = "recurrent"
-    """what reads the source: layers that are learned from nothing, or a BERT that was taught elsewhere"""
+    """reads the source: recurrent layers that are learned from nothing, or a BERT that was taught elsewhere"""
     frozen: bool = True
     """whether that BERT stays as it is; else it is learned further"""
-    bert_shape: Annotated[BertShape | None, Suppress] = None
+    bert_shape: BertShape | None = None
     """the sizes of that BERT, from its directory"""
 
     @classmethod
@@ -63,21 +65,10 @@ class ModelConfig:
         return cls(**{**raw, "bert_shape": None if shape is None else BertShape(**shape)})
 
     def __post_init__(self) -> None:
-        bounds = (
-            ("vocabulary", 260),
-            ("embedding", 1),
-            ("hidden", 2),
-            ("layers", 1),
-            ("max_source", 8),
-            ("max_target", 2),
-        )
-        for field, least in bounds:
-            if getattr(self, field) < least:
-                raise ValueError(f"{field} is {getattr(self, field)}, wanted at least {least}")
+        checks.at_least(self, vocabulary=260, embedding=1, hidden=2, layers=1, max_source=8, max_target=2)
         if self.hidden % 2:
-            raise ValueError(f"hidden is {self.hidden}, wanted an even number: either direction reads with half of it")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, wanted at least 0 and less than 1")
+            raise checks.refuse("hidden", self.hidden, "an even number: either direction reads with half of it")
+        checks.less_than_one(self, "dropout")
 
 
 def _picked(rows: Tensor, positions: Tensor) -> Tensor:
@@ -88,8 +79,9 @@ def _picked(rows: Tensor, positions: Tensor) -> Tensor:
 class Encoder(nn.Module):
     """Source tokens -> memory (B, S, H), one vector a position, and a summary of every layer (B, L, H).
 
-    A row is turned around within its own length, so nothing that is no padding depends on the padding. That holds with packed
-    sequences, which skip the padding, and without: fused kernels of CPUs are faster than packing is there, and it does not export.
+    A row is turned around within its own length, so nothing that is no padding depends on the padding. That holds with
+    packed sequences, which skip the padding, and without: on CPUs fused kernels are faster than packing, which does not
+    export, either.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -127,7 +119,7 @@ def _encoder(config: ModelConfig) -> Encoder | BertEncoder:
     if config.encoder == "recurrent":
         return Encoder(config)
     if config.bert_shape is None:
-        raise ValueError("encoder is bert, but of what size is not known: read its directory first")
+        raise ValueError("encoder is bert, but its bert_shape is None: read its directory first")
     embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=PAD)
     return BertEncoder(config.bert_shape, config.frozen, embedding, config.hidden, config.layers, config.dropout)
 
@@ -151,12 +143,11 @@ class Seq2Seq(nn.Module):
         self._init_weights()
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor, forced: Tensor, *more: Tensor) -> Tensor:
-        """source (B, S), lengths (B,), target (B, T) that begins with BEGIN -> logits (B, T, V) of the token after each.
+        """source (B, S), lengths (B,), target (B, T) that begins with BEGIN -> logits (B, T, V) of each next token.
 
-        `more` is what else the encoder reads.
-
-        `forced` (B, T) bool says where the decoder reads the target's token; elsewhere it reads its own likeliest one, as it will
-        when it writes (Bengio 2015, arXiv:1506.03099: scheduled sampling). What it reads is no gradient's way.
+        `more` are further inputs of the encoder. `forced` (B, T) bool says where the decoder reads the target's token;
+        elsewhere it reads its own likeliest one, as it will when it writes (Bengio 2015, arXiv:1506.03099: scheduled
+        sampling). No gradient goes through that choice.
         """
         memory, *first = self.encode(source, lengths, *more)
         state, inside = tuple(first), within(lengths, source.shape[1])
@@ -181,23 +172,23 @@ class Seq2Seq(nn.Module):
         return self._score(feeds, looked, source[:, None].expand(-1, target.shape[1], -1))
 
     def encode(self, tokens: Tensor, lengths: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        """tokens (B, S), lengths (B,) and what else the encoder reads -> memory (B, S, H), the decoder's first state, each (B, L, H)."""
+        """tokens (B, S), lengths (B,), further inputs of the encoder -> memory (B, S, H), first states (B, L, H)."""
         memory, summaries = self.encoder(tokens, lengths, *more)
         return memory, *self._first_state(summaries)
 
     def step(
         self, token: Tensor, feed: Tensor, tokens: Tensor, memory: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, ...]:
-        """token (B,), feed (B, H), the source's tokens (B, S), memory (B, S, H), lengths (B,), state (B, L, H) each -> logits
-        (B, V), weights (B, S), next feed (B, H), next state (B, L, H) each.
+        """Read a token (B,): logits (B, V), attention weights (B, S), next feed (B, H), next state (B, L, H) each.
 
-        Logits are log-probabilities. Weights are what attention gives to the positions; `feed` is zeros at first.
+        feed (B, H) is zeros at first; tokens (B, S) are the source's, memory (B, S, H) and lengths (B,) the encoder's,
+        state (B, L, H) each. Logits are log-probabilities.
         """
         feed, weights, after = self._advance(token, feed, memory, within(lengths, memory.shape[1]), state)
         return self._score(feed, weights, tokens), weights, feed, *after
 
     def _score(self, feed: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
-        """feed (..., H), weights (..., S), the source's tokens (..., S) -> log-probabilities of the next token (..., V)."""
+        """feed (..., H), weights (..., S), the source's tokens (..., S) -> log-probabilities (..., V)."""
         chosen = torch.softmax(self.output(self.dropout(feed)).float(), dim=-1)
         gate = self.copy(feed).float()
         # sigmoid(-gate), not 1 - sigmoid(gate): near 1 nothing would be left of the difference's precision.
@@ -251,6 +242,5 @@ class Seq2Seq(nn.Module):
 
 def build(config: ModelConfig, seed: int) -> Seq2Seq:
     """The network with weights drawn from `seed`, without touching the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return Seq2Seq(config)

@@ -1,4 +1,4 @@
-"""The limit: the engine with its encoder in one process, nothing around it. A child process, asked for blocks of work."""
+"""The bare engine: generator and encoder in a child process without a server, as the upper bound of throughput."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ import numpy as np
 import psutil
 
 
-class LimitError(RuntimeError):
-    """There is no limit to compare with."""
+class BareEngineError(RuntimeError):
+    """The child died."""
 
 
-class Limit:
-    """Use as a context manager; blocks until the engine is open. Raises `LimitError` when the child dies."""
+class BareEngine:
+    """The child process, asked for blocks of work.
+
+    A context manager; entering waits until the engine is open. Raises `BareEngineError` when the child dies.
+    """
 
     def __init__(self, bundle: Path, asks: Sequence[Mapping[str, Any]] = ({"max_tokens": 256},)) -> None:
-        """`asks` are what a StepGenerator is asked for, in turn, each with a seed of its own."""
+        """`asks` are the parameters of requests to a StepGenerator, sent in turn, each with a seed of its own."""
         context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = context.Pipe()
         arguments = (self._theirs, str(bundle.resolve()), list(asks))
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
 
-    def __enter__(self) -> Limit:
+    def __enter__(self) -> BareEngine:
         self._process.start()
         self._theirs.close()  # with it open here, a dead child would be waited for for ever
         try:
@@ -57,7 +60,7 @@ class Limit:
         except (EOFError, OSError):
             self._process.join(5)
             code = self._process.exitcode
-            raise LimitError(f"the bare engine died (exit code {code}); what it said stands above") from None
+            raise BareEngineError(f"the bare engine died (exit code {code}); what it said stands above") from None
 
     def _end(self) -> None:
         self._pipe.close()
@@ -75,8 +78,8 @@ def _serve(pipe: Connection, folder: str, asks: Sequence[Mapping[str, Any]]) -> 
     from handlers.engine.choice import open_engine
 
     generator = open_engine(read(Path(folder))).generator
-    steps = functools.partial(_step_block, asks)
-    blocks = _batch_block if hasattr(generator, "generate") else steps
+    is_batch = hasattr(generator, "generate")
+    blocks = _batch_block if is_batch else functools.partial(_step_block, asks, _Tokens(generator))
     pipe.send(os.getpid())
     while True:
         try:
@@ -99,21 +102,23 @@ def _batch_block(generator: Any, batch: int, seconds: float) -> tuple[float, flo
     return number / (time.perf_counter() - began), float(np.median(times)) * 1e3
 
 
-def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, seconds: float) -> tuple[float, float]:
-    """Tokens a second with `batch` requests that are always there, under the scheduler that serves them, and a tick's time."""
+def _step_block(
+    asks: Sequence[Mapping[str, Any]], tokens: _Tokens, generator: Any, batch: int, seconds: float
+) -> tuple[float, float]:
+    """(tokens a second, median milliseconds of a tick) of the serving scheduler, with `batch` requests at all times."""
     from handlers.engine.replies import Replies
     from handlers.engine.step_scheduler import StepScheduler
     from handlers.frames import End, Unpacker
 
-    unpacker, counted = Unpacker(), _Counted(generator)
+    unpacker, before = Unpacker(), tokens.count
     open_, seed, times = 0, 0, list[float]()
 
     def emit(frame: bytes) -> None:
         nonlocal open_
         open_ -= sum(isinstance(found.message, End) for found in unpacker.feed(frame))
 
-    replies = Replies("limit", emit, lambda: None, lambda params: "", 1 << 30)
-    scheduler = StepScheduler(counted, replies)
+    replies = Replies("bare", emit, lambda: None, lambda params: "", 1 << 30)
+    scheduler = StepScheduler(generator, replies)
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds or not times:
         while open_ < batch:
@@ -121,23 +126,21 @@ def _step_block(asks: Sequence[Mapping[str, Any]], generator: Any, batch: int, s
             scheduler.submit(seed, {**asks[seed % len(asks)], "seed": seed}, None)
         scheduler.tick()
         times.append(time.perf_counter() - now)
-    tokens_per_s = counted.tokens / (time.perf_counter() - began)
+    tokens_per_s = (tokens.count - before) / (time.perf_counter() - began)
     for number in range(1, seed + 1):
         scheduler.cancel(number)
     return tokens_per_s, float(np.median(times)) * 1e3
 
 
-class _Counted:
-    """A StepGenerator whose tokens are counted."""
+class _Tokens:
+    """Counts the tokens of a StepGenerator in place of its `step`, so that the scheduler meets the generator itself."""
 
     def __init__(self, generator: Any) -> None:
-        self._generator, self.tokens = generator, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
+        self._step, self.count = generator.step, 0
+        generator.step = self.step
 
     def step(self, slots: Sequence[Any]) -> None:
         """As the generator's."""
         before = sum(slot.items for slot in slots)
-        self._generator.step(slots)
-        self.tokens += sum(slot.items for slot in slots) - before
+        self._step(slots)
+        self.count += sum(slot.items for slot in slots) - before

@@ -92,7 +92,7 @@ class FrontEnd:
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def send(
         self, body: bytes | Mapping[str, Any] | None, headers: Mapping[str, str] = JSON, **more: str
@@ -111,16 +111,16 @@ class FrontEnd:
         self,
         body: bytes | Mapping[str, Any] | None,
         headers: Mapping[str, str] = JSON,
-        seconds: float = 20,
+        seconds: float = 60,
         **more: str,
     ) -> Reply:
         return self.send(body, headers, **more).result(seconds)
 
     def ask_all(self, bodies: Sequence[Any]) -> list[Reply]:
         """All at once."""
-        return [future.result(30) for future in [self.send(body) for body in bodies]]
+        return [future.result(60) for future in [self.send(body) for body in bodies]]
 
-    def wait_ready(self, seconds: float = 20) -> FrontEnd:
+    def wait_ready(self, seconds: float = 120) -> FrontEnd:
         deadline = time.monotonic() + seconds
         while self.service.engine.state != "ready":
             assert time.monotonic() < deadline, self.service.engine.reason

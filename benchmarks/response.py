@@ -1,28 +1,28 @@
-"""HTTP/1.1 answers as they come in, piece by piece, and what is kept of a request. Both loops of the load generator read with this."""
+"""HTTP/1.1 responses parsed piece by piece, and the sample of each request, for both loops of the load generator."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 
-ANSWER_SECONDS = 30.0
-ERROR, UNSENT = "error", "unsent"  # outcomes that are no status: no whole answer; never on the wire
+RESPONSE_SECONDS = 30.0
+ERROR, UNSENT = "error", "unsent"  # outcomes that are no status: no whole response; never on the wire
 
 
 @dataclasses.dataclass(slots=True)
 class Sample:
-    """What became of one request; times in seconds."""
+    """Outcome, latency and size of one request; times in seconds."""
 
     due: float  # when it should have gone out, on the clock of time.perf_counter
     outcome: str  # the status, ERROR or UNSENT
-    took: float  # from `due` to the end of the answer
+    took: float  # from `due` to the end of the response
     first: float = 0.0  # from `due` to the first byte of the body
     size: int = 0  # bytes of the body, without the framing of chunks
     chunks: int = 0  # 0: not streamed
 
 
-class Answer:
-    """One answer: bytes go in through `feed` until it is whole."""
+class ResponseParser:
+    """Incremental parser of one response: bytes go in through `feed` until it is whole."""
 
     __slots__ = ("_at", "_data", "_length", "chunks", "closing", "first", "size", "status")
 
@@ -32,9 +32,12 @@ class Answer:
         self.first = 0.0  # when the first byte of the body came, on the clock of time.perf_counter
 
     def feed(self, piece: bytes) -> bool:
-        """Take what came; returns whether the answer is whole. Raises `ValueError` for what is none, `EOFError` at its end too soon."""
+        """Parse the next piece; returns whether the response is whole.
+
+        Raises `ValueError` for bytes that are no HTTP/1.1, `EOFError` for an end before the response is whole (b"").
+        """
         if not piece:
-            raise EOFError("the connection was closed before the answer was whole")
+            raise EOFError("the connection was closed before the response was whole")
         self._data += piece
         if not self.status and not self._read_head():
             return False
@@ -46,7 +49,7 @@ class Answer:
         return self.size >= self._length
 
     def sample(self, due: float) -> Sample:
-        """What is kept of it, now that it is whole."""
+        """The sample of a response that has just become whole, to a request that was due at `due`."""
         now = time.perf_counter()
         return Sample(due, self.status, now - due, (self.first or now) - due, self.size, self.chunks)
 
@@ -57,7 +60,7 @@ class Answer:
         head = bytes(self._data[: end + 2]).lower()
         status = head[9:12]
         if not head.startswith(b"http/1.") or not status.isdigit():
-            raise ValueError(f"{head[:40]!r} is no HTTP/1.1 answer")
+            raise ValueError(f"{head[:40]!r} is no HTTP/1.1 response")
         self._length = -1
         if b"\r\ntransfer-encoding: chunked" not in head:
             self._length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])

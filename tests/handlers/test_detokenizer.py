@@ -11,9 +11,9 @@ from hypothesis import given
 from handlers.text.detokenizer import Detokenizer
 
 
-def write(pieces: Sequence[bytes], stop: Sequence[str] = ()) -> tuple[list[str], str, bool]:
+def write(pieces: Sequence[bytes], stop: Sequence[str] = (), lead: str = " ") -> tuple[list[str], str, bool]:
     """What is sent after each piece, the whole text, and whether a stop string ended it."""
-    writing, sent = Detokenizer(stop), []
+    writing, sent = Detokenizer(lead, stop), []
     for at, piece in enumerate(pieces, 1):
         stopped = writing.add(piece, at == len(pieces))
         sent.append(writing.take(stopped or at == len(pieces)))
@@ -25,7 +25,12 @@ def write(pieces: Sequence[bytes], stop: Sequence[str] = ()) -> tuple[list[str],
 def test_the_space_before_the_first_word_is_dropped_once() -> None:
     assert write([b" The", b" end"])[0] == ["The", " end"]
     assert write([b"  indented"])[0] == [" indented"]
+    assert write([b" ", b" indented"])[0] == ["", " indented"]
     assert write([b"\xe2", b"\x80\x93 x"])[1] == "\u2013 x"
+
+
+def test_bytes_have_no_space_before_the_first_word() -> None:
+    assert write([b" The", b" end"], lead="") == ([" The", " end"], " The end", False)
 
 
 @given(st.text(min_size=1), st.integers(1, 4))

@@ -1,8 +1,8 @@
-"""What a kind of report is made of, and the values that stand in reports.
+"""The topics of the written reports: their sentences, their slots, and the values that fill these.
 
-A slot of a kind is drawn from one of `VALUES`, and two slots of the same list never have the same value. What the summary
-states stands in a needed sentence; all other slots hold what is to be left out. Which one is true is said right beside the
-value: "moved from Bergen to Dover", "two, not three as the radio had said".
+A slot of a topic is drawn from one of `VALUES`, and two slots of the same list never have the same value. Facts that
+the summary states stand in a needed sentence; all other slots hold what is to be left out. The value that is true is
+told right beside the other: "moved from Bergen to Dover", "two, not three as the radio had said".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 
 from training.data.templates import words
 
-# In no kind a value is a word of another one, and none begins with a vowel where the sentences put "a" before it.
+# In no topic a value is a word of another one, and none begins with a vowel where the sentences put "a" before it.
 VALUES: dict[str, tuple[str, ...]] = {
     "city": words(
         "Aarhus Bergen Bristol Cádiz Calais Cork Dover Gdańsk Genoa Hull Lisbon Málaga Malmö Nantes Narvik Porto Riga "
@@ -25,7 +25,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     ),
     "number": words("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
     "team": words(
-        "Badgers Bears Dragons Eagles Falcons Foxes Hawks Herons Otters Panthers Pirates Rangers Ravens Rovers Sharks Wolves"
+        "Badgers Bears Dragons Eagles Falcons Foxes Hawks Herons Otters Panthers Pirates Rangers Ravens Rovers Sharks "
+        "Wolves"
     ),
     "score": words("1-0 2-0 2-1 3-0 3-1 3-2 4-0 4-1 4-2 4-3 5-0 5-1 5-2 5-3"),
     "vehicle": words("bus camper car coach lorry minibus motorbike pickup scooter taxi tractor truck van"),
@@ -65,7 +66,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class Topic:
     """Reports of one sort of event; the slots of the summary are the facts."""
 
     name: str
@@ -75,7 +76,7 @@ class Kind:
 
 
 def needed(place: int, *phrasings: str) -> Part:
-    """A sentence that every report of a kind has."""
+    """A sentence that every report of a topic has."""
     return Part(place, phrasings, needed=True)
 
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from tokenizers import Tokenizer
 
-from tests.tiny_bert import word_pieces
-from training.data.pairs import Pair
+from tests.support.tiny_bert import word_pieces
+from training.data import Pair
+from training.encoding import align, cut_beginning, cut_end, encode, inputs
 from training.models.bert import BertShape
 from training.models.seq2seq import ModelConfig
-from training.sources import align, cut_beginning, cut_end, encode, inputs
-from training.tokens import Tokens, WordPieces
+from training.tokenizer import BytePairTokenizer, WordPieceTokenizer
 
 FILE = word_pieces()
-WORDS = WordPieces(FILE.to_str().encode(), 200)
-TOKENS = Tokens.learn(["The ship came to Malmö.", "accident near the ship", "今天天气很好。"] * 3, 330)
+WORDS = WordPieceTokenizer(FILE.to_str().encode(), 200)
+TOKENS = BytePairTokenizer.learn(["The ship came to Malmö.", "accident near the ship", "今天天气很好。"] * 3, 330)
 SHAPE = BertShape(200, 16, 1, 2, 32, 24, 2, 1e-12, "gelu", 0.1)
 MODEL = ModelConfig(vocabulary=384, max_source=20, max_target=8, encoder="bert", bert_shape=SHAPE)
 TURNS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=40), min_size=1, max_size=3).filter(
@@ -111,8 +111,8 @@ def test_a_batch_is_padded_with_zeros() -> None:
 @pytest.mark.parametrize("data", [b"{}", b"\xff"])
 def test_a_file_that_is_no_tokenizer_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"source_tokenizer\.json cannot be read"):
-        WordPieces(data, 200)
+        WordPieceTokenizer(data, 200)
     with pytest.raises(ValueError, match=r"the tokenizer has 156 word pieces, the BERT knows 100"):
-        WordPieces(FILE.to_str().encode(), 100)
+        WordPieceTokenizer(FILE.to_str().encode(), 100)
     with pytest.raises(ValueError, match=r"the tokenizer has no \[CLS\] and no \[SEP\], which a BERT reads"):
-        WordPieces(TOKENS.data, 5000)
+        WordPieceTokenizer(TOKENS.data, 5000)

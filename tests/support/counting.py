@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers.generator import Request
 from handlers.refusals import Refusal
-from tests.handlers.helpers import Uncertified
+from tests.support.helpers import Uncertified
 
 
 @dataclasses.dataclass
@@ -47,7 +47,7 @@ class Counter(Uncertified):
             raise Refusal(400, "name is bad", "name")
         return Count(**request.params)
 
-    def start(self, batch: Sequence[Count], read: Sequence[Any] | None = None) -> list[FakeSlot]:
+    def start(self, batch: Sequence[Count]) -> list[FakeSlot]:
         names = [params.name for params in batch]
         self.starts.append(names)
         if "unstartable" in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 
 from export.graphs.text_schema import params_of
 from handlers.refusals import Refusal
-from handlers.text import params as text_params
-from handlers.text.params import TextParams
+from handlers.text import source_params
+from handlers.text.source_params import SourceParams
 from handlers.text.sources import Sources
 from handlers.text.tokenizer import SubwordTokenizer
-from tests.handlers.helpers import source_limits
+from tests.support.helpers import source_limits
 
 LIMITS = source_limits(max_slots=6, max_source=6, max_source_bytes=40, max_stop=4, max_stop_characters=8)
 
@@ -28,8 +29,8 @@ class Words(SubwordTokenizer):
         return [10 + len(word) for turn in turns for word in turn.split()]
 
 
-def parse(chat: bool = False, **params: Any) -> TextParams:
-    return text_params.parse(params, params_of(chat, 32), LIMITS, "news", Sources(Words(), LIMITS, "news"))
+def parse(chat: bool = False, **params: Any) -> SourceParams:
+    return source_params.parse(params, params_of(chat, 32), LIMITS, "news", Sources(Words(), LIMITS, "news"))
 
 
 def refused(chat: bool = False, **params: Any) -> tuple[str | None, str]:
@@ -65,6 +66,8 @@ def test_a_seed_is_drawn_where_none_is_given() -> None:
         ({"text": "a\x07b"}, "text", "text holds the control character U+0007; leave it out"),
         ({"text": "a\x85b"}, "text", "text holds the control character U+0085; leave it out"),
         ({"text": "a\ud800"}, "text", "text holds half of a surrogate pair, which is no text; send whole characters"),
+        ({"text": "a", "stop": "\ud800"}, "stop", "stop holds half of a surrogate pair, which is no text; send whole"),
+        ({"text": "a", "stop": ["a", "b\udfff"]}, "stop", "stop holds half of a surrogate pair, which is no text"),
         ({"text": 5}, "text", "text is 5, wanted a string"),
         ({"text": "a", "max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 32"),
         ({"text": "a", "max_tokens": -1}, "max_tokens", "max_tokens is -1, wanted an integer from 1 to 32"),
@@ -144,6 +147,26 @@ def test_a_long_source_is_refused_or_cut_at_its_end() -> None:
     assert parse(text="é" * 41, truncate=True).ids == (30,)  # whole characters of the first 40 bytes
 
 
+def test_the_length_is_looked_at_before_the_characters() -> None:
+    """Half a megabyte is never searched: what is too long is refused for that or cut, and what is kept is looked at."""
+    long = "a " * 20 + "\a" * 2**19
+    assert refused(text=long)[1].startswith("text has 524328 bytes, news reads at most 40")
+    assert parse(text=long, truncate=True).ids == (11,) * 6
+    assert refused(text="\a" + long, truncate=True)[1] == "text holds the control character U+0007; leave it out"
+    talk = chat("\a" * 50, "b", "c dd")
+    assert refused(True, messages=talk)[1].startswith("messages has 55 bytes, news reads at most 40")
+    assert parse(True, messages=talk, truncate=True).ids == (11, 12)
+
+
+def test_every_character_of_a_text_may_be_sent_but_control_characters() -> None:
+    for code in (*range(0x500), 0x2028, 0xFEFF, 0xFFFE, 0xFFFF, 0x1F600, 0x10FFFF):
+        text = f"a{chr(code)}"
+        if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n\r":
+            assert refused(text=text) == ("text", f"text holds the control character U+{code:04X}; leave it out")
+        else:
+            assert parse(text=text).turns == (text,)
+
+
 def test_a_long_conversation_loses_its_beginning() -> None:
     found = parse(True, messages=chat("a bb ccc", "dddd", "eeeee ffffff ggggggg"), truncate=True)
     assert found.ids == tuple(range(12, 18))
@@ -163,6 +186,8 @@ def test_a_long_conversation_loses_its_beginning() -> None:
         ([{"role": "owner", "content": "a"}], "messages[0] has the role another one, wanted user"),
         (chat("a")[:1] * 2, "messages[1] has the role user, wanted assistant: user and assistant take turns"),
         (chat("a", "b"), "messages must end with one of the user, which is what is answered"),
+        (chat("a\udc00"), "messages holds half of a surrogate pair, which is no text; send whole characters"),
+        (chat("a", "b\x00", "c"), "messages holds the control character U+0000; leave it out"),
         (chat("a", " ", "c"), "messages is white space alone; send some words"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Looks at a text network while it learns: what true targets cost it, what it writes itself, how much of that is right, samples to read.
+"""Evaluation of a sequence-to-sequence network: loss on held-out targets, greedy texts, judged facts, sample file.
 
 Dimensions: B pairs of a batch, T target tokens.
 """
@@ -6,7 +6,6 @@ Dimensions: B pairs of a batch, T target tokens.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,19 +13,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data import reports, smalltalk
-from training.data.pairs import Pair
-from training.loop import Figures
+from training import files
+from training.data import Pair, reports, smalltalk
+from training.encoding import Encoded, inputs, padded, read_before
 from training.models.seq2seq import BEGIN, END, PAD, Seq2Seq
-from training.sources import Encoded, inputs, padded, read_before
-from training.tokens import Tokens
+from training.rouge import rouge
+from training.tokenizer import BytePairTokenizer
 
 SHOWN = 24  # pairs in a file of samples
 
 
+def evaluate(
+    network: Seq2Seq,
+    tokens: BytePairTokenizer,
+    data: str,
+    pairs: Sequence[Pair],
+    encoded: Sequence[Encoded],
+    path: Path,
+) -> tuple[float, dict[str, float]]:
+    """The loss on held-out pairs, which are given as texts and as ids, and all figures; saves samples as a text file.
+
+    `data` is the name of the written world, if it is one: its facts are judged.
+    """
+    loss = nats_per_token(network, encoded)
+    written = greedy_texts(network, tokens, encoded)
+    save_samples(pairs, written, path)
+    figures = {"loss_held_out": round(loss, 4), "perplexity": round(math.exp(loss), 3)}
+    return loss, figures | rouge([pair.target for pair in pairs], written) | judged_facts(data, pairs, written)
+
+
 @torch.no_grad()
 def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
-    """What a token of the targets costs on average when the tokens before it are given; END is one of them."""
+    """Mean loss of a target's token, END among them, when the tokens before it are given."""
     device = next(network.parameters()).device
     nats, count = 0.0, 0
     for at in range(0, len(pairs), 64):
@@ -43,8 +61,8 @@ def nats_per_token(network: Seq2Seq, pairs: Sequence[Encoded]) -> float:
 
 
 @torch.no_grad()
-def write(network: Seq2Seq, tokens: Tokens, pairs: Sequence[Encoded]) -> list[str]:
-    """What the network makes of the sources of pairs, always taking the likeliest token, up to `max_target` tokens."""
+def greedy_texts(network: Seq2Seq, tokens: BytePairTokenizer, pairs: Sequence[Encoded]) -> list[str]:
+    """The texts that the network writes for the sources of pairs: the likeliest token each, `max_target` at most."""
     device = next(network.parameters()).device
     texts: list[str] = []
     for at in range(0, len(pairs), 64):
@@ -62,8 +80,8 @@ def write(network: Seq2Seq, tokens: Tokens, pairs: Sequence[Encoded]) -> list[st
     return texts
 
 
-def judged(data: str, pairs: Sequence[Pair], written: Sequence[str]) -> Figures:
-    """Of a written world, how many facts are right; of other data nobody can say."""
+def judged_facts(data: str, pairs: Sequence[Pair], written: Sequence[str]) -> dict[str, float]:
+    """Of a written world the share of facts and texts that are right; of other data nobody can say."""
     if data == reports.NAME:
         verdicts = [reports.check(pair.source[0], text) for pair, text in zip(pairs, written, strict=True)]
         return {
@@ -76,13 +94,10 @@ def judged(data: str, pairs: Sequence[Pair], written: Sequence[str]) -> Figures:
     return {}
 
 
-def write_samples(pairs: Sequence[Pair], written: Sequence[str], path: Path) -> None:
-    """The first pairs with what was written for them, as a text file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
+def save_samples(pairs: Sequence[Pair], written: Sequence[str], path: Path) -> None:
+    """Save the first pairs with the texts written for them as a text file."""
     blocks = [
         "\n".join([*(f"< {turn}" for turn in pair.source), f"= {pair.target}", f"> {text}"])
         for pair, text in zip(pairs[:SHOWN], written, strict=False)
     ]
-    temporary.write_text("< source, = wanted, > written\n\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, ("< source, = wanted, > written\n\n" + "\n\n".join(blocks) + "\n").encode())

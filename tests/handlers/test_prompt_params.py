@@ -14,7 +14,7 @@ from handlers.generators.step_text import StepText
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
 from tests.conftest import Tiny
-from tests.handlers.helpers import finish, start
+from tests.support.helpers import finish, start
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def generator(tiny_text: Tiny) -> StepText:
         ({"prompt": "x" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
         ({"prompt": "é" * 513}, "prompt", "prompt has 1026 bytes in UTF-8, text takes at most 1024"),
         ({"prompt": "a\0b"}, "prompt", "prompt holds a NUL character, which ends a text here; leave it out"),
+        ({"prompt": "\a" * 1025}, "prompt", "prompt has 1025 bytes in UTF-8, text takes at most 1024"),
         (
             {"prompt": "a\ud800"},
             "prompt",

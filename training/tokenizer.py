@@ -1,7 +1,8 @@
-"""The sub-word tokenizer: byte-level BPE, learned from the corpus and kept in the checkpoint; and that of a BERT, which comes with it.
+"""Sub-word tokenizers: byte-level BPE, learned from the corpus and kept in the checkpoint, and that of a BERT.
 
-Byte pair encoding of words (Sennrich, Haddow, Birch 2016, arXiv:1508.07909) over bytes in place of characters (Radford 2019), so
-every text has tokens, in any script, and nothing is ever unknown.
+Byte pair encoding of words (Sennrich, Haddow, Birch 2016, arXiv:1508.07909) over bytes in place of characters (Radford
+2019), so every text has tokens, in any script, and nothing is ever unknown. handlers/ opens the same files and gives
+the same ids.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ SPECIAL = {PAD: "<pad>", BEGIN: "<begin>", END: "<end>", TURN: "<turn>"}
 ASSET = "tokenizer.json"
 SOURCE_ASSET = "source_tokenizer.json"  # of a BERT that reads the sources
 MARKS = ("[CLS]", "[SEP]")  # before the first turn, and behind each
-# Networks score a multiple of it: element-wise kernels compute what is left over behind whole vectors another way, so the last
+# Networks score a multiple of it: element-wise kernels compute the rest behind whole vectors another way, so the last
 # scores of a row would depend on the rows behind it.
 MULTIPLE = 64
 MIN_FREQUENCY = 2  # of a pair that becomes a token
 
 
-class Tokens:
-    """Text to ids and back. What handlers/tokens.py does with the same file gives the same ids."""
+class TokenizerError(ValueError):
+    """A tokenizer file that cannot be read, or does not fit its model."""
+
+
+class BytePairTokenizer:
+    """Text to ids and back."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -33,7 +38,7 @@ class Tokens:
         self._tokenizer.encode_special_tokens = True  # "<end>" in a text is text
 
     @classmethod
-    def learn(cls, texts: Iterable[str], vocabulary: int) -> Tokens:
+    def learn(cls, texts: Iterable[str], vocabulary: int) -> BytePairTokenizer:
         """A tokenizer of at most `vocabulary` tokens, the 256 bytes and the special ones among them."""
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.NFC()
@@ -51,12 +56,12 @@ class Tokens:
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def scored(self) -> int:
-        """How many tokens a network scores: those that there are, and unused ones up to a whole `MULTIPLE`."""
+        """The number of tokens that a network scores: `size`, and unused ones up to a whole `MULTIPLE`."""
         return -(-self.size // MULTIPLE) * MULTIPLE
 
     @property
@@ -88,10 +93,10 @@ class Tokens:
         return str(self._tokenizer.decode(kept)).strip()
 
 
-class WordPieces:
-    """A BERT's own tokenizer (Schuster, Nakajima 2012; Wu 2016). What handlers/tokens.py does with the same file gives the same ids.
+class WordPieceTokenizer:
+    """A BERT's own tokenizer (Schuster, Nakajima 2012; Wu 2016).
 
-    Raises `ValueError` for a file that is none, or does not fit a BERT of `vocabulary` tokens.
+    Raises `TokenizerError` for a file that is none, or does not fit a BERT of `vocabulary` tokens.
     """
 
     def __init__(self, data: bytes, vocabulary: int) -> None:
@@ -99,15 +104,17 @@ class WordPieces:
         try:
             self._tokenizer = Tokenizer.from_str(data.decode())
         except Exception as error:  # the library's errors have no class of their own
-            raise ValueError(f"{SOURCE_ASSET} cannot be read: {error}") from None
+            raise TokenizerError(f"{SOURCE_ASSET} cannot be read: {error}") from None
         ids = self._tokenizer.get_vocab()
         if max(ids.values(), default=0) >= vocabulary:
-            raise ValueError(
+            raise TokenizerError(
                 f"the tokenizer has {max(ids.values()) + 1} word pieces, the BERT knows {vocabulary}: "
                 "they are not of one model"
             )
         if missing := [mark for mark in MARKS if mark not in ids]:
-            raise ValueError(f"the tokenizer has no {' and no '.join(missing)}, which a BERT reads around every text")
+            raise TokenizerError(
+                f"the tokenizer has no {' and no '.join(missing)}, which a BERT reads around every text"
+            )
         self.begin, self.end = (ids[mark] for mark in MARKS)
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
         # Files of sentence encoders often cut at 128 pieces and pad up to them.

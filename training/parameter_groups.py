@@ -1,4 +1,4 @@
-"""What of a network is learned, and how fast: a BERT inside it may be frozen, or learned further more slowly than the rest."""
+"""Parameter groups: a BERT inside a network may be frozen, or be learned further more slowly than the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def bert_of(network: Seq2Seq) -> Bert | None:
 
 
 def shared(network: Seq2Seq) -> dict[int, Any]:
-    """A memo for `copy.deepcopy`: a frozen BERT is the same in every copy, and remembers what it said for all of them."""
+    """A memo for `copy.deepcopy`: a frozen BERT is the same in every copy, and keeps its outputs for all of them."""
     bert = bert_of(network)
     if bert is None or not bert.frozen:
         return {}

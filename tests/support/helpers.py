@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sabotage
-from benchmarks.sabotage import SLOW
 from handlers.bundle import Bundle
 from handlers.engine.replies import Replies
 from handlers.frames import Data, End, Frame, Message, Refused, Unpacker
 from handlers.generator import Model, Request
 from handlers.limits import SourceLimits
 from handlers.proxy.wire import Call
-from tests.frontend import FrontEnd, Reply
+from tests.support import sabotage
+from tests.support.frontend import FrontEnd, Reply
+from tests.support.sabotage import SLOW
 
 
 def rewritten(bundle: Bundle, folder: Path, batch_size: int | None = None, **limits: int) -> Bundle:
@@ -122,9 +122,12 @@ class Ear:
         self._unpacker = Unpacker()
         self.frames: list[Frame] = []
         self.flushed = 0
-        self.replies = Replies(
-            "fake", self._put, self._flush, lambda params: f"receipt of {params.name}", max_response_bytes
-        )
+        self.replies = Replies("fake", self._put, self._flush, self._receipt, max_response_bytes)
+
+    def _receipt(self, params: Any) -> str:
+        if params.name == "unsigned":
+            raise ValueError("the receipt broke")
+        return f"receipt of {params.name}"
 
     def _put(self, data: bytes) -> None:
         self.frames += self._unpacker.feed(data)

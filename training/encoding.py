@@ -1,6 +1,6 @@
 """Pairs as numbers: the tokens of source and target, and, for a BERT, the word pieces of the source beside its tokens.
 
-What handlers/sources.py makes of the same turns is the same.
+handlers/ encodes the same turns alike: a property test compares the two.
 
 Dimensions: B pairs of a batch, S source tokens, P word pieces, T target tokens.
 """
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.pairs import Pair
+from training.data import Pair
 from training.models.seq2seq import BEGIN, END, PAD, TURN, ModelConfig
-from training.tokens import Tokens, WordPieces
+from training.tokenizer import BytePairTokenizer, WordPieceTokenizer
 
 Task = Literal["summary", "dialogue"]
 
@@ -31,16 +31,20 @@ def _nothing() -> NDArray[np.int32]:
 class Encoded:
     """A pair as ids; the target ends with END unless it was cut."""
 
-    source: NDArray[np.int32]  # (S,)
-    target: NDArray[np.int32]  # (T,)
-    pieces: NDArray[np.int32] = dataclasses.field(default_factory=_nothing)  # (P,), of a source that a BERT reads
-    at: NDArray[np.int32] = dataclasses.field(
-        default_factory=_nothing
-    )  # (S,), which of the pieces stands where a token begins
+    source: NDArray[np.int32]
+    """(S,)"""
+    target: NDArray[np.int32]
+    """(T,)"""
+    pieces: NDArray[np.int32] = dataclasses.field(default_factory=_nothing)
+    """(P,), of a source that a BERT reads"""
+    at: NDArray[np.int32] = dataclasses.field(default_factory=_nothing)
+    """(S,), the index of the piece at which each token begins"""
 
 
-def encode(tokens: Tokens, pair: Pair, config: ModelConfig, task: Task, words: WordPieces | None = None) -> Encoded:
-    """Ids of a pair, cut to the model's lengths: a document's end, or a conversation's beginning, is what goes."""
+def encode(
+    tokens: BytePairTokenizer, pair: Pair, config: ModelConfig, task: Task, words: WordPieceTokenizer | None = None
+) -> Encoded:
+    """Ids of a pair, cut to the model's lengths: a document loses its end, a conversation its beginning."""
     target = [*tokens.encode(pair.target), END][: config.max_target]
     if words is None or config.bert_shape is None:
         whole = tokens.encode_turns(pair.source)
@@ -54,11 +58,12 @@ def encode(tokens: Tokens, pair: Pair, config: ModelConfig, task: Task, words: W
 Aligned = tuple[list[int], list[int], NDArray[np.int64]]  # tokens (S,), pieces (P,), at (S,)
 
 
-def align(tokens: Tokens, words: WordPieces, turns: Sequence[str]) -> Aligned:
-    """The tokens of turns with TURN between them, the pieces with marks around each turn, and which piece a token begins at.
+def align(tokens: BytePairTokenizer, words: WordPieceTokenizer, turns: Sequence[str]) -> Aligned:
+    """The tokens of turns with TURN between them, the pieces with marks around each turn, and the piece of each token.
 
-    That is the first piece that ends behind the token's first character: one that covers it, or else (a space, a character BERT
-    leaves out) the next one; where none is left, the mark behind the turn. TURN stands at the mark of the turn before it.
+    That is the first piece that ends behind the token's first character: one that covers it, or else (a space, a
+    character BERT leaves out) the next one; where none is left, the mark behind the turn. TURN stands at the mark of
+    the turn before it.
     """
     ids: list[int] = []
     pieces, at = [words.begin], list[NDArray[np.int64]]()
@@ -75,7 +80,7 @@ def align(tokens: Tokens, words: WordPieces, turns: Sequence[str]) -> Aligned:
 def cut_end(
     ids: Sequence[int], pieces: Sequence[int], at: NDArray[np.int64], most: int, room: int
 ) -> tuple[Sequence[int], Sequence[int], NDArray[np.int64]]:
-    """The beginning that both tokenizers have room for: at most `most` tokens and `room` pieces, the last one a mark."""
+    """The beginning that fits both tokenizers: at most `most` tokens and `room` pieces, the last one a mark."""
     if len(ids) <= most and len(pieces) <= room:
         return ids, pieces, at
     count = min(most, int(np.searchsorted(at, room - 2, side="right")))
@@ -87,7 +92,7 @@ def cut_end(
 def cut_beginning(
     ids: Sequence[int], pieces: Sequence[int], at: NDArray[np.int64], most: int, room: int
 ) -> tuple[Sequence[int], Sequence[int], NDArray[np.int64]]:
-    """The end that both tokenizers have room for, the first piece a mark."""
+    """The end that fits both tokenizers, the first piece a mark."""
     least = max(1, len(pieces) + 1 - room)  # the first piece there is room for
     first = max(len(ids) - most, min(int(np.searchsorted(at, least)), len(ids) - 1), 0)
     gone = max(int(at[first]), least) - 1
@@ -95,7 +100,7 @@ def cut_beginning(
 
 
 def inputs(pairs: Sequence[Encoded]) -> tuple[Tensor, ...]:
-    """What the encoder reads: tokens (B, S) and lengths (B,); for a BERT pieces (B, P), piece_lengths (B,) and at (B, S), too."""
+    """Inputs of the encoder: tokens (B, S), lengths (B,); for BERT pieces (B, P), piece_lengths (B,), at (B, S)."""
     read = padded([pair.source for pair in pairs])
     if not len(pairs[0].pieces):
         return read
@@ -112,5 +117,5 @@ def padded(rows: Sequence[NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
 
 
 def read_before(target: Tensor) -> Tensor:
-    """What a decoder reads to write target (B, T): BEGIN, then all but the last token."""
+    """The decoder's inputs for target (B, T): BEGIN, then all but the last token."""
     return torch.cat([torch.full((len(target), 1), BEGIN), target[:, :-1]], dim=1)

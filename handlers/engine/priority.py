@@ -1,0 +1,32 @@
+"""The engine's priority among the processes of its host: an option of the launcher (`serving up --engine-nice N`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+VARIABLE = "ATELIER_ENGINE_NICE"
+log = logging.getLogger(__name__)
+
+
+def set_priority() -> None:
+    """Give this process the niceness that `ATELIER_ENGINE_NICE` asks for, from -20 (first) to 19; 0 changes nothing.
+
+    Call it before any thread starts: Linux gives a niceness to threads, and new ones inherit it. A priority that is not
+    allowed is logged, and the engine serves without. Raises `ValueError`, naming the variable, for what is no niceness.
+    """
+    text = os.environ.get(VARIABLE, "0")
+    try:
+        nice = int(text)
+    except ValueError:
+        nice = 20
+    if not -20 <= nice <= 19:
+        raise ValueError(f"{VARIABLE} is {text!r}, wanted an integer from -20 to 19: see `python -m serving up --help`")
+    if nice == 0:
+        return
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except PermissionError:
+        log.warning(
+            "niceness %d is not allowed (root or CAP_SYS_NICE may); the engine serves with %d", nice, os.nice(0)
+        )

@@ -1,0 +1,169 @@
+"""What a request for text from a source may ask, checked field by field and then together.
+
+What would not be honoured is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from handlers.limits import SourceLimits
+from handlers.params import ParamSpec, check_all, draw_seed
+from handlers.refusals import Refusal
+from handlers.sampling.next_token import Rule
+from handlers.text.params import check_characters, content_type, hashed
+from handlers.text.sources import Source, Sources
+
+ROLES = ("user", "assistant")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceParams:
+    """TextParams of texts from a source; the fields are the request's own names, with two exceptions.
+
+    `turns` are the contents of its text or messages as they were sent, `source` their tokens as far as they are read.
+    """
+
+    turns: tuple[str, ...]
+    source: Source
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: tuple[str, ...]
+    n: int
+    beams: int
+    length_penalty: float
+    coverage_penalty: float
+    seed: int
+    logprobs: bool
+    truncate: bool
+    stream: bool
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The tokens of the source."""
+        return self.source.ids
+
+    @property
+    def content_type(self) -> str:
+        """Server-sent events, or one JSON object."""
+        return content_type(self.stream)
+
+    @property
+    def rows(self) -> int:
+        """How many texts are written side by side."""
+        return max(self.n, self.beams)
+
+    @property
+    def rule(self) -> Rule:
+        """How a token is taken where no beam is searched."""
+        return Rule(self.temperature, self.top_k, self.top_p, self.repetition_penalty)
+
+    def public(self) -> dict[str, Any]:
+        """The honoured parameters; a receipt holds the hash of a text, not the text."""
+        hidden = ("turns", "source", "stop")
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in hidden}
+        return {"source": hashed("\0".join(self.turns)), "stop": [hashed(text) for text in self.stop], **values}
+
+
+def parse(
+    params: Any,
+    specs: Sequence[ParamSpec],
+    limits: SourceLimits,
+    name: str,
+    sources: Sources,
+) -> SourceParams:
+    """Check a request, and tokenize its source. Raises `Refusal`."""
+    values = check_all(params, specs)
+    if values["seed"] is None:
+        values["seed"] = draw_seed()
+    field = "messages" if "messages" in values else "text"
+    if values[field] is None:
+        raise Refusal(400, f"{field} is missing: it is what {name} reads", field)
+    turns = _turns(values.pop("messages")) if field == "messages" else (values.pop("text"),)
+    kept = sources.kept(turns, field, values["truncate"])
+    for turn in kept:
+        _check_turn(field, turn)
+    stop = values.pop("stop")
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    _check_stop(values["stop"], limits)
+    _check_together(values)
+    for wide in ("n", "beams"):
+        if values[wide] > limits.max_slots:  # it would wait for room that never comes
+            message = f"{wide} is {values[wide]}, {name} writes at most {limits.max_slots} texts at once"
+            raise Refusal(400, message, wide)
+    return SourceParams(turns=turns, source=sources.tokenize(kept, field, values["truncate"]), **values)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The contents of messages, whose roles must take turns. Raises `Refusal`."""
+    for at, message in enumerate(messages):
+        if set(message) != {"role", "content"} or not isinstance(message["content"], str):
+            raise Refusal(400, f"messages[{at}] wants exactly a role and a content, both strings", "messages")
+        wanted = ROLES[at % 2]
+        if message["role"] != wanted:
+            found = message["role"] if message["role"] in (*ROLES, "system", "tool", "developer") else "another one"
+            raise Refusal(
+                400, f"messages[{at}] has the role {found}, wanted {wanted}: user and assistant take turns", "messages"
+            )
+    if len(messages) % 2 == 0:
+        raise Refusal(400, "messages must end with one of the user, which is what is answered", "messages")
+    return tuple(message["content"] for message in messages)
+
+
+def _check_turn(field: str, turn: str) -> None:
+    if not turn.strip():
+        raise Refusal(400, f"{field} is {'empty' if not turn else 'white space alone'}; send some words", field)
+    check_characters(field, turn)
+
+
+def _check_stop(stop: Sequence[str], limits: SourceLimits) -> None:
+    if len(stop) > limits.max_stop:
+        raise Refusal(400, f"stop has {len(stop)} strings, wanted at most {limits.max_stop}", "stop")
+    for text in stop:
+        if not text:
+            raise Refusal(400, "stop holds an empty string, which would end every text at once; leave it out", "stop")
+        if len(text) > limits.max_stop_characters:
+            wanted = limits.max_stop_characters
+            raise Refusal(400, f"stop holds a string of {len(text)} characters, wanted at most {wanted}", "stop")
+
+
+def _check_together(v: Mapping[str, Any]) -> None:
+    """Raise `Refusal` for parameters that contradict each other or would have no effect."""
+    if v["min_tokens"] > v["max_tokens"]:
+        raise Refusal(
+            400, f"min_tokens is {v['min_tokens']}, over max_tokens, which is {v['max_tokens']}", "min_tokens"
+        )
+    if v["beams"] > 1:
+        _check_beams(v)
+        return
+    for field, neutral in (("length_penalty", 1), ("coverage_penalty", 0)):
+        if v[field] != neutral:
+            raise Refusal(400, f"{field} is for beam search alone; set beams to 2 or more, or leave it out", field)
+    if v["temperature"] == 0:
+        for field, neutral in (("top_k", 0), ("top_p", 1)):
+            if v[field] != neutral:
+                message = f"{field} has no effect at temperature 0, where nothing is drawn; raise temperature"
+                raise Refusal(400, message, field)
+        if v["n"] > 1:
+            raise Refusal(400, "at temperature 0 all n texts would be the same; raise temperature, or set beams", "n")
+
+
+def _check_beams(v: Mapping[str, Any]) -> None:
+    for field, neutral in (("temperature", 0), ("top_k", 0), ("top_p", 1), ("repetition_penalty", 1)):
+        if v[field] != neutral:
+            message = (
+                f"{field} is {v[field]:g}, but a search with {v['beams']} beams draws nothing; leave out one of the two"
+            )
+            raise Refusal(400, message, field)
+    if v["stream"]:
+        raise Refusal(400, "a beam search has nothing to send before its end; leave out stream or beams", "stream")
+    if v["stop"]:
+        raise Refusal(400, "beam search knows no stop strings; leave out stop or beams", "stop")
+    if v["n"] > v["beams"]:
+        raise Refusal(400, f"n is {v['n']}, wanted at most beams, which is {v['beams']}", "n")

@@ -1,0 +1,55 @@
+"""`python -m serving wait` and `down`: commands to a launcher that runs in another process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from serving.client import request
+from serving.processes import alive
+from serving.state import read_state
+from serving.torchserve import StartError
+
+
+def down(run_dir: Path) -> bool:
+    """Stop the launcher that runs in `run_dir`; False if there is none.
+
+    Raises `StartError` if it takes longer to stop than its state file says (`--drain-seconds` is in that).
+    """
+    state = read_state(run_dir)
+    if state is None:
+        return False
+    pid, seconds = int(state["pid"]), float(state["stop_seconds"])
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > deadline:
+            raise StartError(f"process {pid} did not stop within {seconds:g} s; its log is in {run_dir}")
+        time.sleep(0.05)
+    return True
+
+
+def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[str, Any]:
+    """Return the state once `/ready` answers 200.
+
+    Raises `StartError` after `seconds`, or when process `pid` is gone.
+    """
+    deadline = time.monotonic() + seconds
+    seen = "no server has started here"
+    while time.monotonic() < deadline:
+        state = read_state(run_dir)
+        if state is not None and (pid is None or state["pid"] == pid):  # not another launcher's readiness
+            try:
+                answer = request(state["status"], "GET", "/ready", timeout=5)
+                if answer.status == 200:
+                    return state
+                seen = answer.body.decode(errors="replace")
+            except OSError as error:
+                seen = str(error)
+        if pid is not None and not alive(pid):
+            raise StartError(f"process {pid} is gone before it was ready ({seen})")
+        time.sleep(0.1)
+    raise StartError(f"not ready after {seconds:.0f} s: {seen}")

@@ -1,0 +1,73 @@
+"""The JVM process: workers that ended are told at once, with what this start wrote to the log."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving import torchserve
+from serving.torchserve import StartError, TorchServe, Worker
+
+SAYS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchServe]:
+    """A TorchServe whose JVM writes the text of the file `says` to the log, and answers nothing."""
+    says = tmp_path / "says"
+    monkeypatch.setattr(torchserve, "java_command", lambda *_: [sys.executable, "-c", SAYS, says.read_text()])
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")  # unix sockets have short paths
+    running = TorchServe(tmp_path, tmp_path / "log", None)
+    yield running
+    running.stop()
+
+
+def begin(started: TorchServe, folder: Path, says: str) -> None:
+    """Start it, and return when its line is in the log."""
+    (folder / "says").write_text(says)
+    started.start([], 65_536)
+    while says not in (folder / "log").read_text():
+        assert started.pid is not None
+
+
+def test_a_worker_that_ended_is_told_with_the_log_of_this_start(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(started, tmp_path, "the first complaint")
+    started.kill()
+    begin(started, tmp_path, "the second complaint")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    workers = {"a": [Worker(started.pid or 0, "UNLOADING")], "b": [Worker(ended.pid, "UNLOADING")]}
+    monkeypatch.setattr(started, "workers", lambda: workers)
+    with pytest.raises(StartError) as told:
+        started.wait_loaded({"a", "b"}, 60)
+    log = tmp_path / "log"
+    assert str(told.value) == (f"b cannot be loaded, the worker ended:\n  the second complaint\n(whole log: {log})")
+    assert log.read_text() == "the first complaint\nthe second complaint\n"
+
+
+def test_a_worker_that_loads_is_waited_for(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three complaints in the log of earlier starts once made each later one give up at its first look."""
+    begin(started, tmp_path, "Load model failed\n" * 3)
+    started.kill()
+    begin(started, tmp_path, "it takes its time")
+    looks = iter(["UNLOADING", "UNLOADING", "READY"])
+    monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(started.pid or 0, next(looks))]})
+    started.wait_loaded({"a"}, 60)
+    assert not list(looks)
+
+
+def test_a_worker_that_is_not_started_yet_is_waited_for(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(started, tmp_path, "it takes its time")
+    monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(-1, "UNLOADING")]})
+    with pytest.raises(StartError, match="not every model was ready after 0 s"):
+        started.wait_loaded({"a"}, 0.3)
