@@ -86,7 +86,7 @@ SIGNALLED = """
 import gc, signal, sys
 from pathlib import Path
 from handlers import bundle
-from handlers.sessions import open_session
+from handlers.runtimes.session import open_session
 runtime, folder = sys.argv[1:]
 tiny = bundle.read(Path(folder))
 data, spec = tiny.read_file("generator-fp32"), tiny.manifest.graphs["generator"]
