@@ -69,9 +69,25 @@ artifacts/archived/%: artifacts/bundles/%/manifest.json $(wildcard handlers/*.py
 	$(PY) -m export archive $*
 	@mkdir -p $(@D) && touch $@
 
-clean: ## remove everything that was trained, exported and served
-	rm -rf artifacts out model_store/*.mar .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+# What can be made again in minutes. Checkpoints, runs, bundles, archives and a server's state are not among it.
+REBUILT := out artifacts/builds artifacts/engines artifacts/reports .pytest_cache .mypy_cache .ruff_cache .hypothesis
+define remove-rebuilt
+rm -rf $(REBUILT)
+find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+endef
+KEPT = $(wildcard artifacts/checkpoints/* artifacts/runs/* artifacts/bundles/* model_store/*.mar .venv)
 
-distclean: clean ## and the virtual environment
-	rm -rf .venv
+clean: ## remove caches, reports and build notes; checkpoints, runs, bundles, archives and .venv stay
+	$(remove-rebuilt)
+
+distclean: ## remove those, too: lists them with their sizes, then asks (YES=1: does not ask)
+	@if [ -e artifacts/serving/lock ] && ! flock --nonblock artifacts/serving/lock true; then \
+	  echo 'error: a server runs here; stop it first: $(PY) -m serving down' >&2; exit 1; fi
+	@echo 'This deletes, besides what `make clean` deletes:'
+	@du -shc $(or $(KEPT),/dev/null) | sed 's/^/  /'
+	@if [ '$(YES)' != 1 ]; then \
+	  if [ ! -t 0 ]; then echo 'error: nothing was deleted; to delete it: make distclean YES=1' >&2; exit 1; fi; \
+	  read -r -p 'Delete it? [y/N] ' answer; \
+	  if [ "$$answer" != y ]; then echo 'nothing was deleted' >&2; exit 1; fi; fi
+	rm -rf artifacts model_store/*.mar .venv
+	$(remove-rebuilt)

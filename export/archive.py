@@ -49,7 +49,8 @@ def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
 def model_config(resources: Resources) -> str:
     """The archive's model-config.yaml, so that no shared file names a model.
 
-    TorchServe's async mode, in which the worker gets every request at once; batches are formed behind it (docs/architecture.md).
+    TorchServe's async mode, in which the worker gets every request at once; batches are formed behind it
+    (docs/decisions.md).
     """
     return yaml.safe_dump(
         {

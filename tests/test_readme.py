@@ -1,76 +1,62 @@
-"""The README is true: its tree is the disk, its commands exist."""
+"""The README is true: it is short, its tree is the disk, its commands and requests are taken by what they address."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.documents import bodies
 
 README = (ROOT / "README.md").read_text()
+MAX_LINES = 150
 
 
-def tree_entries() -> dict[str, str]:
-    """Path -> comment, from the README's file tree (two spaces of indentation per level)."""
+def tree() -> dict[str, str]:
+    """Folder -> what it is for, from the README's tree."""
     block = README.split("```tree\n")[1].split("```")[0]
     entries: dict[str, str] = {}
-    folders: list[str] = []
     for line in block.splitlines():
-        match = re.fullmatch(r"( *)(\S+)\s{2,}(\S.*)", line)
-        assert match, f"no comment, or odd indentation: {line!r}"
-        depth, name, comment = len(match[1]) // 2, match[2], match[3]
-        folders = folders[:depth]
-        entries["".join(folders) + name] = comment
-        if name.endswith("/"):
-            folders.append(name)
+        match = re.fullmatch(r"(\S+/) {2,}(\S.*)", line)
+        assert match, f"not a folder and what it is for: {line!r}"
+        assert match[1] not in entries, f"{match[1]} is named twice"
+        entries[match[1]] = match[2]
     return entries
 
 
-def tracked() -> list[str]:
+def tracked_folders() -> set[str]:
+    """Every folder that holds a tracked file, or one that git would take."""
     listing = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if listing.returncode != 0:
         pytest.skip("not a git checkout: the list of files is unknown")
-    return [path for path in listing.stdout.splitlines() if (ROOT / path).exists()]
+    files = [path for path in listing.stdout.splitlines() if (ROOT / path).exists()]
+    return {path.rpartition("/")[0] + "/" for path in files if "/" in path}
 
 
-def test_every_entry_of_the_tree_exists() -> None:
-    entries = tree_entries()
-    assert len(entries) > 40
-    for entry in entries:
-        assert (ROOT / entry).exists(), f"the README's tree names {entry}, which is not there"
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
 
 
-def test_every_file_is_in_the_tree() -> None:
-    entries = tree_entries()
-    files = [path for path in tracked() if not path.endswith("__init__.py")]
-    assert len(files) > 40
-    for path in files:
-        # A file stands for itself, or below a folder that the tree shows without its contents.
-        folders = {path[: i + 1] for i, c in enumerate(path) if c == "/"}
-        closed = {f for f in folders if f in entries and not any(e != f and e.startswith(f) for e in entries)}
-        assert path in entries or closed, f"{path} is not in the README's tree"
+def test_the_tree_names_every_folder_and_no_other() -> None:
+    named, there = set(tree()), tracked_folders()
+    assert len(there) > 20
+    assert named == there, f"not in the tree: {sorted(there - named)}; not on the disk: {sorted(named - there)}"
 
 
-def test_make_targets_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"`make ([a-z]+)`", README)) | set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE))
-    assert {"demo", "test"} <= targets
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the README names `make {target}`"
+def test_it_shows_a_picture_that_is_there() -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert (ROOT / picture).is_file()
 
 
-@pytest.mark.parametrize(
-    "command", sorted({(m[0], m[1]) for m in re.findall(r"python -m (training|export|serving) ([a-z0-9]+)", README)})
-)
-def test_commands_exist(command: tuple[str, str]) -> None:
-    package, sub = command
-    answer = subprocess.run(
-        [sys.executable, "-m", package, sub, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "usage" in answer.stdout
+def test_the_requests_it_shows_fit_the_schemas() -> None:
+    """Every JSON body is one that a model of its name takes; see tests/serving/test_readme_calls.py for a real server."""
+    shown = bodies(README)
+    assert {name for name, _ in shown} == {"faces", "poems"}
+    assert len(shown) >= 3
+    for name, body in shown:
+        assert json.loads(body), (name, body)

@@ -23,7 +23,7 @@ from handlers.runtimes.session import Session
 from handlers.sampling.philox import normals
 
 MAX_N = 16
-BATCH = 16  # requests computed together: on CPUs as fast as 32, and refusals come sooner (docs/benchmarks.md)
+BATCH = 16  # requests computed together: on CPUs as fast as 32, and refusals come sooner (docs/decisions.md)
 QUEUE = 112  # requests that may wait beside those: a quarter of a second of work on two fast cores
 TILE = 32  # images per engine call: bounds the memory of a batch
 PARAMS = (

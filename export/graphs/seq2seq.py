@@ -29,7 +29,7 @@ from export.graphs.sources import (
     limits_of,
     reading_mb,
 )
-from export.graphs.text_schema import params_of
+from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
 from export.quality import score_quality
 from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -161,8 +161,8 @@ def describe(model: nn.Module) -> Kind:
         max_source_bytes=config.max_source * BYTES_PER_TOKEN,
         source_multiple=MULTIPLE,
         **limits_of(config),
-        max_stop=4,
-        max_stop_characters=64,
+        max_stop=MAX_STOP,
+        max_stop_characters=MAX_STOP_CHARACTERS,
         max_request_bytes=512 * 1024,
         max_response_bytes=1024 * 1024,
     )

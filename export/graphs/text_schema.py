@@ -5,6 +5,8 @@ from __future__ import annotations
 from handlers.params import MAX_SEED, ParamSpec
 
 MAX_WIDTH = 8  # texts that one request may have written side by side
+MAX_STOP = 4  # stop strings of one request
+MAX_STOP_CHARACTERS = 64  # of each
 
 
 def params_of(chat: bool, longest: int) -> tuple[ParamSpec, ...]:
@@ -26,7 +28,9 @@ def params_of(chat: bool, longest: int) -> tuple[ParamSpec, ...]:
         ParamSpec(
             "repetition_penalty", "number", "over 1: tokens that were written come again less likely", 1.0, 0.5, 2
         ),
-        ParamSpec("stop", "strings", "a text, or up to 4, at which the answer ends; they are not part of it", None),
+        ParamSpec(
+            "stop", "strings", f"a text, or up to {MAX_STOP}, at which the answer ends; they are not part of it", None
+        ),
         ParamSpec(
             "n", "integer", "how many texts: drawn ones, of seed, seed + 1, ..., or the best of a beam", 1, 1, MAX_WIDTH
         ),
