@@ -1,4 +1,4 @@
-"""How far a variant's images or scores are from FP32 PyTorch's, and whether that is inside the budget."""
+"""Distances of a variant's images or scores from FP32 PyTorch's, and the margin that they leave to the budget."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
 def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, float]:
     """Figures of next-token scores `found` against `wanted`, both (..., V), at the same positions of the same texts.
 
-    The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is what FP32 has of texts it writes,
-    `perplexity` what the variant has of them, `perplexity_kept` the first over the second (1 when the distributions are equal).
+    The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is FP32's of the texts it
+    writes, `perplexity` the variant's of the same texts, `perplexity_kept` the first over the second (1 when the
+    distributions are equal).
     """
     wanted, found = (scores.reshape(-1, scores.shape[-1]) for scores in (wanted, found))  # (P, V)
     entropies, crosses = [], []

@@ -20,7 +20,8 @@ from handlers.runtimes.session import Arrays, first_line
 PROBABILITIES = ("ScatterElements", "Clip", "Log")
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
 VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
-# Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them otherwise.
+# Which runtimes a variant is tried in. TensorRT takes neither row-wise nor dynamic graphs, OpenVINO rounds them
+# otherwise.
 RUNTIMES_OF: dict[str, tuple[str, ...]] = {
     "fp32": ("onnxruntime", "openvino", "onnxruntime-cuda"),
     "fp32_rewritten": ("onnxruntime", "openvino"),

@@ -19,7 +19,7 @@ ENTRY = (
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What a .mar holds; the bundle's files are gone again."""
+    """The checked contents of a .mar; its files are not kept on disk."""
 
     bundle: Bundle
     identity: Identity

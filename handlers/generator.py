@@ -117,7 +117,7 @@ class StepGenerator(Protocol):
         ...
 
     def drain(self, slot: Any) -> bytes:
-        """What is new since the last drain, encoded; of an answer that is no stream, all of it once it is finished."""
+        """The bytes that are new since the last drain; of an answer that is no stream, all of it once it is finished."""
         ...
 
     def cancel(self, slot: Any) -> None:
@@ -129,7 +129,7 @@ class StepGenerator(Protocol):
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:
-        """What the engine makes of plain seeds, to look at: reports show it."""
+        """Results for plain seeds, one each, to look at: reports show them."""
         ...
 
 
@@ -162,5 +162,5 @@ class BatchGenerator(Protocol):
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:
-        """What the engine computes for plain seeds, as an array to look at: reports show it."""
+        """Results for plain seeds as one array, to look at: reports show them."""
         ...

@@ -1,4 +1,4 @@
-"""What a served model takes at most, by lane and by what a request brings along; part of the manifest."""
+"""Limits of a served model, a class for each kind of request: sizes, counts and seconds. Part of the manifest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Text from text: two graphs, `encoder` and `decoder_step`, over the same weights as in training.
 
-What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under
-FP32's own distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the
+A variant is judged along the texts that FP32 PyTorch writes for held-out sources: by the expected perplexity under
+FP32's own distribution, by how often both prefer the same token, and by how much ROUGE-L its own texts lose against the
 references.
 """
 
@@ -57,7 +57,7 @@ BYTES_PER_TOKEN = 12  # more than any usual text has
 
 
 class DecoderGraph(nn.Module):
-    """One token."""
+    """One token of the decoder, for the exporter: the network's `step` with every state an argument of its own."""
 
     def __init__(self, network: Seq2Seq) -> None:
         super().__init__()
@@ -66,13 +66,13 @@ class DecoderGraph(nn.Module):
     def forward(
         self, token: Tensor, feed: Tensor, tokens: Tensor, memory: Tensor, lengths: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """As `Seq2Seq.step`, states one by one."""
+        """Inputs and results of `Seq2Seq.step`; the states, (B, L, H) each, follow one by one."""
         return self.network.step(token, feed, tokens, memory, lengths, state)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What a variant makes of the held-out sources: scores along FP32's texts (P, V), and texts of its own."""
+    """A variant's results for the held-out sources: scores (P, V) along FP32's texts, and greedy texts of its own."""
 
     scores: NDArray[np.float32]
     texts: tuple[str, ...]
@@ -91,7 +91,7 @@ def describe(model: nn.Module) -> Kind:
 
     @functools.cache
     def path(count: int) -> tuple[tuple[int, ...], ...]:
-        """What FP32 writes for the first sources, END included unless the text was cut."""
+        """Tokens that FP32 writes greedily for the first `count` sources, END included unless the text was cut."""
         return tuple(tuple(tokens) for tokens, _ in decode(plain(), pairs[:count], None, config.max_target, never))
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
@@ -226,6 +226,6 @@ def _specs(config: ModelConfig, names: Sequence[str]) -> dict[str, GraphSpec]:
 
 
 def _memory_mb(network: nn.Module, config: ModelConfig) -> int:
-    """What proxy and engine need at most: two interpreters, the runtime, the tokenizer, the weights twice, the rows."""
+    """Memory of proxy and engine, an upper bound in MB: two interpreters, runtime, tokenizer, weights twice, rows."""
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
     return 300 + 2 * weights // 2**20 + reading_mb(config)

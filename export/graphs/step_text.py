@@ -2,8 +2,8 @@
 
 A state is h and c of an LSTM, h alone of an RNN or a GRU: each is an input NAME and an output next_NAME.
 
-What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same
-byte, along texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
+A variant is judged along texts that FP32 PyTorch wrote: by the expected perplexity under FP32's own distribution, and
+by how often both prefer the same byte. So no corpus is needed, and the positions are those that occur in service.
 """
 
 from __future__ import annotations
@@ -140,6 +140,6 @@ def describe(model: nn.Module) -> Kind:
 
 
 def _memory_mb(model: nn.Module) -> int:
-    """What proxy and engine need at most: two interpreters, the runtime, the weights twice."""
+    """Memory of proxy and engine, an upper bound in MB: two interpreters, the runtime, the weights twice."""
     weights = sum(parameter.numel() for parameter in model.parameters()) * 4
     return 250 + 2 * weights // 2**20

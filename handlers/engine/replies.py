@@ -1,4 +1,4 @@
-"""What both schedulers send: answers and refusals as frames; and who is to blame when a batch of requests fails."""
+"""Answers and refusals as frames, for both schedulers; and the retry that finds which request made a batch fail."""
 
 from __future__ import annotations
 

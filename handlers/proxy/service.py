@@ -97,7 +97,7 @@ class Service:
         self._feed()
 
     def _passed_on(self, number: int, message: Message) -> bytes:
-        """What the front end gets of a message from the engine."""
+        """The bytes for the front end that follow from a message of the engine; empty if there are none."""
         match message:
             case Ready(describe):
                 self._control.described = json.dumps(describe).encode()

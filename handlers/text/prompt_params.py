@@ -1,4 +1,4 @@
-"""What a request for the continuation of a prompt may ask."""
+"""Parameters of a request for the continuation of a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request in the making: its texts, what each says next, and what of it has been told."""
+"""Requests for text while they are computed: their texts, the tokens so far, and how much has been sent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Text:
         return [(pieces[self.tokens[at]].decode(errors="replace"), self.logprobs[at]) for at in new]
 
     def piece(self, pieces: Sequence[bytes], logprobs: bool) -> Choice | None:
-        """What a stream sends of it now, if there is anything new."""
+        """The events that a stream sends now; empty if nothing is new."""
         new = self.detokenizer.take(self.finished is not None)
         told = self.tell(pieces) if logprobs else None
         return Choice(self.index, new, None, told) if new or told else None

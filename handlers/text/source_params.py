@@ -1,4 +1,4 @@
-"""What a request for text from a source may ask, checked field by field and then together.
+"""Parameters of a request for text from a source, checked field by field and then together.
 
 What would not be honoured is refused.
 """

@@ -1,6 +1,6 @@
 """Sources of text from text: turns into tokens and a BERT's word pieces, too long ones refused or cut; batches of them.
 
-What training/sources.py makes of the same turns is the same.
+training/encoding.py makes the same numbers of the same turns.
 
 Dimensions: B sources, S tokens, P word pieces, each padded to a whole multiple.
 """
@@ -50,7 +50,7 @@ class Sources:
         return [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
 
     def tokenize(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
-        """What was `kept`, as numbers, cut likewise to the tokens that are read. Raises `Refusal` as `kept` does."""
+        """The turns of `kept` as numbers, cut likewise to the tokens that are read. Raises `Refusal` as `kept` does."""
         tokens, room = self._limits.max_source, self._limits.max_pieces or 0
         whole = self._aligned(turns)
         if len(whole.ids) > tokens and not truncate:
