@@ -29,9 +29,8 @@ from export.graphs.sources import (
     limits_of,
     reading_mb,
 )
-from export.graphs.text_schema import params_of
+from export.graphs.text_schema import CONTENT_TYPES, LIMITS, SCOPE, params_of, resources
 from export.quality import score_quality
-from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
@@ -42,8 +41,6 @@ from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
 from training.seq2seq_checkpoint import Trained
 
-SLOTS = 32
-QUEUE = 64
 # A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few
 # thousandths.
 TOLERANCE = {"encoder": 1e-3, "decoder_step": 1e-2}
@@ -152,11 +149,7 @@ def describe(model: nn.Module) -> Kind:
     first = model.held_out[0].source
     asked = _request(first, chat) | ({"truncate": True} if is_too_long(model, first) else {})
     limits = SourceLimits(
-        max_tile=SLOTS,
-        max_slots=SLOTS,
-        max_queue=QUEUE,
-        max_seconds=60,
-        max_compute_seconds=10,
+        **LIMITS,
         max_source=config.max_source,
         max_source_bytes=config.max_source * BYTES_PER_TOKEN,
         source_multiple=MULTIPLE,
@@ -164,16 +157,14 @@ def describe(model: nn.Module) -> Kind:
         max_stop=4,
         max_stop_characters=64,
         max_request_bytes=512 * 1024,
-        max_response_bytes=1024 * 1024,
     )
     return Kind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
         limits=limits,
-        content_types=("application/json", "text/event-stream"),
-        scope="text:generate",
-        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=limits.max_slots),
+        content_types=CONTENT_TYPES,
+        scope=SCOPE,
+        resources=resources(_memory_mb(network, config)),
         example=asked,
         render=render,
         quality=quality,

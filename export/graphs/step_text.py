@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.graphs import Graph, Kind
+from export.graphs.text_schema import CONTENT_TYPES, LIMITS, SCOPE, SLOTS, resources
 from export.quality import score_quality
-from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import PromptLimits
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.runtimes.session import Session
 from handlers.sampling.philox import uniforms
 
-SLOTS = 32
-QUEUE = 64
 MAX_TOKENS = 1024
 MAX_PROMPT_BYTES = 1024
 RENDER_STEPS = 48  # of each text that variants are compared along
@@ -109,24 +107,13 @@ def describe(model: nn.Module) -> Kind:
     )
     operator = str(trained.config.cell).upper()  # RNN, LSTM and GRU are what ONNX calls them, too
     step = Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs, written_out=operator)
-    limits = PromptLimits(
-        max_tile=SLOTS,
-        max_slots=SLOTS,
-        max_queue=QUEUE,
-        max_seconds=60,
-        max_compute_seconds=10,
-        max_prompt_bytes=MAX_PROMPT_BYTES,
-        max_request_bytes=64 * 1024,
-        max_response_bytes=1024 * 1024,
-    )
     return Kind(
         graphs={"step": step},
         params=PARAMS,
-        limits=limits,
-        content_types=("application/json", "text/event-stream"),
-        scope="text:generate",
-        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(model), workers=1, batch_size=limits.max_slots),
+        limits=PromptLimits(**LIMITS, max_prompt_bytes=MAX_PROMPT_BYTES, max_request_bytes=64 * 1024),
+        content_types=CONTENT_TYPES,
+        scope=SCOPE,
+        resources=resources(_memory_mb(model)),
         example={"seed": 7, "max_tokens": 64},
         render=render,
         quality=score_quality,
