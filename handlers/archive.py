@@ -12,9 +12,8 @@ from pathlib import Path
 from handlers.bundle import Bundle, BundleError, read
 from handlers.identity import Identity, handlers_digest
 
-ENTRY = (
-    "torchserve_handler.py"  # beside handlers/, where TorchServe looks for it; the same file lies in handlers/proxy/
-)
+# Beside handlers/, where TorchServe looks for it; the same file lies in handlers/proxy/.
+ENTRY = "torchserve_handler.py"
 
 
 @dataclasses.dataclass(frozen=True)

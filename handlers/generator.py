@@ -15,7 +15,7 @@ L = TypeVar("L")
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """All that a generator knows of the bundle it is opened from."""
+    """The parts of a bundle that a generator is opened with."""
 
     name: str
     version: str  # of the bundle; files say which one made them
@@ -125,7 +125,7 @@ class StepGenerator(Protocol):
         ...
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of what the engine computes for `params`: the certificate holds these."""
+        """sha256 of the results for `params`, in hex: the certificate holds these."""
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:
@@ -158,7 +158,7 @@ class BatchGenerator(Protocol):
         ...
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of what the engine computes for `params`, before any encoder: the certificate holds these."""
+        """sha256 of the results for `params`, before any encoder, in hex: the certificate holds these."""
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:

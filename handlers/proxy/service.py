@@ -131,7 +131,7 @@ class Service:
         self._drop(pending, deadline_passed())
 
     def _drop(self, pending: Pending, refusal: Refusal) -> None:
-        """End a request from this side."""
+        """End a request by refusing it, and have the engine stop computing it."""
         if self._queue.get(pending.number) is not pending:
             return
         if pending.in_engine:

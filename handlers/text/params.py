@@ -18,12 +18,12 @@ class TextParams(StepParams, Protocol):
 
     @property
     def n(self) -> int:
-        """Texts in the answer."""
+        """How many texts the answer has."""
         ...
 
     @property
     def seed(self) -> int:
-        """Text i is drawn with the numbers of seed + i."""
+        """Seeds of the texts, one each: text i is drawn with the numbers of seed + i."""
         ...
 
     @property
@@ -33,12 +33,12 @@ class TextParams(StepParams, Protocol):
 
     @property
     def rule(self) -> Rule:
-        """How a token is taken."""
+        """How the next token is chosen from its scores."""
         ...
 
 
 def content_type(stream: bool) -> str:
-    """Of an answer: server-sent events, or one JSON object."""
+    """The content type of the answer: server-sent events, or one JSON object."""
     return "text/event-stream; charset=utf-8" if stream else "application/json"
 
 

@@ -36,7 +36,7 @@ class Sources:
         self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
 
     def kept(self, turns: Sequence[str], field: str, truncate: bool) -> Sequence[str]:
-        """Turns of at most `max_source_bytes`: all, or what is left of the last one where cutting is asked for.
+        """Turns of at most `max_source_bytes`: all, or the rest of the last one where cutting is asked for.
 
         A document (`text`) is cut at its end, a conversation at its beginning. Raises `Refusal` for a source that is
         too long and may not be cut.
@@ -62,9 +62,9 @@ class Sources:
         return (_cut_end if field == "text" else _cut_beginning)(whole, tokens, room)
 
     def inputs(self, sources: Sequence[Source]) -> dict[str, NDArray[np.int64]]:
-        """What the encoder takes of a batch.
+        """The encoder's inputs for a batch: tokens (B, S) and lengths (B,).
 
-        tokens (B, S) and lengths (B,); of a BERT tokens, pieces (B, P), piece_lengths (B,) and at (B, S).
+        For a BERT tokens, pieces (B, P), piece_lengths (B,) and at (B, S).
         """
         multiple = self._limits.source_multiple
         tokens, lengths = padded([source.ids for source in sources], multiple)
