@@ -83,7 +83,7 @@ def compare(graph: Graph, session: Session, expected: Mapping[str, NDArray[Any]]
 
 
 def batch_invariant(graph: Graph, session: Session, largest: int, seed: int) -> bool:
-    """Whether a row alone gives the same bits as among others, in tiles of up to `largest` rows, however it is padded."""
+    """Whether a row alone gives the same bits as among up to `largest` rows, however it is padded."""
     inputs = graph.example(largest, seed)
     if not _padding_invariant(graph, session, inputs):
         return False

@@ -68,7 +68,7 @@ class Writer:
 
 
 def quantize_rowwise(model: onnx.ModelProto) -> bytes:
-    """`model`, serialized, with row-wise products in place of every MatMul and Gemm by a constant, LSTM and one-step GRU.
+    """`model`, serialized, with row-wise products for every MatMul and Gemm by a constant, LSTM and one-step GRU.
 
     Raises `VariantError` when the graph has none of them.
     """

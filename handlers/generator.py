@@ -117,7 +117,7 @@ class StepGenerator(Protocol):
         ...
 
     def drain(self, slot: Any) -> bytes:
-        """The bytes that are new since the last drain; of an answer that is no stream, all of it once it is finished."""
+        """Bytes that are new since the last drain; of an answer that is no stream, all of it once it is finished."""
         ...
 
     def cancel(self, slot: Any) -> None:

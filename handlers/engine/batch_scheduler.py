@@ -1,4 +1,4 @@
-"""Batches of a BatchGenerator: the requests that came while one batch was computed are the next. None waits for more."""
+"""Batches of a BatchGenerator: those that came while one batch was computed are the next. None waits for more."""
 
 from __future__ import annotations
 

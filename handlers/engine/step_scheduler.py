@@ -36,7 +36,7 @@ class StepScheduler:
         return bool(self._waiting or self._live or self._reading)
 
     def overdue(self, seconds: float) -> bool:
-        """Whether one batch of sources has been read for longer than `seconds`; the steps beside it do not show that."""
+        """Whether one batch of sources is read for longer than `seconds`; the steps beside it do not show that."""
         return self._reader is not None and self._reader.overdue(seconds)
 
     @property

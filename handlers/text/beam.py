@@ -18,7 +18,7 @@ SMALL = 1e-10  # of coverage: keeps a position that was never looked at from rul
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """An unfinished text: its tokens, their log-probabilities, and the attention that each source position has had, (S,)."""
+    """A text: its tokens, their log-probabilities, and the attention that each source position had, (S,)."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]

@@ -48,7 +48,7 @@ class Text:
         self.finished = "stop"
 
     def tell(self, pieces: Sequence[bytes]) -> list[tuple[str, float]]:
-        """(text, log-probability) of every token since the last call; `pieces` are the bytes of each token of the vocabulary."""
+        """(text, log-probability) of the tokens since the last call; `pieces` are the bytes of every possible token."""
         new = range(self.told, len(self.tokens))
         self.told = len(self.tokens)
         return [(pieces[self.tokens[at]].decode(errors="replace"), self.logprobs[at]) for at in new]
