@@ -26,10 +26,7 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
     """
     gap = found.astype(np.float64) - wanted.astype(np.float64)
     psnr = [_psnr(float(np.mean(image**2))) for image in gap]
-    ssim = [
-        float(structural_similarity(a, b, channel_axis=2, data_range=255, win_size=SSIM_WINDOW))  # type: ignore[no-untyped-call]
-        for a, b in zip(wanted[:SSIM_IMAGES], found[:SSIM_IMAGES], strict=True)
-    ]
+    ssim = [_ssim(a, b) for a, b in zip(wanted[:SSIM_IMAGES], found[:SSIM_IMAGES], strict=True)]
     distances = sliced_wasserstein(wanted, found)
     return {
         "psnr_db": round(float(np.mean(psnr)), 3),
@@ -69,6 +66,11 @@ def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:
     """The smallest distance of a figure to its lower bound: at least 0 is inside the budget, NaN is outside."""
     gaps = [quality[name] - bound for name, bound in budget.items()]
     return math.nan if any(math.isnan(gap) for gap in gaps) else min(gaps, default=0.0)
+
+
+def _ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    settings = {"channel_axis": 2, "data_range": 255, "win_size": SSIM_WINDOW}
+    return float(structural_similarity(a, b, **settings))  # type: ignore[no-untyped-call]
 
 
 def _psnr(mean_square: float) -> float:

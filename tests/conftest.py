@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 # Torch's threads sleep while they wait for each other. Spinning, they take the processor from whatever else runs: a
-# tiny charlm was trained in 67 s instead of 11 s on two busy cores. To be set before torch is imported; results stay the
-# same.
+# tiny charlm was trained in 67 s instead of 11 s on two busy cores. To be set before torch is imported; results stay
+# the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def made(folder: Path, recipe: str, name: str, runtimes: tuple[Runtime, ...], *o
 
 
 def _session_model(recipe: str, name: str, runtimes: tuple[Runtime, ...] = ("onnxruntime",)) -> Any:
-    """A fixture: the tiny preset of `recipe`, trained, built and archived once as `name`; tests copy what they change."""
+    """A fixture: the tiny preset of `recipe`, trained, built and archived once as `name`; tests change only copies."""
 
     @pytest.fixture(scope="session")
     def fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:

@@ -72,7 +72,7 @@ class Seq2Seq:
         return [item for at in range(0, len(batch), self._tile) for item in self._encode(batch[at : at + self._tile])]
 
     def start(self, batch: Sequence[SourceParams], read: Sequence[Arrays] | None = None) -> list[SourceSlot]:
-        """A slot per request, with a row for each of its texts. Raises `ValueError` for more texts than there are rows."""
+        """A slot per request, with a row for each text. Raises `ValueError` for more texts than there are free rows."""
         wanted = sum(params.rows for params in batch)
         if wanted > self.free:
             raise ValueError(f"{wanted} texts for {self.free} free rows")
@@ -158,7 +158,7 @@ class Seq2Seq:
     def _draw(
         self, slots: Sequence[SourceSlot], logits: NDArray[np.float32], place: Mapping[Text, int]
     ) -> list[tuple[SourceSlot, Text, int, float | None]]:
-        """(slot, text, next token, its log-probability where asked for) of every unfinished text, from logits (B, V)."""
+        """(slot, text, next token, its log-probability if asked for) of every unfinished text, from logits (B, V)."""
         pairs = [(slot, text) for slot in slots for text in slot.texts if text.finished is None]
         pairs.sort(key=lambda pair: place[pair[1]])
         rows = [place[text] for _, text in pairs]
