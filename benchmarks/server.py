@@ -113,7 +113,7 @@ def running(
     temporary: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """Start a launcher on `store`, wait until it is ready, and stop it at the end; it goes with this process if that is killed.
+    """Start a launcher on `store`, wait until it is ready, and stop it at the end; it dies with this process.
 
     `temporary` becomes its TMPDIR (the default is a short one of its own: unix sockets have short paths),
     `environment` is added to its environment.

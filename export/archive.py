@@ -25,9 +25,9 @@ TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    
 
 
 def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
-    """Write the archive of the bundle called `name` and remove older ones of that name; `home` is the handlers/ it holds.
+    """Write STORE/NAME-VERSION.mar of the bundle called `name`, remove older ones of that name, and return its path.
 
-    Raises `BundleError`, `OSError`.
+    `home` is the handlers/ that it holds. Raises `BundleError`, `OSError`.
     """
     bundle = bundles.read(bundles.directory(name))
     store.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,10 @@ def _package(bundle: Bundle, version: str, home: Path, work: Path) -> Path:
 
 
 def pack(work: Path, **settings: str) -> Path:
-    """Run torch-model-archiver in a folder of its own, with its own settings' names; returns the archive in that folder."""
+    """Run torch-model-archiver in the folder `work`; returns the archive's path there.
+
+    `settings` are the archiver's own (model_name, version, handler, extra_files, config_file).
+    """
     before = tempfile.tempdir
     tempfile.tempdir = str(work)  # the archiver builds in TMPDIR/NAME and deletes what is there
     try:

@@ -1,4 +1,4 @@
-"""Texts through sessions: what a pair of encoder and decoder graphs writes greedily, or scores along given texts.
+"""Texts through sessions of encoder and decoder graphs: written greedily, or scored along given texts.
 
 Dimensions: B texts, S source positions, T tokens, V vocabulary, H hidden.
 """
@@ -76,9 +76,9 @@ def first_inputs(sessions: Mapping[str, Session], source: Mapping[str, NDArray[n
 
 
 def whole_steps(sources: Sequence[Encoded]) -> dict[str, NDArray[np.int64]]:
-    """What encoders read of sources: tokens (B, S), lengths (B,), and pieces (B, P), piece_lengths (B,), at (B, S) of a BERT.
+    """The inputs of an encoder, rows padded with zeros to a whole `MULTIPLE`: tokens (B, S), lengths (B,).
 
-    Rows are padded with zeros to a whole `MULTIPLE`.
+    For a BERT also pieces (B, P), piece_lengths (B,), and at (B, S).
     """
     arrays = zip(("tokens", "lengths", "pieces", "piece_lengths", "at"), inputs(sources), strict=False)
     return {name: _whole(part.numpy()) for name, part in arrays}

@@ -1,7 +1,8 @@
-"""How fast candidates are, side by side: one child process each, driven in alternating blocks while the others block.
+"""Speed of candidates side by side: one child process each, driven in alternating blocks while the others block.
 
 In one process runtimes falsify each other (their threads spin on each other's cores), and measured one after the
-other they meet different noise. A candidate is timed in pairs of blocks with the reference, which stays open throughout.
+other they meet different noise. A candidate is timed in pairs of blocks with the reference, which stays open
+throughout.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class MeasureError(RuntimeError):
 def session_opener(
     runtime: str, model: bytes, spec: GraphSpec, threads: int, precision: Precision = "f32"
 ) -> Callable[[], Run]:
-    """What a child calls to open a candidate."""
+    """A picklable function that opens a session in the child and returns its `run`."""
     return functools.partial(_open, runtime, model, spec, threads, precision)
 
 
@@ -111,7 +112,7 @@ class Contestant:
         return times
 
     def outputs(self, inputs: Inputs) -> Any:
-        """What one run computes."""
+        """The arrays of one run, by name."""
         return self._ask("outputs", dict(inputs))
 
     def costs(self) -> tuple[float, float]:
@@ -167,8 +168,9 @@ def compare_speed(
             times += block  # the candidate's, which came second
             ratios.append(medians[0] / medians[1])
         p50, p95 = np.percentile(times, [50, 95]) * 1e3
-        speed = Speed(batch, round(p50, 4), round(p95, 4), round(batch / p50 * 1e3, 1), len(times), round(float(np.median(ratios)), 3))  # fmt: skip
-        speeds.append(speed)
+        speedup = round(float(np.median(ratios)), 3)
+        rate = round(batch / p50 * 1e3, 1)
+        speeds.append(Speed(batch, round(p50, 4), round(p95, 4), rate, len(times), speedup))
     return Measured(tuple(speeds), *candidate.costs())
 
 

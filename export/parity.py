@@ -83,7 +83,7 @@ def compare(graph: Graph, session: Session, expected: Mapping[str, NDArray[Any]]
 
 
 def batch_invariant(graph: Graph, session: Session, largest: int, seed: int) -> bool:
-    """Whether a row alone gives the same bits as the same row among others, for tiles up to `largest`, and however it is padded."""
+    """Whether a row alone gives the same bits as among up to `largest` rows, however it is padded."""
     inputs = graph.example(largest, seed)
     if not _padding_invariant(graph, session, inputs):
         return False
@@ -97,7 +97,7 @@ def batch_invariant(graph: Graph, session: Session, largest: int, seed: int) -> 
 
 
 def _padding_invariant(graph: Graph, session: Session, inputs: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether more zeros behind the free dimensions change a bit of what stood there before."""
+    """Whether the outputs keep every bit when the free dimensions are padded with more zeros."""
 
     def padded(name: str, more: int) -> dict[str, NDArray[Any]]:
         widths = {s.name: [(0, more if size == name else 0) for size in s.shape] for s in graph.spec.inputs}

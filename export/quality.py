@@ -1,4 +1,4 @@
-"""How far a variant's images or scores are from FP32 PyTorch's, and whether that is inside the budget."""
+"""Distances of a variant's images or scores from FP32 PyTorch's, and the margin that they leave to the budget."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
     """
     gap = found.astype(np.float64) - wanted.astype(np.float64)
     psnr = [_psnr(float(np.mean(image**2))) for image in gap]
-    ssim = [
-        float(structural_similarity(a, b, channel_axis=2, data_range=255, win_size=SSIM_WINDOW))  # type: ignore[no-untyped-call]
-        for a, b in zip(wanted[:SSIM_IMAGES], found[:SSIM_IMAGES], strict=True)
-    ]
+    ssim = [_ssim(a, b) for a, b in zip(wanted[:SSIM_IMAGES], found[:SSIM_IMAGES], strict=True)]
     distances = sliced_wasserstein(wanted, found)
     return {
         "psnr_db": round(float(np.mean(psnr)), 3),
@@ -44,8 +41,9 @@ def image_quality(wanted: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[s
 def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, float]:
     """Figures of next-token scores `found` against `wanted`, both (..., V), at the same positions of the same texts.
 
-    The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is what FP32 has of texts it writes,
-    `perplexity` what the variant has of them, `perplexity_kept` the first over the second (1 when the distributions are equal).
+    The perplexities are expectations under `wanted`'s own distribution: `perplexity_fp32` is FP32's of the texts it
+    writes, `perplexity` the variant's of the same texts, `perplexity_kept` the first over the second (1 when the
+    distributions are equal).
     """
     wanted, found = (scores.reshape(-1, scores.shape[-1]) for scores in (wanted, found))  # (P, V)
     entropies, crosses = [], []
@@ -68,6 +66,11 @@ def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:
     """The smallest distance of a figure to its lower bound: at least 0 is inside the budget, NaN is outside."""
     gaps = [quality[name] - bound for name, bound in budget.items()]
     return math.nan if any(math.isnan(gap) for gap in gaps) else min(gaps, default=0.0)
+
+
+def _ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    settings = {"channel_axis": 2, "data_range": 255, "win_size": SSIM_WINDOW}
+    return float(structural_similarity(a, b, **settings))  # type: ignore[no-untyped-call]
 
 
 def _psnr(mean_square: float) -> float:

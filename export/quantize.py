@@ -1,8 +1,8 @@
 """FP32 ONNX -> INT8 ONNX that ONNX Runtime, OpenVINO and TensorRT all accept: one file, static ranges, QDQ form.
 
 Symmetric activations and weights, one scale per output channel, biases left in FP32 (TensorRT refuses unsigned zero
-points and INT32 biases), and only Conv, ConvTranspose and MatMul (a quantized uint8 tail is refused, too). Ranges come from
-calibration inputs; three ways of choosing them are tried and the best is kept. Where the quality budget still
+points and INT32 biases), and only Conv, ConvTranspose and MatMul (a quantized uint8 tail is refused, too). Ranges come
+from calibration inputs; three ways of choosing them are tried and the best is kept. Where the quality budget still
 fails, the nodes that cost most go back to FP32, one at a time (Wu et al. 2020, arXiv:2004.09602, partial quantization).
 """
 

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from export.onnx_graph import Constants, attributes, constants, replace_nodes
 
 OPSET = 18
 
@@ -40,7 +42,7 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
     """A copy of `model` in which every ConvTranspose of a known shape is a Conv; others stay and are named."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    weights = constants(result)
     sizes = _spatial_sizes(result)
     nodes: list[onnx.NodeProto] = []
     added: dict[str, NDArray[Any]] = {}
@@ -65,20 +67,13 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
         else:
             nodes += _from_stride_1(node, kernel, bias, added)
         done.append(node.name)
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    result.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in added.items())
-    used = {name for node in result.graph.node for name in node.input}
-    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(kept)
-    del result.graph.value_info[:]
-    onnx.checker.check_model(result, full_check=True)
+    replace_nodes(result, nodes, added)
     return Rewritten(result, tuple(done), left)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    """The attributes of a ConvTranspose, with their defaults where they are not set."""
+    given = attributes(node)
     dims = len(given.get("kernel_shape", given.get("strides", [1, 1])))
     defaults = {
         "strides": [1] * dims,
@@ -90,23 +85,23 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return defaults | given
 
 
-def _unfit(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> str | None:  # noqa: PLR0911 (a reason a line)
+def _unfit(node: onnx.NodeProto, weights: Constants) -> str | None:  # noqa: PLR0911 (a reason a line)
     """Why a ConvTranspose is left alone, or None."""
     if node.input[1] not in weights:
         return "its kernel is not a constant"
     if len(node.input) > 2 and node.input[2] and node.input[2] not in weights:
         return "its bias is not a constant"
-    attributes = _attributes(node)
+    given = _attributes(node)
     kernel = list(weights[node.input[1]].shape[2:])
     if len(kernel) not in (1, 2) or set(kernel) != {4}:
         return f"its kernel is {kernel}, wanted 4 in one or two dimensions"
-    if attributes["group"] != 1 or set(attributes["dilations"]) != {1} or any(attributes["output_padding"]):
+    if given["group"] != 1 or set(given["dilations"]) != {1} or any(given["output_padding"]):
         return "it has groups, dilation or output padding"
-    if "output_shape" in attributes or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
+    if "output_shape" in given or given.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
         return "its padding follows from an output shape"
-    stride, pads = set(attributes["strides"]), set(attributes["pads"])
+    stride, pads = set(given["strides"]), set(given["pads"])
     if (stride, pads) not in (({2}, {1}), ({1}, {0})):
-        return f"stride {attributes['strides']} with padding {attributes['pads']}, wanted 2 with 1 or 1 with 0"
+        return f"stride {given['strides']} with padding {given['pads']}, wanted 2 with 1 or 1 with 0"
     return None
 
 

@@ -1,10 +1,10 @@
 """Row-wise INT8: matrix products whose activations get one scale per row, so that a row never depends on its batch.
 
-Per row s = max|x| / 127; q = round(x / s) + 128 as UINT8; MatMulInteger(q, W, zero point 128) with INT8 weights, one scale
-per output column; cast, times s, times the column's scale. Written in plain ONNX operators, it needs no special kernel, and
-unsigned activations meet the fast integer kernels of CPUs (signed ones are several times slower). LSTM and GRU nodes of
-one time step are written out as their gates, with the products quantized; LSTM nodes of many steps: rowwise_sequence.py.
-TensorRT and OpenVINO do not take it: CPU only.
+Per row s = max|x| / 127; q = round(x / s) + 128 as UINT8; MatMulInteger(q, W, zero point 128) with INT8 weights, one
+scale per output column; cast, times s, times the column's scale. Written in plain ONNX operators, it needs no special
+kernel, and unsigned activations meet the fast integer kernels of CPUs (signed ones are several times slower). LSTM and
+GRU nodes of one time step are written out as their gates, with the products quantized; LSTM nodes of many steps:
+rowwise_sequence.py. TensorRT and OpenVINO do not take it: CPU only.
 
 Dimensions: B rows, I inputs, H hidden, G gates (4 for LSTM, 3 for GRU), O outputs.
 """
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from export.onnx_graph import Constants, attributes, constants, replace_nodes
 from export.quantize import VariantError
 from export.rowwise_sequence import fold, quantize_sequences
 
@@ -67,7 +68,7 @@ class Writer:
 
 
 def quantize_rowwise(model: onnx.ModelProto) -> bytes:
-    """`model` with every MatMul and Gemm by a constant, every one-step LSTM and GRU, and LSTMs over many positions, row-wise.
+    """`model`, serialized, with row-wise products for every MatMul and Gemm by a constant, LSTM and one-step GRU.
 
     Raises `VariantError` when the graph has none of them.
     """
@@ -77,31 +78,23 @@ def quantize_rowwise(model: onnx.ModelProto) -> bytes:
     if any(node.op_type == "LSTM" for node in result.graph.node):
         result = fold(result)
         sequences = quantize_sequences(result)
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    weights = constants(result)
     lengths = _sequence_lengths(result)
     nodes: list[onnx.NodeProto] = []
-    constants: dict[str, NDArray[Any]] = {}
+    added: dict[str, NDArray[Any]] = {}
     replaced = sequences
     for node in result.graph.node:
         writer = Writer(node.output[0] or node.name)
         rewrite = _REWRITES.get(node.op_type)
         if rewrite is not None and rewrite(writer, node, weights, lengths):
             nodes += writer.nodes
-            constants |= writer.constants
+            added |= writer.constants
             replaced += 1
         else:
             nodes.append(node)
     if replaced == 0:
         raise VariantError("the graph has no MatMul, Gemm, LSTM or GRU by constant weights to quantize row by row")
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(kept)
-    result.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
-    del result.graph.value_info[:]
-    onnx.checker.check_model(result, full_check=True)
+    replace_nodes(result, nodes, added)
     return bytes(result.SerializeToString(deterministic=True))
 
 
@@ -113,11 +106,7 @@ def _sequence_lengths(model: onnx.ModelProto) -> dict[str, int]:
     return {name: dims[0].dim_value if dims else 0 for name, dims in shapes.items()}
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def _matmul(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], _: dict[str, int]) -> bool:
+def _matmul(w: Writer, node: onnx.NodeProto, weights: Constants, _: dict[str, int]) -> bool:
     weight = weights.get(node.input[1])
     if weight is None or weight.ndim != 2:
         return False
@@ -125,8 +114,8 @@ def _matmul(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], _
     return True
 
 
-def _gemm(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], _: dict[str, int]) -> bool:
-    given = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | _attributes(node)
+def _gemm(w: Writer, node: onnx.NodeProto, weights: Constants, _: dict[str, int]) -> bool:
+    given = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | attributes(node)
     weight = weights.get(node.input[1])
     if weight is None or given["transA"] or given["alpha"] != 1.0 or given["beta"] != 1.0:
         return False
@@ -140,10 +129,10 @@ def _gemm(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], _: 
 
 
 def _recurrent_parts(
-    node: onnx.NodeProto, weights: dict[str, NDArray[Any]], lengths: dict[str, int], gates: int
+    node: onnx.NodeProto, weights: Constants, lengths: dict[str, int], gates: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """(W (G*H, I), R (G*H, H), bias (2*G*H,)) of a one-step, one-direction node with default activations, else None."""
-    given = _attributes(node)
+    given = attributes(node)
     wanted = {"hidden_size", "direction", "linear_before_reset", "layout", "input_forget"}
     names = [node.input[i] if len(node.input) > i else "" for i in range(8)]
     if set(given) - wanted or given.get("direction", b"forward") != b"forward" or given.get("layout", 0):
@@ -157,7 +146,7 @@ def _recurrent_parts(
     return kernel, recurrent, bias
 
 
-def _lstm(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], lengths: dict[str, int]) -> bool:
+def _lstm(w: Writer, node: onnx.NodeProto, weights: Constants, lengths: dict[str, int]) -> bool:
     """Gates i, o, f, c as ONNX orders them: c' = f c + i g, h' = o tanh(c')."""
     parts = _recurrent_parts(node, weights, lengths, gates=4)
     if parts is None or len(node.input) < 7 or not node.input[6]:
@@ -173,10 +162,10 @@ def _lstm(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], len
     return True
 
 
-def _gru(w: Writer, node: onnx.NodeProto, weights: dict[str, NDArray[Any]], lengths: dict[str, int]) -> bool:
+def _gru(w: Writer, node: onnx.NodeProto, weights: Constants, lengths: dict[str, int]) -> bool:
     """Gates z, r, h as ONNX orders them, for linear_before_reset (the form PyTorch exports): h' = (1 - z) n + z h."""
     parts = _recurrent_parts(node, weights, lengths, gates=3)
-    if parts is None or not _attributes(node).get("linear_before_reset", 0):
+    if parts is None or not attributes(node).get("linear_before_reset", 0):
         return False
     kernel, recurrent, bias = parts
     hidden = recurrent.shape[1]
@@ -195,7 +184,7 @@ def _squeezed(w: Writer, name: str) -> str:
 
 
 def _gate_sum(w: Writer, x: str, h: str, kernel: NDArray[Any], recurrent: NDArray[Any], bias: NDArray[Any]) -> str:
-    """x W^T + h R^T + bias (B, G*H). Input and state get a scale each: their ranges have nothing to do with each other."""
+    """x W^T + h R^T + bias (B, G*H). Input and state get a scale each: their ranges are unrelated."""
     from_x = w.product(w.quantized_rows(x), kernel.T)
     from_h = w.product(w.quantized_rows(h), recurrent.T)
     return w.call("Add", w.call("Add", from_x, from_h), w.constant(bias.astype(np.float32)))
@@ -216,7 +205,7 @@ def _outputs(w: Writer, node: onnx.NodeProto, hidden: str, cell: str | None) -> 
             w.call("Unsqueeze", value, w.constant(np.array(axes, np.int64)), output=name)
 
 
-_REWRITES: dict[str, Callable[[Writer, onnx.NodeProto, dict[str, NDArray[Any]], dict[str, int]], bool]] = {
+_REWRITES: dict[str, Callable[[Writer, onnx.NodeProto, Constants, dict[str, int]], bool]] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "LSTM": _lstm,

@@ -1,8 +1,9 @@
 """Row-wise INT8 of an LSTM over many positions: one row at a time, as far as it is no padding.
 
-ONNX Runtime has an INT8 kernel for whole sequences, DynamicQuantizeLSTM. It takes one activation scale for all that it is given, so the
-rows of a batch would depend on each other and on their padding. Here a Scan gives it each row alone, cut to its length. Batches gain
-nothing by that, but one row is three times as fast as in FP32, and faster than a row of a batch of 32. There is no such kernel for GRU.
+ONNX Runtime has an INT8 kernel for whole sequences, DynamicQuantizeLSTM. It takes one activation scale for all that it
+is given, so the rows of a batch would depend on each other and on their padding. Here a Scan gives it each row alone,
+cut to its length. Batches gain nothing by that, but one row is three times as fast as in FP32, and faster than a row of
+a batch of 32. There is no such kernel for GRU.
 
 Dimensions: B rows, S positions, I inputs, H hidden.
 """
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import optimizer
 
+from export.onnx_graph import Constants, attributes, constants
+
 LENGTHS = "lengths"  # the graph's input (B,) that says how many positions of each row are no padding
 DOMAIN = helper.make_opsetid("com.microsoft", 1)
 _ALL = 1 << 40  # bytes: exporters put the gates into ONNX's order by nodes, which are to become constants
 _UNUSED = (1, 2)  # outputs: the last states are picked out of all
 _CARRIES = ("Slice", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose")  # zeros stay zeros
-
-Weights = Mapping[str, NDArray[Any]]
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -35,8 +36,8 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize_sequences(model: onnx.ModelProto) -> int:
-    """Rewrite, in place, every LSTM that begins with zeros and whose last states nobody reads; returns how many there were."""
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    """Rewrite, in place, every LSTM that begins with zeros and whose last states nobody reads; returns how many."""
+    weights = constants(model)
     producers = {output: node for node in model.graph.node for output in node.output}
     read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
     if not any(value.name == LENGTHS for value in model.graph.input):
@@ -56,8 +57,8 @@ def quantize_sequences(model: onnx.ModelProto) -> int:
     return done
 
 
-def _fits(node: onnx.NodeProto, weights: Weights, producers: Mapping[str, onnx.NodeProto], read: set[str]) -> bool:
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+def _fits(node: onnx.NodeProto, weights: Constants, producers: Mapping[str, onnx.NodeProto], read: set[str]) -> bool:
+    given = attributes(node)
     plain = given.pop("direction", b"forward") == b"forward" and not given.pop("layout", 0)
     names = [node.input[i] if len(node.input) > i else "" for i in range(8)]
     return (
@@ -72,7 +73,7 @@ def _fits(node: onnx.NodeProto, weights: Weights, producers: Mapping[str, onnx.N
     )
 
 
-def _zero(name: str, weights: Weights, producers: Mapping[str, onnx.NodeProto]) -> bool:
+def _zero(name: str, weights: Constants, producers: Mapping[str, onnx.NodeProto]) -> bool:
     while name not in weights:
         node = producers.get(name)
         if node is None or node.op_type not in _CARRIES:
@@ -81,7 +82,7 @@ def _zero(name: str, weights: Weights, producers: Mapping[str, onnx.NodeProto]) 
     return not weights[name].any()
 
 
-def _rewritten(node: onnx.NodeProto, weights: Weights) -> list[onnx.NodeProto]:
+def _rewritten(node: onnx.NodeProto, weights: Constants) -> list[onnx.NodeProto]:
     """X (S, B, I) -> Y (S, 1, B, H), with zeros for the padding."""
     y = node.output[0]
     rows, found, turned, axis = (f"{y}_{part}" for part in ("rows", "found", "turned", "axis"))
@@ -94,13 +95,13 @@ def _rewritten(node: onnx.NodeProto, weights: Weights) -> list[onnx.NodeProto]:
     ]
 
 
-def _row(node: onnx.NodeProto, weights: Weights) -> onnx.GraphProto:
+def _row(node: onnx.NodeProto, weights: Constants) -> onnx.GraphProto:
     """x (S, I) and its length () -> y (S, H), its positions behind the length zero."""
     kernel, recurrent, bias = (weights[node.input[at]] for at in (1, 2, 3))
     (w, w_scale), (r, r_scale) = _codes(kernel), _codes(recurrent)
-    constants = {"w": w, "r": r, "bias": bias, "w_scale": w_scale, "r_scale": r_scale}
-    constants |= {"zero_points": np.zeros(w_scale.shape, np.int8), "zero": _ints(0), "one": _ints(1)}
-    constants |= {"directions": _ints(1, 2), "before": _ints(0, 0)}
+    arrays = {"w": w, "r": r, "bias": bias, "w_scale": w_scale, "r_scale": r_scale}
+    arrays |= {"zero_points": np.zeros(w_scale.shape, np.int8), "zero": _ints(0), "one": _ints(1)}
+    arrays |= {"directions": _ints(1, 2), "before": _ints(0, 0)}
     hidden = recurrent.shape[2]
     kernel_inputs = ["steps", "w", "r", "bias", "", "", "", "", "w_scale", "zero_points", "r_scale", "zero_points"]
     nodes = [
@@ -119,7 +120,7 @@ def _row(node: onnx.NodeProto, weights: Weights) -> onnx.GraphProto:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, kernel.shape[2]])
     length = helper.make_tensor_value_info("length", TensorProto.INT64, [])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, hidden])
-    held = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    held = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     return helper.make_graph(nodes, f"{node.output[0]}_row", [x, length], [y], held)
 
 

@@ -54,7 +54,10 @@ def onnx_from_graph(graph: Graph) -> bytes:
 
 
 def _short(graph: Graph) -> dict[str, NDArray[Any]]:
-    """Two example rows, their free dimensions cut short: only shapes are traced, and a recurrent layer costs time for every step."""
+    """Two example rows, their free dimensions cut to `TRACED` positions.
+
+    Only shapes are traced, and a recurrent layer costs time for every step.
+    """
     rows = graph.example(2, seed=0)
     cuts = {
         spec.name: tuple(slice(TRACED if size in graph.free else None) for size in spec.shape)
@@ -83,7 +86,10 @@ def _export(module: torch.nn.Module, *arguments: Any, **options: Any) -> None:
 
 
 def expose_tap(data: bytes, tap: str | None) -> bytes:
-    """The same file with the inner tensor `tap`, if there is one, as its first output: for comparing, in memory only."""
+    """The file with the inner tensor `tap`, if there is one, as its first output: for comparing, in memory only.
+
+    Raises `ValueError` for a graph without that tensor.
+    """
     if tap is None:
         return data
     model = onnx.load_from_string(data)
@@ -93,7 +99,7 @@ def expose_tap(data: bytes, tap: str | None) -> bytes:
 
 
 def tap_dtype(data: bytes, tap: str) -> Literal["float32", "float16"]:
-    """What the tap holds in this file: a converted graph may have made it FP16."""
+    """The element type of the tap in this file: a converted graph may have made it FP16."""
     half = _element_type(onnx.load_from_string(data), tap) == onnx.TensorProto.FLOAT16
     return "float16" if half else "float32"
 

@@ -29,7 +29,7 @@ Free = Mapping[str, tuple[int, int]]  # as in export/graphs: the step and the mo
 
 @dataclasses.dataclass(frozen=True)
 class EngineFile:
-    """A built engine and what it needs to run."""
+    """A built engine, the compute capability it runs on, and the library (module, version) that it requires."""
 
     data: bytes
     capability: str
@@ -86,6 +86,9 @@ def _build(trt: Any, model: bytes, spec: GraphSpec, capability: str, free: Free)
 
 
 def _profiled(shape: tuple[int | str, ...], free: Free, at: int) -> tuple[int, ...]:
-    """A shape with its free dimensions at their least, usual or largest (`at` 0, 1, 2); all but the batch are in `free`."""
+    """A shape with its free dimensions at their least, usual or largest (`at` 0, 1, 2).
+
+    All free dimensions but the batch are in `free`.
+    """
     sizes = {name: (step, step, most) for name, (step, most) in free.items()}
     return tuple(size if isinstance(size, int) else sizes.get(size, PROFILE)[at] for size in shape)

@@ -12,14 +12,13 @@ from pathlib import Path
 from handlers.bundle import Bundle, BundleError, read
 from handlers.identity import Identity, handlers_digest
 
-ENTRY = (
-    "torchserve_handler.py"  # beside handlers/, where TorchServe looks for it; the same file lies in handlers/proxy/
-)
+# Beside handlers/, where TorchServe looks for it; the same file lies in handlers/proxy/.
+ENTRY = "torchserve_handler.py"
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What a .mar holds; the bundle's files are gone again."""
+    """The checked contents of a .mar; its files are not kept on disk."""
 
     bundle: Bundle
     identity: Identity

@@ -1,4 +1,4 @@
-"""The bundle format: its only reader and writer. A bundle is what the export stage measured and the server serves.
+"""The bundle format: its only reader and writer. The export stage writes bundles, the server serves them.
 
     artifacts/bundles/NAME/{files/, assets/, certificate.json, manifest.json}
 
@@ -69,7 +69,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What one worker needs; becomes the archive's model-config.yaml and the launcher's memory check."""
+    """Needs of one worker, for the archive's model-config.yaml and the launcher's memory check."""
 
     lane: Literal["batch", "step"]  # whole batches, or requests that join and leave between steps
     threads: int  # 0: all cores
@@ -151,7 +151,7 @@ class Bundle:
         return _verified(self.directory, self.manifest.files[identifier])
 
     def model(self) -> Model:
-        """What a generator knows of this bundle; its assets are read and checked."""
+        """The `Model` that a generator is opened from; reads the assets. Raises `BundleError` where one is damaged."""
         manifest = self.manifest
         assets = {key: self.read_file(key) for key, spec in manifest.files.items() if spec.path.startswith(ASSETS)}
         parts = (manifest.params, manifest.limits, manifest.graphs, manifest.example)

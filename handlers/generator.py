@@ -15,7 +15,7 @@ L = TypeVar("L")
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """All that a generator knows of the bundle it is opened from."""
+    """The parts of a bundle that a generator is opened with."""
 
     name: str
     version: str  # of the bundle; files say which one made them
@@ -117,7 +117,7 @@ class StepGenerator(Protocol):
         ...
 
     def drain(self, slot: Any) -> bytes:
-        """What is new since the last drain, encoded; of an answer that is no stream, all of it once it is finished."""
+        """Bytes that are new since the last drain; of an answer that is no stream, all of it once it is finished."""
         ...
 
     def cancel(self, slot: Any) -> None:
@@ -125,11 +125,11 @@ class StepGenerator(Protocol):
         ...
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of what the engine computes for `params`: the certificate holds these."""
+        """sha256 of the results for `params`, in hex: the certificate holds these."""
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:
-        """What the engine makes of plain seeds, to look at: reports show it."""
+        """Results for plain seeds, one each, to look at: reports show them."""
         ...
 
 
@@ -158,9 +158,9 @@ class BatchGenerator(Protocol):
         ...
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of what the engine computes for `params`, before any encoder: the certificate holds these."""
+        """sha256 of the results for `params`, before any encoder, in hex: the certificate holds these."""
         ...
 
     def preview(self, seeds: Sequence[int]) -> Any:
-        """What the engine computes for plain seeds, as an array to look at: reports show it."""
+        """Results for plain seeds as one array, to look at: reports show them."""
         ...

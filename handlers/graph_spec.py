@@ -17,7 +17,7 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GraphSpec:
-    """What a graph takes and gives."""
+    """Inputs and outputs of a graph, in order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,4 +1,4 @@
-"""Which code and which bundle an archive holds: one version tells any two archives apart."""
+"""The identity of an archive: digests of its handlers and its bundle, and the version that follows from both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a served model takes at most, by lane and by what a request brings along; part of the manifest."""
+"""Limits of a served model, a class for each kind of request: sizes, counts and seconds. Part of the manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of every model."""
+    """Limits that every model has. Raises `ValueError` for one that is below 1 (`max_queue`: below 0)."""
 
     max_tile: int  # rows of a graph's batch that are computed at once
     max_slots: int  # requests that the engine computes at once
@@ -24,25 +24,25 @@ class Limits:
                 raise ValueError(f"{name} is {value}, wanted at least {0 if name == 'max_queue' else 1}")
 
     def document(self) -> dict[str, Any]:
-        """As the manifest and the describe document have them: limits that do not apply are left out."""
+        """Limits by name, for the manifest and the describe document; those that do not apply are left out."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchLimits(Limits):
-    """Of generators that answer a whole batch at once: lane `batch`."""
+    """Limits of generators that answer a whole batch at once (lane `batch`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptLimits(Limits):
-    """Of text that goes on from a prompt: lane `step`."""
+    """Limits of text that goes on from a prompt (lane `step`)."""
 
     max_prompt_bytes: int  # in UTF-8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceLimits(Limits):
-    """Of text from text: lane `step`."""
+    """Limits of text from text (lane `step`)."""
 
     max_source: int  # tokens
     max_source_bytes: int  # in UTF-8

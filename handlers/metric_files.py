@@ -1,4 +1,4 @@
-"""Room on disk for what a process counts, taken before it counts anything.
+"""Disk blocks for the metrics of a process, taken before it counts anything.
 
 Counters live in memory-mapped files. On a full disk the first write to a page that has no block yet would kill the
 process, so the blocks are taken at start; a process that gets none counts in its own memory instead, where nobody sees
@@ -16,7 +16,7 @@ SIZE = 1 << 16  # bytes a file: hundreds of time series
 
 
 def reserve() -> bool:
-    """Take the blocks of this process's files; False (and no files any more) if the disk has none left."""
+    """Take the blocks of this process's files; False, with the files removed, if the disk has none left."""
     folder = os.environ.get(VARIABLE)
     if folder is None:
         return False

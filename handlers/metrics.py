@@ -1,4 +1,4 @@
-"""What a worker counts, in Prometheus' terms; docs/metrics.md explains every name.
+"""The metrics of a worker, for Prometheus; docs/metrics.md explains every name.
 
 The processes of a worker (and all workers of a server) share a folder, named by PROMETHEUS_MULTIPROC_DIR, through
 memory-mapped files: the launcher reads them without asking anybody, so a busy or a dead worker does not hold up a

@@ -32,7 +32,7 @@ class ParamSpec:
             raise ValueError(f"parameter {self.name} has type {self.type!r}, wanted one of {', '.join(TYPES)}")
 
     def wanted(self) -> str:
-        """What a value must be, for messages: "an integer from 1 to 16"."""
+        """The values it takes, in words for a message: "an integer from 1 to 16"."""
         if self.choices is not None:
             return f"one of {', '.join(self.choices)}"
         kind = {

@@ -1,4 +1,4 @@
-"""JSON into frozen dataclasses, strictly: a missing, unknown or mistyped field is an error that says where it stands."""
+"""JSON into frozen dataclasses, strictly: a missing, unknown or mistyped field is an error that names its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals: what is said, sent and counted for a request that gets no answer, or not the whole of it."""
+"""Refusals of requests: the HTTP status, message and metric label of one that gets no answer, or not all of it."""
 
 from __future__ import annotations
 

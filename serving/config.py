@@ -20,11 +20,11 @@ MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
 class PortTaken(RuntimeError):
-    """A port that was asked for is in use."""
+    """Error: a port that was asked for is in use."""
 
 
 class SocketPathError(ValueError):
-    """A path for a unix socket that the kernel would cut."""
+    """Error: a path for a unix socket is longer than the kernel takes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,7 @@ def read_state(run_dir: Path) -> dict[str, Any] | None:
 
 
 def remove_state(run_dir: Path) -> None:
-    """Nobody runs in `run_dir` any more."""
+    """Remove the state file of `run_dir`: its launcher has stopped."""
     (run_dir / STATE).unlink(missing_ok=True)
 
 

@@ -53,7 +53,7 @@ class Status:
 
 
 class Source(Protocol):
-    """Where `/metrics` comes from."""
+    """Source of the text that `/metrics` serves."""
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -33,7 +33,7 @@ EXTENSIONS = {
 
 
 class TryError(RuntimeError):
-    """No server, or an answer that is no success."""
+    """No server answers, or it answers with an error; the message has the status and text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ def texts(content_type: str, body: bytes) -> list[str]:
 
 
 def decode_receipt(value: str) -> dict[str, Any]:
-    """The receipt header as the JSON object it is."""
+    """The receipt header, decoded into its JSON object."""
     decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
     return decoded
 

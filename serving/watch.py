@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """The finding of one look."""
+    """State of the server at one look."""
 
     problem: str | None = None  # why not everything can answer now
     lost: str | None = None  # why TorchServe must be started again

@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# Torch's threads sleep while they wait for each other. Spinning, they take the processor from whatever else runs: a tiny charlm
-# was trained in 67 s instead of 11 s on two busy cores. To be said before torch is imported; what is computed stays the same.
+# Torch's threads sleep while they wait for each other. Spinning, they take the processor from whatever else runs: a
+# tiny charlm was trained in 67 s instead of 11 s on two busy cores. To be set before torch is imported; results stay
+# the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
@@ -68,41 +69,27 @@ def made(folder: Path, recipe: str, name: str, runtimes: tuple[str, ...], *optio
         os.chdir(before)
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """Trained, built and archived once; tests copy what they change."""
-    folder = tmp_path_factory.mktemp("tiny")
-    yield made(folder, "dcgan", "tiny", CPU_RUNTIMES)
-    shutil.rmtree(folder, ignore_errors=True)
+def _session_model(recipe: str, name: str, runtimes: tuple[str, ...] = ("onnxruntime",)) -> Any:
+    """A fixture: the tiny preset of `recipe`, trained, built and archived once as `name`; tests change only copies."""
+
+    @pytest.fixture(scope="session")
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+        folder = tmp_path_factory.mktemp(name)
+        yield made(folder, recipe, name, runtimes)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return fixture
 
 
-@pytest.fixture(scope="session")
-def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """A tiny charlm called `text`: it writes bytes, not words."""
-    folder = tmp_path_factory.mktemp("text")
-    yield made(folder, "charlm", "text", ("onnxruntime",))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def tiny_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """A tiny summarizer called `summary`: it writes tokens, not sentences."""
-    folder = tmp_path_factory.mktemp("summary")
-    yield made(folder, "summarizer", "summary", ("onnxruntime",))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def tiny_dialogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """A tiny dialogue called `chat`."""
-    folder = tmp_path_factory.mktemp("chat")
-    yield made(folder, "dialogue", "chat", ("onnxruntime",))
-    shutil.rmtree(folder, ignore_errors=True)
+tiny = _session_model("dcgan", "tiny", CPU_RUNTIMES)
+tiny_text = _session_model("charlm", "text")  # writes bytes, not words
+tiny_summary = _session_model("summarizer", "summary")  # writes tokens, not sentences
+tiny_dialogue = _session_model("dialogue", "chat")
 
 
 @pytest.fixture(scope="session")
 def tiny_bert_summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    """The same with a tiny BERT as its encoder, whose directory is gone."""
+    """A tiny summarizer called `bert` with a tiny BERT as its encoder, whose directory is gone."""
     from tests.support.tiny_bert import tiny_bert
 
     folder = tmp_path_factory.mktemp("bert")

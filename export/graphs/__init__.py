@@ -33,13 +33,13 @@ class Graph:
     tap_tolerance: float  # largest absolute difference to PyTorch at the tap
     output_tolerance: float  # and at the outputs, in levels where they are integers
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
+    # Free dimensions besides the batch: the step they grow by, and the most. Padding with zeros must change nothing.
     free: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """dimensions besides the batch that are free: the step they grow by, and the most; padding with zeros must change nothing"""
     written_out: str | None = None  # the ONNX operator (LSTM, GRU) that stands in the graph as its matrix products
 
     @property
     def names(self) -> list[str]:
-        """What `module` returns, in order."""
+        """Names of the tensors that `module` returns, in order: the tap, if there is one, then the outputs."""
         return [*([] if self.tap is None else [self.tap]), *(output.name for output in self.spec.outputs)]
 
     def torch_session(self) -> Session:
@@ -79,7 +79,7 @@ class Kind:
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
 
     def model(self, name: str, kind: str) -> Model:
-        """What a generator needs to run before there is a bundle: `name` is the model's, `kind` the name of this file."""
+        """The `Model` for opening a generator before there is a bundle; `kind` is the name of the file of this kind."""
         specs = {role: graph.spec for role, graph in self.graphs.items()}
         return Model(name, "unwritten", kind, self.params, self.limits, specs, self.example, self.assets)
 

@@ -46,7 +46,7 @@ class ImageGraph(nn.Module):
         self.generator = generator
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (the tap, the output)."""
+        """z (B, Z) -> the tap `pixels` (B, 3, S, S), the output `image` (B, S, S, 3)."""
         pixels = self.generator(z)
         levels = torch.round((pixels + 1) * 127.5).clamp(0, 255).permute(0, 2, 3, 1)
         return pixels, levels.to(torch.uint8)
@@ -96,7 +96,7 @@ def describe(generator: nn.Module) -> Kind:
 
 
 def _memory_mb(generator: nn.Module, side: int) -> int:
-    """What a worker needs at most: the interpreter and runtime, the weights twice, and a tile at the widest stages."""
+    """Memory of a worker, an upper bound in MB: interpreter, runtime, weights twice, a tile at the widest stages."""
     weights = sum(parameter.numel() for parameter in generator.parameters()) * 4
     width = max((parameter.shape[1] for parameter in generator.parameters() if parameter.dim() == 4), default=1)
     activations = TILE * width * (side // 2) ** 2 * 4 * 2

@@ -1,7 +1,7 @@
 """Text from text: two graphs, `encoder` and `decoder_step`, over the same weights as in training.
 
-What a variant is held to, along the texts that FP32 PyTorch writes for held-out sources: the expected perplexity under
-FP32's own distribution, how often both prefer the same token, and how much ROUGE-L its own texts lose against the
+A variant is judged along the texts that FP32 PyTorch writes for held-out sources: by the expected perplexity under
+FP32's own distribution, by how often both prefer the same token, and by how much ROUGE-L its own texts lose against the
 references.
 """
 
@@ -29,9 +29,8 @@ from export.graphs.sources import (
     limits_of,
     reading_mb,
 )
-from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
+from export.graphs.text_schema import CONTENT_TYPES, LIMITS, MAX_STOP, MAX_STOP_CHARACTERS, SCOPE, params_of, resources
 from export.quality import score_quality
-from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import SourceLimits
 from handlers.runtimes.session import Session
@@ -42,8 +41,6 @@ from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.rouge import rouge
 from training.seq2seq_checkpoint import Trained
 
-SLOTS = 32
-QUEUE = 64
 # A log-probability may be a hundredth off, which is 1 % of a probability: of one of 1e-6, rounding alone makes a few
 # thousandths.
 TOLERANCE = {"encoder": 1e-3, "decoder_step": 1e-2}
@@ -57,7 +54,7 @@ BYTES_PER_TOKEN = 12  # more than any usual text has
 
 
 class DecoderGraph(nn.Module):
-    """One token."""
+    """One token of the decoder, for the exporter: the network's `step` with every state an argument of its own."""
 
     def __init__(self, network: Seq2Seq) -> None:
         super().__init__()
@@ -66,13 +63,13 @@ class DecoderGraph(nn.Module):
     def forward(
         self, token: Tensor, feed: Tensor, tokens: Tensor, memory: Tensor, lengths: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """As `Seq2Seq.step`, states one by one."""
+        """Inputs and results of `Seq2Seq.step`; the states, (B, L, H) each, follow one by one."""
         return self.network.step(token, feed, tokens, memory, lengths, state)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What a variant makes of the held-out sources: scores along FP32's texts (P, V), and texts of its own."""
+    """A variant's results for the held-out sources: scores (P, V) along FP32's texts, and greedy texts of its own."""
 
     scores: NDArray[np.float32]
     texts: tuple[str, ...]
@@ -91,7 +88,7 @@ def describe(model: nn.Module) -> Kind:
 
     @functools.cache
     def path(count: int) -> tuple[tuple[int, ...], ...]:
-        """What FP32 writes for the first sources, END included unless the text was cut."""
+        """Tokens that FP32 writes greedily for the first `count` sources, END included unless the text was cut."""
         return tuple(tuple(tokens) for tokens, _ in decode(plain(), pairs[:count], None, config.max_target, never))
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> Rendered:
@@ -152,11 +149,7 @@ def describe(model: nn.Module) -> Kind:
     first = model.held_out[0].source
     asked = _request(first, chat) | ({"truncate": True} if is_too_long(model, first) else {})
     limits = SourceLimits(
-        max_tile=SLOTS,
-        max_slots=SLOTS,
-        max_queue=QUEUE,
-        max_seconds=60,
-        max_compute_seconds=10,
+        **LIMITS,
         max_source=config.max_source,
         max_source_bytes=config.max_source * BYTES_PER_TOKEN,
         source_multiple=MULTIPLE,
@@ -164,16 +157,14 @@ def describe(model: nn.Module) -> Kind:
         max_stop=MAX_STOP,
         max_stop_characters=MAX_STOP_CHARACTERS,
         max_request_bytes=512 * 1024,
-        max_response_bytes=1024 * 1024,
     )
     return Kind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
         limits=limits,
-        content_types=("application/json", "text/event-stream"),
-        scope="text:generate",
-        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(network, config), workers=1, batch_size=limits.max_slots),
+        content_types=CONTENT_TYPES,
+        scope=SCOPE,
+        resources=resources(_memory_mb(network, config)),
         example=asked,
         render=render,
         quality=quality,
@@ -226,6 +217,6 @@ def _specs(config: ModelConfig, names: Sequence[str]) -> dict[str, GraphSpec]:
 
 
 def _memory_mb(network: nn.Module, config: ModelConfig) -> int:
-    """What proxy and engine need at most: two interpreters, the runtime, the tokenizer, the weights twice, the rows."""
+    """Memory of proxy and engine, an upper bound in MB: two interpreters, runtime, tokenizer, weights twice, rows."""
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
     return 300 + 2 * weights // 2**20 + reading_mb(config)

@@ -1,4 +1,4 @@
-"""What an encoder of text reads: its graph and inputs. Recurrent ones read tokens, a BERT word pieces, too.
+"""Encoders of text as graphs, with their inputs: recurrent ones read tokens, a BERT word pieces, too.
 
 Dimensions: B sources, S tokens, P word pieces, H hidden, L layers.
 """
@@ -21,7 +21,7 @@ LENGTHS = TensorSpec("lengths", "int64", ("batch",))
 
 
 class EncoderGraph(nn.Module):
-    """The source, once."""
+    """A recurrent encoder, for the exporter."""
 
     def __init__(self, network: Seq2Seq) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class EncoderGraph(nn.Module):
 
 
 class BertGraph(nn.Module):
-    """The source of a BERT, once."""
+    """A BERT encoder, for the exporter."""
 
     def __init__(self, network: Seq2Seq) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class BertGraph(nn.Module):
 
 
 def encoder_graph(network: Seq2Seq) -> nn.Module:
-    """The module that is exported."""
+    """The network's encoder as the module that is exported."""
     return EncoderGraph(network) if network.config.encoder == "recurrent" else BertGraph(network)
 
 
 def encoder_inputs(config: ModelConfig) -> tuple[TensorSpec, ...]:
-    """What it takes, in order."""
+    """The inputs of `encoder_graph`, in order."""
     if config.encoder == "recurrent":
         return TOKENS, LENGTHS
     pieces = TensorSpec("pieces", "int64", ("batch", "pieces"))
@@ -58,19 +58,19 @@ def encoder_inputs(config: ModelConfig) -> tuple[TensorSpec, ...]:
 
 
 def free_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Of its free dimensions the step they grow by, and the most."""
+    """Free dimensions of the encoder, by name: the step they grow by, and the most, in positions."""
     sizes = {"source": (MULTIPLE, up(config.max_source))}
     return sizes if config.bert_shape is None else {**sizes, "pieces": (MULTIPLE, up(config.bert_shape.positions))}
 
 
 def limits_of(config: ModelConfig) -> dict[str, int]:
-    """What a source may have, besides bytes and tokens, and how many pieces its tokenizer may know."""
+    """Further limits of a source where a BERT reads it: word pieces, and the pieces that its tokenizer may know."""
     shape = config.bert_shape
     return {} if shape is None else {"max_pieces": shape.positions, "source_vocabulary": shape.vocabulary}
 
 
 def reading_mb(config: ModelConfig) -> int:
-    """What the layers of a BERT need while it reads: scores before and after the softmax, and the widest rows."""
+    """Memory of a BERT's layers while it reads, in MB: scores before and after the softmax, and the widest rows."""
     shape = config.bert_shape
     if shape is None:
         return 0
@@ -79,7 +79,7 @@ def reading_mb(config: ModelConfig) -> int:
 
 
 def is_too_long(model: Trained, turns: Sequence[str]) -> bool:
-    """Whether a source has to be cut."""
+    """Whether a source has more tokens or word pieces than the model reads."""
     shape, most = model.network.config.bert_shape, model.network.config.max_source
     if model.words is None or shape is None:
         return len(model.tokens.encode_turns(turns)) > most

@@ -2,8 +2,8 @@
 
 A state is h and c of an LSTM, h alone of an RNN or a GRU: each is an input NAME and an output next_NAME.
 
-What a variant is held to: the expected perplexity under FP32's own distribution, and how often both prefer the same
-byte, along texts that FP32 PyTorch wrote. So no corpus is needed, and the positions are those that occur in service.
+A variant is judged along texts that FP32 PyTorch wrote: by the expected perplexity under FP32's own distribution, and
+by how often both prefer the same byte. So no corpus is needed, and the positions are those that occur in service.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.graphs import Graph, Kind
+from export.graphs.text_schema import CONTENT_TYPES, LIMITS, SCOPE, SLOTS, resources
 from export.quality import score_quality
-from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import PromptLimits
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.runtimes.session import Session
 from handlers.sampling.philox import uniforms
 
-SLOTS = 32
-QUEUE = 64
 MAX_TOKENS = 1024
 MAX_PROMPT_BYTES = 1024
 RENDER_STEPS = 48  # of each text that variants are compared along
@@ -109,24 +107,13 @@ def describe(model: nn.Module) -> Kind:
     )
     operator = str(trained.config.cell).upper()  # RNN, LSTM and GRU are what ONNX calls them, too
     step = Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs, written_out=operator)
-    limits = PromptLimits(
-        max_tile=SLOTS,
-        max_slots=SLOTS,
-        max_queue=QUEUE,
-        max_seconds=60,
-        max_compute_seconds=10,
-        max_prompt_bytes=MAX_PROMPT_BYTES,
-        max_request_bytes=64 * 1024,
-        max_response_bytes=1024 * 1024,
-    )
     return Kind(
         graphs={"step": step},
         params=PARAMS,
-        limits=limits,
-        content_types=("application/json", "text/event-stream"),
-        scope="text:generate",
-        # One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
-        resources=Resources("step", 1, _memory_mb(model), workers=1, batch_size=limits.max_slots),
+        limits=PromptLimits(**LIMITS, max_prompt_bytes=MAX_PROMPT_BYTES, max_request_bytes=64 * 1024),
+        content_types=CONTENT_TYPES,
+        scope=SCOPE,
+        resources=resources(_memory_mb(model)),
         example={"seed": 7, "max_tokens": 64},
         render=render,
         quality=score_quality,
@@ -140,6 +127,6 @@ def describe(model: nn.Module) -> Kind:
 
 
 def _memory_mb(model: nn.Module) -> int:
-    """What proxy and engine need at most: two interpreters, the runtime, the weights twice."""
+    """Memory of proxy and engine, an upper bound in MB: two interpreters, the runtime, the weights twice."""
     weights = sum(parameter.numel() for parameter in model.parameters()) * 4
     return 250 + 2 * weights // 2**20

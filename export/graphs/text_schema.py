@@ -1,16 +1,39 @@
-"""The parameters of text generators, as requests name them."""
+"""Parameters of text from text, as requests name them; and what the manifests of all text generators share."""
 
 from __future__ import annotations
 
+from handlers.bundle import Resources
 from handlers.params import MAX_SEED, ParamSpec
 
+SLOTS = 32  # texts that are written at once
 MAX_WIDTH = 8  # texts that one request may have written side by side
 MAX_STOP = 4  # stop strings of one request
 MAX_STOP_CHARACTERS = 64  # of each
+CONTENT_TYPES = ("application/json", "text/event-stream")
+SCOPE = "text:generate"
+LIMITS = {
+    "max_tile": SLOTS,
+    "max_slots": SLOTS,
+    "max_queue": 64,
+    "max_seconds": 60,
+    "max_compute_seconds": 10,
+    "max_response_bytes": 1024 * 1024,
+}
+
+
+def resources(memory_mb: int) -> Resources:
+    """Needs of a worker on the lane `step`.
+
+    One thread: a step is short, and the proxy, the front end and the sampler want the other cores.
+    """
+    return Resources("step", 1, memory_mb, workers=1, batch_size=SLOTS)
 
 
 def params_of(chat: bool, longest: int) -> tuple[ParamSpec, ...]:
-    """Parameters of a request: `messages` of a chat or a `text`, and how an answer of up to `longest` tokens is made."""
+    """Parameters of a request for text from text: `messages` of a chat or a `text`, and those of its answer.
+
+    `longest` is the most tokens that an answer may have.
+    """
     source = (
         ParamSpec("messages", "messages", "the conversation: role (user or assistant, in turn) and content each", None)
         if chat

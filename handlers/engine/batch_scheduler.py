@@ -1,4 +1,4 @@
-"""Batches of a BatchGenerator: what has queued while one batch was computed is the next. Nothing waits for company."""
+"""Batches of a BatchGenerator: those that came while one batch was computed are the next. None waits for more."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class BatchScheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether a tick would do something."""
+        """Whether requests are waiting: whether a tick would compute anything."""
         return bool(self._waiting)
 
     def overdue(self, seconds: float) -> bool:
-        """Whether something stands still beside the ticks: nothing is computed there."""
+        """False: nothing is computed beside the ticks that could stand still."""
         return False
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:

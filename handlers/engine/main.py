@@ -70,11 +70,11 @@ class Outbox:
         self._frames: list[bytes] = []
 
     def put(self, frame: bytes) -> None:
-        """Send a frame with the next flush."""
+        """Keep a frame for the next flush."""
         self._frames.append(frame)
 
     def flush(self) -> None:
-        """Send what was put. Raises `OSError` when the proxy is gone."""
+        """Send the kept frames. Raises `OSError` when the proxy is gone."""
         if self._frames:
             self._connection.sendall(b"".join(self._frames))
             self._frames.clear()
@@ -83,7 +83,7 @@ class Outbox:
 def scheduler_of(
     bundle: Bundle, identity: Identity, model: OpenedModel, emit: Callable[[bytes], None], flush: Callable[[], None]
 ) -> BatchScheduler | StepScheduler:
-    """The scheduler that the bundle's lane wants."""
+    """The scheduler of the bundle's lane, over an opened generator; `emit` and `flush` send frames to the proxy."""
     manifest = bundle.manifest
     replies = Replies(
         manifest.name,

@@ -32,13 +32,13 @@ class Reader:
         return self._found is None
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Begin to read the sources of jobs."""
+        """Begin to read the sources of jobs in the thread."""
         self.jobs, self._began = list(jobs), time.monotonic()
         given = {job: job.params for job in jobs}
         self._found = self._thread.submit(lambda: list(zip(given, self._read(list(given.values())), strict=True)))
 
     def forget(self, number: int) -> None:
-        """Nobody wants what is read for a request any more."""
+        """Throw away the result of a request once it is read: its caller has gone."""
         self.jobs = [job for job in self.jobs if job.number != number]
 
     def take(self, patience: float) -> tuple[list[Job], list[Any] | None] | None:
@@ -57,6 +57,6 @@ class Reader:
         return jobs, [found[job] for job in jobs]
 
     def overdue(self, seconds: float) -> bool:
-        """Whether a batch has been in reading for longer than that."""
+        """Whether a batch has been read for longer than `seconds`."""
         reading = self._found is not None and not self._found.done()  # nobody may be left who takes what is there
         return reading and time.monotonic() - self._began > seconds

@@ -18,7 +18,7 @@ MAX_WHY = 500  # characters of the reason; the describe document has all of it
 
 
 class Receipts:
-    """Receipts of one engine's answers: which model, bundle, handlers, engine and parameters made it, as base64url JSON."""
+    """Receipts of one engine's answers, as base64url JSON: model, bundle, handlers, engine and parameters of each."""
 
     def __init__(
         self, name: str, identity: Identity, candidate: Mapping[str, str], fingerprint: str, reason: str

@@ -1,4 +1,4 @@
-"""What both schedulers send: answers and refusals as frames; and who is to blame when a batch of requests fails."""
+"""Answers and refusals as frames, for both schedulers; and the retry that finds which request made a batch fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """One request from submission to its end."""
+    """One request in the engine, from its submission to its last frame."""
 
     number: int
     params: Any
@@ -27,7 +27,7 @@ class Job:
     flushed: float = 0.0  # when its stream was last sent, on the clock of time.monotonic; 0: never
 
     def late(self, now: float) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the deadline has passed."""
         return self.deadline is not None and now > self.deadline
 
 
@@ -59,7 +59,7 @@ class Replies:
         return None
 
     def begin(self, jobs: list[Job]) -> list[Job]:
-        """Tell that these are being computed now: a crash takes them along. Returns them.
+        """Send `Started` for each job: if the engine dies from now on, these are lost with it. Returns them.
 
         Those whose receipt cannot be made are refused and left out.
         """
@@ -86,7 +86,7 @@ class Replies:
         return True
 
     def end(self, job: Job) -> None:
-        """The answer is whole."""
+        """End a request whose answer is whole."""
         self._send(job.number, End())
 
     def refuse(self, number: int, refusal: Refusal) -> None:

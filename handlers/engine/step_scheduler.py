@@ -32,11 +32,11 @@ class StepScheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether a tick would do something."""
+        """Whether there are requests: whether a tick would compute anything."""
         return bool(self._waiting or self._live or self._reading)
 
     def overdue(self, seconds: float) -> bool:
-        """Whether sources have been in reading for longer than that: the steps beside it say nothing about it."""
+        """Whether one batch of sources is read for longer than `seconds`; the steps beside it do not show that."""
         return self._reader is not None and self._reader.overdue(seconds)
 
     @property
@@ -82,7 +82,7 @@ class StepScheduler:
         return self._generator.capacity - sum(int(job.params.rows) for job in (*self._live, *self._reading))
 
     def _next(self, most: int) -> list[Job]:
-        """The requests that may join now, at most so many, told that they have begun."""
+        """Take at most `most` waiting requests that there is room for, and tell that they have begun."""
         free, batch = self._free(), list[Job]()
         # In order: one that is wide is not passed by.
         while self._waiting and len(batch) < most and self._waiting[0].params.rows <= free:

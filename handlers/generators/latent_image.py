@@ -27,7 +27,7 @@ ROLE = "generator"
 
 @dataclasses.dataclass(frozen=True)
 class LatentParams:
-    """What one request asks for; the fields are the request's own names."""
+    """The checked parameters of one request; the fields are the request's own names."""
 
     seed: int
     n: int

@@ -57,7 +57,7 @@ class Seq2Seq:
 
     @property
     def free(self) -> int:
-        """Texts that there is room for."""
+        """How many more texts there is room for."""
         return self.capacity - self._rows.live
 
     def parse(self, request: Request) -> SourceParams:
@@ -73,7 +73,7 @@ class Seq2Seq:
         return [item for at in range(0, len(batch), self._tile) for item in self._encode(batch[at : at + self._tile])]
 
     def start(self, batch: Sequence[SourceParams], read: Sequence[Arrays] | None = None) -> list[SourceSlot]:
-        """Give every text a row, with its source as it was read."""
+        """A slot per request, with a row for each text. Raises `ValueError` for more texts than there are free rows."""
         wanted = sum(params.rows for params in batch)
         if wanted > self.free:
             raise ValueError(f"{wanted} texts for {self.free} free rows")
@@ -105,13 +105,13 @@ class Seq2Seq:
         return slot.drain(self._completions, self._tokens.pieces)
 
     def cancel(self, slot: SourceSlot) -> None:
-        """Give the rows of a slot back."""
+        """End the texts of a slot and free their rows."""
         for text in slot.texts:
             self._end(text, "cancelled")
         slot.finished = slot.finished or "cancelled"
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of every score and state on the way of one answer made alone."""
+        """sha256 of the states after every step and of the tokens, in hex, for one answer made alone."""
         digest = hashlib.sha256()
         (slot,) = self.start([self.parse(Request(params))])
         while slot.finished is None:
@@ -123,7 +123,7 @@ class Seq2Seq:
         return digest.hexdigest()
 
     def preview(self, seeds: Sequence[int]) -> list[str]:
-        """For each seed what is drawn for the example at temperature 0.7."""
+        """One text per seed, drawn for the example at temperature 0.7."""
         texts = []
         for seed in seeds:
             (slot,) = self.start([self.parse(Request({**self._example, "temperature": 0.7, "seed": seed}))])
@@ -159,7 +159,7 @@ class Seq2Seq:
     def _draw(
         self, slots: Sequence[SourceSlot], logits: NDArray[np.float32], place: Mapping[Text, int]
     ) -> list[tuple[SourceSlot, Text, int, float | None]]:
-        """From logits (B, V) the next token of every unfinished text, and its log-probability where it is asked for."""
+        """(slot, text, next token, its log-probability if asked for) of every unfinished text, from logits (B, V)."""
         pairs = [(slot, text) for slot in slots for text in slot.texts if text.finished is None]
         pairs.sort(key=lambda pair: place[pair[1]])
         rows = [place[text] for _, text in pairs]
@@ -219,7 +219,7 @@ class Seq2Seq:
 
 
 def _search(slot: SourceSlot, beam: Beam, found: Mapping[str, NDArray[Any]], place: Mapping[Text, int]) -> Beam:
-    """The search after one more token of every hypothesis."""
+    """The beam after one more token of every hypothesis."""
     at = [place[text] for text in slot.texts[: len(beam.live)]]
     logprobs = sampling.log_softmax(found["logits"][at])
     if len(beam.live[0].tokens) < slot.params.min_tokens:

@@ -50,7 +50,7 @@ class StepText:
 
     @property
     def free(self) -> int:
-        """Texts that there is room for."""
+        """How many more texts there is room for."""
         return len(self._free)
 
     def parse(self, request: Request) -> PromptParams:
@@ -58,7 +58,7 @@ class StepText:
         return prompt_params.parse(request.params, self._specs, self._limits, self._name)
 
     def start(self, batch: Sequence[PromptParams]) -> list[PromptSlot]:
-        """One slot each; the prompt is read by the steps to come, beside the others' tokens."""
+        """One slot each; the steps to come read the prompt. Raises `ValueError` for more requests than free slots."""
         if len(batch) > len(self._free):
             raise ValueError(f"{len(batch)} requests for {len(self._free)} free slots")
         slots: list[PromptSlot] = []
@@ -110,12 +110,12 @@ class StepText:
         return slot.drain(self._completions, self._tokens.pieces)
 
     def cancel(self, slot: PromptSlot) -> None:
-        """Give the slot's row back."""
+        """End the slot's text and free its row."""
         if slot.finished is None:
             self._end(slot, "cancelled")
 
     def golden(self, params: Mapping[str, Any]) -> str:
-        """sha256 of every score and state on the way of one text made alone."""
+        """sha256 of the token and states after every step, in hex, for one text made alone."""
         digest = hashlib.sha256()
         (slot,) = self.start([self.parse(Request(params))])
         (text,) = slot.texts

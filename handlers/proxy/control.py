@@ -91,6 +91,6 @@ class Control:
         return len(held)
 
     def _refuse(self, call: Call) -> bytes:
-        """As a full queue does, for the launcher's warm-up."""
+        """Refuse the call as a full queue would, for the launcher's warm-up."""
         self._queue.count(503, "warm_up")
         return refused(call, Refusal(503, "refused, as the warm-up asks"))

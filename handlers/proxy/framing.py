@@ -19,7 +19,7 @@ EVENTS = "text/event-stream"
 
 
 def whole_answer(call: Call, body: bytes, status: int = 200) -> bytes:
-    """All frames of a JSON answer that is known at once; of its status only health makes use."""
+    """All frames of a JSON answer that is known at once; health alone has a status other than 200."""
     if _takes_one_frame(call):
         return encode(call.id, body, status, _phrase(status), JSON, stream="false")
     stream: Literal["true"] | None = None if status >= 400 else "true"

@@ -39,7 +39,7 @@ class Pending:
     timer: asyncio.TimerHandle | None = None
 
     def start(self, message: Started) -> None:
-        """The engine has begun."""
+        """Take note that the engine has begun it."""
         self.started = time.monotonic()
         self.content_type, self.headers = message.content_type, {"X-Atelier-Receipt": message.receipt}
 
@@ -139,7 +139,7 @@ class Queue:
         return begun
 
     def remove(self, pending: Pending, status: int) -> None:
-        """A request has got its last frame."""
+        """Remove a request that has got its last frame, and count its status."""
         self._pending.pop(pending.number, None)
         self._waiting.pop(pending.number, None)
         if pending.timer is not None:
@@ -155,7 +155,7 @@ class Queue:
         self._gauge()
 
     def count(self, status: int, reason: str | None = None) -> None:
-        """Count an answer, and why it is none if it is none; by default its status says why."""
+        """Count an answer by its status, and a refusal by its reason, too: that of the status unless one is given."""
         if status == 200:
             self._good.inc()
         else:
@@ -167,11 +167,11 @@ class Queue:
         return list(self._pending.values())
 
     def wait_seconds(self) -> float:
-        """How long what waits now will take to be begun."""
+        """Seconds until all that waits now will have been begun, by the mean time of an answer."""
         return len(self._waiting) * self._mean_seconds / self._slots
 
     def figures(self) -> dict[str, float]:
-        """For the health answer."""
+        """The figures of the health answer."""
         return {
             "in_flight": self.in_engine,
             "queued": len(self._waiting),

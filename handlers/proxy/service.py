@@ -97,7 +97,7 @@ class Service:
         self._feed()
 
     def _passed_on(self, number: int, message: Message) -> bytes:
-        """What the front end gets of a message from the engine."""
+        """The bytes for the front end that follow from a message of the engine; empty if there are none."""
         match message:
             case Ready(describe):
                 self._control.described = json.dumps(describe).encode()
@@ -131,7 +131,7 @@ class Service:
         self._drop(pending, deadline_passed())
 
     def _drop(self, pending: Pending, refusal: Refusal) -> None:
-        """End a request from this side."""
+        """End a request by refusing it, and have the engine stop computing it."""
         if self._queue.get(pending.number) is not pending:
             return
         if pending.in_engine:

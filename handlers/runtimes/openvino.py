@@ -18,9 +18,9 @@ from handlers.runtimes.runtime import Arrays, Runtime, SessionError
 def _core() -> Any:
     """The one OpenVINO Core of this process, which never ends before it does.
 
-    A Core's CPU plugin gives the thread that loads it an alternate signal stack, and when it ends the one from before. Of
-    two Cores that end in the order in which they began, the second gives back the first one's, which is unmapped by then:
-    the next signal with a handler of Python's (Ctrl-C, an alarm) is a segmentation fault.
+    A Core's CPU plugin gives the thread that loads it an alternate signal stack, and when it ends the one from before.
+    Of two Cores that end in the order in which they began, the second gives back the first one's, which is unmapped by
+    then: the next signal with a handler of Python's (Ctrl-C, an alarm) is a segmentation fault.
     """
     import openvino
 

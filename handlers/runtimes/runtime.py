@@ -1,4 +1,4 @@
-"""A runtime is a file of this folder with one value of this class, and a row in registry.py. Everybody else asks the value."""
+"""A runtime is a file here with one value of `Runtime`, and a row in registry.py. Everybody else asks the value."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class FunctionGraph:
 class Runtime:
     """One way to compute a graph.
 
-    `opener` is called with the file's bytes, the graph's inputs and outputs, the number of CPU threads and the precision; it
-    may raise anything, and `SessionError` for what it can explain.
+    `opener` is called with the file's bytes, the graph's inputs and outputs, the number of CPU threads and the
+    precision; it may raise anything, and `SessionError` for what it can explain.
     """
 
     name: str  # as manifests and certificates have it

@@ -1,4 +1,4 @@
-"""A graph in any runtime: names, element types and shapes are checked before a runtime sees them, and of what it gives."""
+"""A graph in any runtime: names, element types and shapes are checked, of what it takes and of what it gives."""
 
 from __future__ import annotations
 

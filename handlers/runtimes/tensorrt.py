@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT-RTX where that is what is installed: engines that were built ahead of time, on the first GPU."""
+"""TensorRT, or TensorRT-RTX where that is installed: engines that were built ahead of time, on the first GPU."""
 
 from __future__ import annotations
 

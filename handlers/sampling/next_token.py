@@ -19,7 +19,7 @@ DENSE = 1024  # tokens of a vocabulary up to which whole arrays are faster than 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How one row takes its next token."""
+    """How the next token of one row is chosen."""
 
     temperature: float  # 0: the likeliest
     top_k: int = 0  # draw among the k likeliest; 0: all

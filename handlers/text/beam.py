@@ -18,7 +18,7 @@ SMALL = 1e-10  # of coverage: keeps a position that was never looked at from rul
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """A text in the making: its tokens, their log-probabilities, and how much it has looked at each source position."""
+    """A text: its tokens, their log-probabilities, and the attention that each source position had, (S,)."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -78,7 +78,7 @@ class Beam:
 
     @property
     def done(self) -> bool:
-        """Whether nothing that lives can still be among the best `width`: scores only fall, if lengths stay alike."""
+        """Whether no live hypothesis can still be among the best `width`: scores only fall, if lengths stay alike."""
         if not self.live:
             return True
         if len(self.ended) < self.width:
@@ -86,7 +86,7 @@ class Beam:
         return self.ended[self.width - 1][0] >= max(self.score(h) for h in self.live)
 
     def score(self, hypothesis: Hypothesis) -> float:
-        """Log-probability over length normalization, and the penalty for what was not looked at."""
+        """Log-probability over length normalization, and the penalty for source positions without attention."""
         length = float(((5 + len(hypothesis.tokens)) / 6) ** self.length_penalty)
         coverage = 0.0
         if self.coverage_penalty:

@@ -23,13 +23,13 @@ class Choice:
 
 
 class Completions:
-    """Words one model's answers: completions, or turns of a chat."""
+    """Writes one model's answers as documents: completions, or turns of a chat."""
 
     def __init__(self, name: str, chat: bool) -> None:
         self._name, self._chat = name, chat
 
     def event(self, choice: Choice) -> bytes:
-        """One piece of a stream."""
+        """One event of a stream."""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         return _event({"object": kind, "model": self._name, "choices": [self._choice(choice, "delta")]})
 

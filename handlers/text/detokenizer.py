@@ -23,7 +23,7 @@ class Detokenizer:
 
     @property
     def text(self) -> str:
-        """All of it so far."""
+        """The whole text so far."""
         self._decode()
         return self._text
 

@@ -1,4 +1,4 @@
-"""What requests for text have in common: parameters that shape every answer, and the checks of their strings."""
+"""Parameters that every request for text has, and the checks of their strings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # Unicode's cat
 
 
 class TextParams(StepParams, Protocol):
-    """What every answer of text depends on, whatever it is made from."""
+    """Parameters of an answer of text, whatever it is made from."""
 
     @property
     def n(self) -> int:
-        """Texts in the answer."""
+        """How many texts the answer has."""
         ...
 
     @property
     def seed(self) -> int:
-        """Text i is drawn with the numbers of seed + i."""
+        """Seeds of the texts, one each: text i is drawn with the numbers of seed + i."""
         ...
 
     @property
@@ -33,12 +33,12 @@ class TextParams(StepParams, Protocol):
 
     @property
     def rule(self) -> Rule:
-        """How a token is taken."""
+        """How the next token is chosen from its scores."""
         ...
 
 
 def content_type(stream: bool) -> str:
-    """Of an answer: server-sent events, or one JSON object."""
+    """The content type of the answer: server-sent events, or one JSON object."""
     return "text/event-stream; charset=utf-8" if stream else "application/json"
 
 
@@ -49,5 +49,5 @@ def check_characters(field: str, text: str) -> None:
 
 
 def hashed(text: str) -> dict[str, str]:
-    """What a receipt holds in place of a caller's text."""
+    """The SHA-256 of a caller's text, which a receipt holds in its place."""
     return {"sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -1,4 +1,4 @@
-"""What a request for the continuation of a prompt may ask."""
+"""Parameters of a request for the continuation of a prompt."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class PromptParams:
 
     @property
     def rule(self) -> Rule:
-        """How a token is taken."""
+        """How the next byte is chosen from its scores."""
         return Rule(self.temperature, self.top_k)
 
     @property
     def content_type(self) -> str:
-        """Server-sent events, or one JSON object."""
+        """The content type of the answer: server-sent events, or one JSON object."""
         return content_type(self.stream)
 
     def public(self) -> dict[str, Any]:

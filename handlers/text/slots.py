@@ -1,4 +1,4 @@
-"""One request in the making: its texts, what each says next, and what of it has been told."""
+"""Requests for text while they are computed: their texts, the tokens so far, and how much has been sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Text:
     finished: str | None = None
 
     def moved(self, row: int) -> None:
-        """The generator has moved its row."""
+        """Take note that the generator has moved its states to `row`."""
         self.row = row
 
     def write(self, token: int, piece: bytes) -> None:
@@ -43,18 +43,18 @@ class Text:
             self.finished = "length"
 
     def end(self) -> None:
-        """It has come to its own end."""
+        """End the text: the network wrote its end mark."""
         self.detokenizer.add(b"", last=True)
         self.finished = "stop"
 
     def tell(self, pieces: Sequence[bytes]) -> list[tuple[str, float]]:
-        """Texts and log-probabilities of tokens that were not told of yet; `pieces` are the bytes of every token."""
+        """(text, log-probability) of the tokens since the last call; `pieces` are the bytes of every possible token."""
         new = range(self.told, len(self.tokens))
         self.told = len(self.tokens)
         return [(pieces[self.tokens[at]].decode(errors="replace"), self.logprobs[at]) for at in new]
 
     def piece(self, pieces: Sequence[bytes], logprobs: bool) -> Choice | None:
-        """What a stream sends of it now, if there is anything new."""
+        """The text and log-probabilities that are new since the last piece, or None if nothing is."""
         new = self.detokenizer.take(self.finished is not None)
         told = self.tell(pieces) if logprobs else None
         return Choice(self.index, new, None, told) if new or told else None
@@ -62,7 +62,7 @@ class Text:
 
 @dataclasses.dataclass(eq=False)
 class TextSlot(Generic[P]):
-    """The Slot of a request for text: `n` texts that are drawn, or the `beams` of one search."""
+    """The slot of a request for text: `n` texts that are drawn, or the `beams` of one search."""
 
     params: P
     prompt_tokens: int

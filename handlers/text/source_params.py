@@ -1,4 +1,4 @@
-"""What a request for text from a source may ask, checked field by field and then together.
+"""Parameters of a request for text from a source, checked field by field and then together.
 
 What would not be honoured is refused.
 """
@@ -46,12 +46,12 @@ class SourceParams:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The tokens of the source."""
+        """How many tokens the source has."""
         return self.source.ids
 
     @property
     def content_type(self) -> str:
-        """Server-sent events, or one JSON object."""
+        """The content type of the answer: server-sent events, or one JSON object."""
         return content_type(self.stream)
 
     @property
@@ -61,7 +61,7 @@ class SourceParams:
 
     @property
     def rule(self) -> Rule:
-        """How a token is taken where no beam is searched."""
+        """How the next token is chosen from its scores, where no beam is searched."""
         return Rule(self.temperature, self.top_k, self.top_p, self.repetition_penalty)
 
     def public(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Sources of text from text: turns into tokens and a BERT's word pieces, too long ones refused or cut; batches of them.
 
-What training/sources.py makes of the same turns is the same.
+training/encoding.py makes the same numbers of the same turns.
 
 Dimensions: B sources, S tokens, P word pieces, each padded to a whole multiple.
 """
@@ -36,7 +36,7 @@ class Sources:
         self._tokens, self._limits, self._name, self._words = tokens, limits, name, words
 
     def kept(self, turns: Sequence[str], field: str, truncate: bool) -> Sequence[str]:
-        """Turns of at most `max_source_bytes`: all, or what is left of the last one where cutting is asked for.
+        """Turns of at most `max_source_bytes`: all, or the rest of the last one where cutting is asked for.
 
         A document (`text`) is cut at its end, a conversation at its beginning. Raises `Refusal` for a source that is
         too long and may not be cut.
@@ -50,7 +50,7 @@ class Sources:
         return [(last[:most] if field == "text" else last[-most:]).decode(errors="ignore")]
 
     def tokenize(self, turns: Sequence[str], field: str, truncate: bool) -> Source:
-        """What was `kept`, as numbers, cut likewise to the tokens that are read. Raises `Refusal` as `kept` does."""
+        """The turns of `kept` as numbers, cut likewise to the tokens that are read. Raises `Refusal` as `kept` does."""
         tokens, room = self._limits.max_source, self._limits.max_pieces or 0
         whole = self._aligned(turns)
         if len(whole.ids) > tokens and not truncate:
@@ -62,9 +62,9 @@ class Sources:
         return (_cut_end if field == "text" else _cut_beginning)(whole, tokens, room)
 
     def inputs(self, sources: Sequence[Source]) -> dict[str, NDArray[np.int64]]:
-        """What the encoder takes of a batch.
+        """The encoder's inputs for a batch: tokens (B, S) and lengths (B,).
 
-        tokens (B, S) and lengths (B,); of a BERT tokens, pieces (B, P), piece_lengths (B,) and at (B, S).
+        For a BERT tokens, pieces (B, P), piece_lengths (B,) and at (B, S).
         """
         multiple = self._limits.source_multiple
         tokens, lengths = padded([source.ids for source in sources], multiple)

@@ -37,7 +37,7 @@ class StateArrays:
         states: Mapping[str, NDArray[np.float32]],
         moved: Callable[[int], None],
     ) -> int:
-        """A row for a source of these tokens with memory (as many or more, H); returns where it is.
+        """Take a row for a source with the tokens `ids` and memory (as many or more, H); returns its number.
 
         `moved` is called with the new place whenever the row is moved.
         """

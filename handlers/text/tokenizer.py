@@ -13,7 +13,7 @@ BEGIN, END, TURN = 1, 2, 3
 BOUNDARY = 0  # the byte that begins and ends a text of bytes
 CLS, SEP = "[CLS]", "[SEP]"  # what a BERT reads before the first turn, and behind each
 MARKS = (0, BEGIN, TURN)  # padding and marks: read, but never written
-MULTIPLE = 64  # of scores in a graph: see training/tokens.py
+MULTIPLE = 64  # of scores in a graph: see training/tokenizer.py
 
 
 class ByteTokenizer:

@@ -193,6 +193,7 @@ def test_every_status_has_its_latency_and_all_together() -> None:
     assert refused.p99_ms == result.refused_p99_ms
     assert result.overall.max_ms == max(good.max_ms, refused.max_ms)
     assert result.responses_per_s > result.good_per_s
+    assert result.series
     assert all(middle <= worst for _, middle, worst in result.series)
 
 

@@ -1,4 +1,4 @@
-"""A BERT as a graph: rows do not depend on their batch or padding, in FP32 and INT8, and every product of weights is quantized."""
+"""A BERT as a graph: rows depend on neither batch nor padding, in FP32 and INT8; all products of weights are INT8."""
 
 from __future__ import annotations
 

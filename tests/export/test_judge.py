@@ -1,4 +1,4 @@
-"""The policy: inside the budget, batch-invariant and faster, or the reference is served. Notes survive an interruption."""
+"""The policy: inside the budget, batch-invariant and faster, or the reference is served. Notes outlive a crash."""
 
 from __future__ import annotations
 
@@ -70,9 +70,8 @@ def test_quality_figures_are_those_of_the_definitions() -> None:
     random = np.random.default_rng(0)
     wanted = random.integers(20, 235, (8, 16, 16, 3), dtype=np.uint8)
     same = image_quality(wanted, wanted)
-    assert same == {
-        "psnr_db": 99.0, "psnr_db_worst": 99.0, "ssim": 1.0, "max_abs": 0.0, "mean_abs": 0.0, "swd_delta": 0.0,
-    }  # fmt: skip
+    best = {"psnr_db": 99.0, "psnr_db_worst": 99.0, "ssim": 1.0, "max_abs": 0.0, "mean_abs": 0.0, "swd_delta": 0.0}
+    assert same == best
     shifted = wanted.copy()
     shifted[3] += 10
     figures = image_quality(wanted, shifted)
@@ -121,7 +120,7 @@ def test_ratios_are_measured_side_by_side() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Opener:
-    """What a child opens: a run that answers its inputs, or one that fails, or kills its process."""
+    """Opener for a child: a run that answers its inputs, or one that fails, or kills its process."""
 
     problem: str = ""
 

@@ -1,4 +1,4 @@
-"""The rewritten graph computes the original's numbers for every shape it claims; other shapes are left alone and named."""
+"""The rewritten graph computes the original's numbers for every shape it claims; others are left alone and named."""
 
 from __future__ import annotations
 
@@ -46,8 +46,15 @@ def run(model: onnx.ModelProto, x: NDArray[Any]) -> NDArray[Any]:
 )
 @settings(deadline=None, max_examples=120)
 def test_the_rewrite_is_exact(
-    dims: int, stride: int, channels: tuple[int, int], sides: tuple[int, int], batch: int, with_bias: bool, free: bool, seed: int
-) -> None:  # fmt: skip
+    dims: int,
+    stride: int,
+    channels: tuple[int, int],
+    sides: tuple[int, int],
+    batch: int,
+    with_bias: bool,
+    free: bool,
+    seed: int,
+) -> None:
     random = np.random.default_rng(seed)
     kernel = random.normal(size=(*channels, *[4] * dims)).astype(np.float32)
     bias = random.normal(size=channels[1]).astype(np.float32) if with_bias else None

@@ -1,4 +1,4 @@
-"""An LSTM over many positions in INT8: close to FP32, and a row depends neither on its neighbours nor on its padding."""
+"""An LSTM over many positions in INT8: close to FP32, and a row depends on neither its neighbours nor its padding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def random(*shape: int, seed: int = 0, scale: float = 0.3) -> NDArray[np.float32
 def sequence(
     op: str = "LSTM", first: float = 0.0, outputs: tuple[str, ...] = ("y",), lengths: str = "lengths", **attributes: Any
 ) -> onnx.ModelProto:
-    """x (S, B, I), as an exporter leaves it: weights are put together by nodes, the first state is spread over the batch."""
+    """x (S, B, I), as an exporter leaves it: nodes put weights together and spread the first state over the batch."""
     gates = {"LSTM": 4, "GRU": 3}[op]
     halves = random(2, 1, gates * HIDDEN // 2, INPUTS)
     constants = {

@@ -12,7 +12,7 @@ from handlers.text.detokenizer import Detokenizer
 
 
 def write(pieces: Sequence[bytes], stop: Sequence[str] = (), lead: str = " ") -> tuple[list[str], str, bool]:
-    """What is sent after each piece, the whole text, and whether a stop string ended it."""
+    """(texts sent after each piece, the whole text, whether a stop string ended it)."""
     writing, sent = Detokenizer(lead, stop), []
     for at, piece in enumerate(pieces, 1):
         stopped = writing.add(piece, at == len(pieces))

@@ -1,4 +1,4 @@
-"""What is served and why: the choice for this device class, golden items, and the reference where nothing else may be."""
+"""The engine that is opened, and why: the choice for this device class, golden items, the reference as last resort."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +16,7 @@ from handlers.bundle import Bundle
 from handlers.proxy import engine_process
 from tests.conftest import ROOT, Tiny
 from tests.support.frontend import FrontEnd, front_end
-from tests.support.helpers import rewritten
+from tests.support.helpers import health, rewritten
 from tests.support.sabotage import DIE, RAISE, SLOW, STAND_STILL
 from tests.support.server import eventually
 
@@ -30,8 +29,10 @@ def pid_of(front: FrontEnd) -> int:
     return pid
 
 
-def health(front: FrontEnd) -> Any:
-    return json.loads(front.ask(b"{}", x_atelier="health").body)
+def held(front: FrontEnd) -> int:
+    """How many requests wait in the proxy or are in the engine."""
+    figures = health(front)
+    return int(figures["in_flight"] + figures["queued"])
 
 
 def begun(front: FrontEnd) -> int:
@@ -46,7 +47,7 @@ def test_killed_it_takes_what_it_had_begun_and_nothing_else(tiny: Tiny, faulty_h
         victims = [front.send({"seed": STAND_STILL})]
         eventually(lambda: begun(front) == 1, 60, "the engine never began")
         waiting = [front.send({"seed": 2}) for _ in range(70)]  # more than the engine takes: some wait in the proxy
-        eventually(lambda: front.service._queue.size == 71, 60, "the requests did not arrive")
+        eventually(lambda: held(front) == 71, 60, "the requests did not arrive")
         os.kill(first, signal.SIGKILL)
         replies = [future.result(60) for future in waiting]
         (reply,) = [future.result(60) for future in victims]
@@ -66,7 +67,7 @@ def test_a_batch_dies_together_and_says_of_what(tiny: Tiny, faulty_home: Path) -
         pid = pid_of(front)
         os.kill(pid, signal.SIGSTOP)
         futures = [front.send({"seed": seed}) for seed in (1, DIE, 2)]
-        eventually(lambda: front.service._queue.in_engine == 3, 60, "the requests did not arrive")
+        eventually(lambda: health(front)["in_flight"] == 3, 60, "the requests did not arrive")
         os.kill(pid, signal.SIGCONT)
         replies = [future.result(60) for future in futures]
         assert {reply.status for reply in replies} == {503}
@@ -78,7 +79,7 @@ def test_a_batch_dies_together_and_says_of_what(tiny: Tiny, faulty_home: Path) -
 def test_a_stream_that_dies_says_so_in_its_last_event(tiny_text: Tiny, faulty_home: Path) -> None:
     with front_end(tiny_text.bundle, faulty_home) as front:
         stream = front.send({"seed": SLOW, "temperature": 0, "stream": True})
-        reply = list(front._replies.values())[-1][0]
+        reply = front.newest()
         eventually(lambda: bool(reply.pieces), 60, "no first piece came")
         culprit = front.ask({"seed": DIE})
         assert (culprit.status, culprit.message.startswith(RESTARTED)) == (503, True)
@@ -225,7 +226,8 @@ def test_closed_it_is_gone(tiny: Tiny) -> None:
 def test_it_goes_with_its_proxy(tiny: Tiny) -> None:
     """A proxy that is killed cannot say goodbye."""
     program = (
-        "import sys; from pathlib import Path; from handlers import bundle; from tests.support.frontend import FrontEnd\n"
+        "import sys; from pathlib import Path\n"
+        "from handlers import bundle; from tests.support.frontend import FrontEnd\n"
         "print(FrontEnd(bundle.read(Path(sys.argv[1]))).wait_ready().service.engine.pid, flush=True); input()"
     )
     proxy = psutil.Popen(
@@ -239,7 +241,7 @@ def test_it_goes_with_its_proxy(tiny: Tiny) -> None:
 
 
 def test_it_finds_its_packages_by_place_alone(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive's stub of torch lies beside its handlers/: nothing there may take the place of an installed package."""
+    """An archive's stub of torch lies beside its handlers/: it may not take the place of an installed package."""
     home = shutil.copytree(
         ROOT / "handlers", tmp_path / "archive" / "handlers", ignore=shutil.ignore_patterns("__pycache__")
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers.engine.choice import open_model
+from handlers.engine.choice import OpenedModel, open_model
 from handlers.generator import Request
 from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
@@ -21,10 +21,14 @@ from tests.support.helpers import with_limits
 
 
 @pytest.fixture(scope="module")
-def generator(tiny: Tiny) -> LatentImage:
-    opened = open_model(tiny.bundle).generator
-    assert isinstance(opened, LatentImage)
-    return opened
+def engine(tiny: Tiny) -> OpenedModel:
+    return open_model(tiny.bundle)
+
+
+@pytest.fixture(scope="module")
+def generator(engine: OpenedModel) -> LatentImage:
+    assert isinstance(engine.generator, LatentImage)
+    return engine.generator
 
 
 def make(generator: LatentImage, *requests: dict[str, Any]) -> list[bytes]:
@@ -111,6 +115,6 @@ def test_contradictions_are_refused(
     assert caught.value.message.startswith(message)
 
 
-def test_a_tile_of_one_gives_the_same_images(tiny: Tiny, generator: LatentImage) -> None:
-    single = LatentImage(with_limits(tiny.bundle.model(), max_tile=1), {"generator": generator._session})
+def test_a_tile_of_one_gives_the_same_images(tiny: Tiny, engine: OpenedModel, generator: LatentImage) -> None:
+    single = LatentImage(with_limits(tiny.bundle.model(), max_tile=1), engine.sessions)
     assert make(single, {"seed": 2, "n": 7}) == make(generator, {"seed": 2, "n": 7})

@@ -14,7 +14,8 @@ from handlers.media.mark import SOURCE_TYPE
 
 def picture(side: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     ramp = np.linspace(0, 255, side, dtype=np.uint8)
-    return np.stack([np.broadcast_to(ramp, (side, side)), np.broadcast_to(ramp[:, None], (side, side)), np.full((side, side), 90, np.uint8)], axis=-1)  # fmt: skip
+    across, down = np.broadcast_to(ramp, (side, side)), np.broadcast_to(ramp[:, None], (side, side))
+    return np.stack([across, down, np.full((side, side), 90, np.uint8)], axis=-1)
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])

@@ -1,4 +1,4 @@
-"""What a worker counts: units in the names, and figures that are what happened, over both of its processes."""
+"""Metrics of a worker: units in the names, and figures equal to what happened, over both of its processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OURS: list[MetricWrapperBase] = [m for m in vars(metrics).values() if isinstance
 UNITS = re.compile(r"atelier_[a-z_]+_(seconds|requests|bytes|info)")
 
 
-@pytest.mark.parametrize("metric", OURS, ids=lambda metric: metric._name)
+@pytest.mark.parametrize("metric", OURS, ids=lambda metric: next(iter(metric.describe())).name)
 def test_names_end_with_their_units(metric: MetricWrapperBase) -> None:
     (family,) = metric.describe()
     assert UNITS.fullmatch(family.name) or family.type == "counter"
@@ -144,6 +144,7 @@ def test_without_a_folder_nothing_is_written(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_name_is_explained() -> None:
     text = (ROOT / "docs/metrics.md").read_text()
+    assert len(OURS) > 10
     for metric in OURS:
         (family,) = metric.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -1,4 +1,4 @@
-"""What a proxy holds: bounded, in order, ended by deadlines and cancellations, kept to the end when it drains."""
+"""The requests of a proxy: bounded, in order, ended by deadlines and cancellations, kept to the end when it drains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from handlers.proxy.pending import MAX_ENGINES, Queue
 from handlers.proxy.wire import Call
 from tests.conftest import Tiny
 from tests.support.frontend import FrontEnd, front_end
-from tests.support.helpers import LONG, SLOWLY, health, last_error, newest, rewritten, stopped
+from tests.support.helpers import LONG, SLOWLY, health, last_error, rewritten, stopped
 from tests.support.sabotage import SLOW_SECONDS
 from tests.support.server import eventually
 
@@ -68,7 +68,7 @@ def test_a_waiting_request_is_cancelled_by_its_name(small: FrontEnd) -> None:
 def test_a_stream_is_cancelled_by_its_name(tiny_text: Tiny, faulty_home: Path) -> None:
     with front_end(tiny_text.bundle, faulty_home) as front:
         future = front.send(SLOWLY, x_atelier_id="mine")
-        reply = newest(front)
+        reply = front.newest()
         eventually(lambda: bool(reply.pieces), 60, "no first piece came")
         assert front.ask(b"{}", x_atelier="cancel", x_atelier_id="mine").status == 200
         assert future.result(60) is reply

@@ -1,4 +1,4 @@
-"""What a request for bytes of text may ask, and what is told of it."""
+"""Parameters of a request for bytes of text: their checks, and the ones that a receipt holds."""
 
 from __future__ import annotations
 

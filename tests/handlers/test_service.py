@@ -1,5 +1,7 @@
-"""Calls in, frames out, through the real engine process: nothing raises, nobody suffers for a neighbour, headers hold no
-text of a user's."""
+"""Calls in, frames out, through the real engine process: nothing raises, nobody suffers for a neighbour.
+
+No header holds text of a user's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from handlers.proxy.wire import STREAM
 from serving.tryout import decode_receipt
 from tests.conftest import ROOT, Tiny
 from tests.support.frontend import JSON, FrontEnd, Reply, decode, front_end
-from tests.support.helpers import LONG, SLOWLY, health, newest, stopped
+from tests.support.helpers import LONG, SLOWLY, health, stopped
 from tests.support.sabotage import SLOW_SECONDS
 from tests.support.server import eventually
 
@@ -189,7 +191,7 @@ def test_a_stream_comes_as_it_is_written(tiny_text: Tiny, faulty_home: Path) -> 
 def test_short_texts_overtake_long_ones(tiny_text: Tiny, faulty_home: Path) -> None:
     with front_end(tiny_text.bundle, faulty_home) as front:
         long = front.send(SLOWLY)
-        begun = newest(front)
+        begun = front.newest()
         eventually(lambda: bool(begun.pieces), 60, "no first piece came")
         assert front.ask({**LONG, "max_tokens": 2}).status == 200
         assert not long.done()

@@ -131,7 +131,7 @@ signal.raise_signal(signal.SIGALRM)
 
 @pytest.mark.parametrize("runtime", CPU_RUNTIMES)
 def test_signals_are_handled_when_sessions_have_gone(tiny: Tiny, runtime: str) -> None:
-    """A process of its own, because what is tested is that it lives: the kernel ends one whose signal stack is unmapped."""
+    """In a process of its own, which has to survive: the kernel ends one whose signal stack is unmapped."""
     pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/serve.txt")
     command = [sys.executable, "-c", SIGNALLED, runtime, str(tiny.bundle.directory)]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

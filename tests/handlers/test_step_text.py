@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from handlers.bundle import BundleError
-from handlers.engine.choice import open_model
+from handlers.engine.choice import OpenedModel, open_model
 from handlers.generator import Model
 from handlers.generators.step_text import PromptSlot, StepText
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -27,10 +27,14 @@ GREEDY = {"temperature": 0, "seed": 1}
 
 
 @pytest.fixture(scope="module")
-def generator(tiny_text: Tiny) -> StepText:
-    opened = open_model(tiny_text.bundle).generator
-    assert isinstance(opened, StepText)
-    return opened
+def engine(tiny_text: Tiny) -> OpenedModel:
+    return open_model(tiny_text.bundle)
+
+
+@pytest.fixture(scope="module")
+def generator(engine: OpenedModel) -> StepText:
+    assert isinstance(engine.generator, StepText)
+    return engine.generator
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +74,11 @@ def test_the_state_is_what_the_graph_says(tiny_text: Tiny, states: dict[str, tup
     given = {"logits": (256,), **{f"next_{name}": shape for name, shape in states.items()}}
     session: Any = Scripted(b"abc\0")
     stub = StepText(with_states(tiny_text.bundle.model(), states, given), {"step": session})
-    assert {name: array.shape[1:] for name, array in stub._state.items()} == states
     assert write(stub, GREEDY, {**GREEDY, "max_tokens": 2}) == [b"abc", b"ab"]
+    first = {"token": np.zeros(2), **{name: np.zeros((2, *shape)) for name, shape in states.items()}}
+    assert_equal(session.inputs[0], first)
+    # At the second step the state is the one that the first step gave back.
+    assert_equal(session.inputs[1], {"token": [ord("a")] * 2, **{name: first[name] + 1 for name in states}})
     assert len(stub.golden({**GREEDY, "max_tokens": 2})) == 64
 
 
@@ -138,38 +145,46 @@ def test_a_text_does_not_depend_on_who_joins_and_leaves(generator: StepText) -> 
         generator.cancel(slot)
 
 
-def test_a_tile_of_one_gives_the_same_texts(tiny_text: Tiny, generator: StepText) -> None:
-    single = StepText(with_limits(tiny_text.bundle.model(), max_tile=1), {"step": generator._session})
+def test_a_tile_of_one_gives_the_same_texts(tiny_text: Tiny, engine: OpenedModel, generator: StepText) -> None:
+    single = StepText(with_limits(tiny_text.bundle.model(), max_tile=1), engine.sessions)
     assert write(single, *REQUESTS[:8]) == write(generator, *REQUESTS[:8])
 
 
-def likeliest(generator: StepText, prompt: bytes, count: int) -> bytes:
+class Alone:
+    """The graph of a step over one text, without a generator: the scores (256,) after each token it is given."""
+
+    def __init__(self, engine: OpenedModel) -> None:
+        self._session = engine.sessions["step"]
+        sizes = {spec.name: tuple(map(int, spec.shape[1:])) for spec in self._session.spec.inputs}
+        self._state = {name: np.zeros((1, *sizes[name]), np.float32) for name in ("h", "c")}
+
+    def scores(self, token: int) -> NDArray[np.float32]:
+        found = self._session.run({"token": np.array([token]), **self._state})
+        self._state = {name: found[f"next_{name}"] for name in self._state}
+        scores: NDArray[np.float32] = found["logits"][0]
+        return scores
+
+
+def likeliest(engine: OpenedModel, prompt: bytes, count: int) -> bytes:
     """The argmax path, written down by itself."""
-    h = c = np.zeros((1, *generator._state["h"].shape[1:]), np.float32)
-    written = b""
+    alone, written = Alone(engine), b""
     for token in [0, *prompt]:
-        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
-        h, c = out["next_h"], out["next_c"]
-    while (token := int(out["logits"][0].argmax())) and len(written) < count:
+        scores = alone.scores(token)
+    while (token := int(scores.argmax())) and len(written) < count:
         written += bytes([token])
-        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
-        h, c = out["next_h"], out["next_c"]
+        scores = alone.scores(token)
     return written
 
 
-def copied(generator: StepText) -> dict[str, NDArray[Any]]:
-    """The state of every slot as it is now."""
-    return {name: state.copy() for name, state in generator._state.items()}
-
-
-def assert_unchanged(generator: StepText, before: dict[str, NDArray[Any]]) -> None:
-    for name, state in before.items():
-        np.testing.assert_array_equal(generator._state[name], state)
+def assert_equal(found: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, wanted[name])
 
 
 @pytest.mark.parametrize("prompt", ["", "The ", "zwölf"])
-def test_temperature_0_is_the_likeliest_path(generator: StepText, prompt: str) -> None:
-    wanted = likeliest(generator, prompt.encode(), 60)
+def test_temperature_0_is_the_likeliest_path(engine: OpenedModel, generator: StepText, prompt: str) -> None:
+    wanted = likeliest(engine, prompt.encode(), 60)
     for seed in (1, 2):
         request = {"temperature": 0, "seed": seed, "max_tokens": 60, "prompt": prompt}
         assert write(generator, request) == [wanted]
@@ -183,16 +198,13 @@ def test_the_likeliest_byte_alone_is_temperature_0(generator: StepText) -> None:
         )
 
 
-def test_token_t_is_drawn_with_number_t_of_stream_1(generator: StepText) -> None:
+def test_token_t_is_drawn_with_number_t_of_stream_1(engine: OpenedModel, generator: StepText) -> None:
     """docs/sampling.md, from the scores on."""
     seed, count = 21, 40
     (wanted,) = write(generator, {"seed": seed, "temperature": 0.9, "top_k": 12, "max_tokens": count})
-    h = c = np.zeros((1, *generator._state["h"].shape[1:]), np.float32)
-    found, token = b"", 0
+    alone, found, token = Alone(engine), b"", 0
     for uniform in philox.uniforms([seed], count, 1)[0]:
-        out = generator._session.run({"token": np.array([token]), "h": h, "c": c})
-        h, c = out["next_h"], out["next_c"]
-        token = draw(out["logits"][0], Rule(0.9, 12), uniform)
+        token = draw(alone.scores(token), Rule(0.9, 12), uniform)
         if token == 0:
             break
         found += bytes([token])
@@ -322,10 +334,9 @@ def test_more_requests_than_slots_raise_and_change_nothing(generator: StepText) 
     request = {"seed": 4, "max_tokens": 20}
     (wanted,) = write(generator, request)
     slots = start(generator, *[request] * 30)
-    state = copied(generator)
+    generator.step(slots)  # the states are no longer zero
     with pytest.raises(ValueError, match="3 requests for 2 free slots"):
         start(generator, *[request] * 3)
-    assert_unchanged(generator, state)
     assert generator.free == 2
     slots += start(generator, *[request] * 2)
     finish(generator, slots)
@@ -337,7 +348,7 @@ def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     slots = start(stub, {**GREEDY, "prompt": "x"}, GREEDY)
     stub.step(slots)
     before = [(slot.texts[0].token, slot.unread, slot.items, written(slot)) for slot in slots]
-    state, run = copied(stub), session.run
+    run = session.run
 
     def broken(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         raise RuntimeError("the engine broke")
@@ -345,7 +356,6 @@ def test_a_step_that_raises_changes_nothing(tiny_text: Tiny) -> None:
     session.run = broken  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="the engine broke"):
         stub.step(slots)
-    assert_unchanged(stub, state)
     assert [(slot.texts[0].token, slot.unread, slot.items, written(slot)) for slot in slots] == before
     session.run = run  # type: ignore[method-assign]
     finish(stub, slots)

@@ -18,7 +18,7 @@ SECRETS = ("MY_API_KEY", "DB_PASSWORD", "NVIDIA_API_KEY", "SOMETHING_ELSE", "PYT
 
 @pytest.fixture(scope="session")
 def store(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` (images), `tight` (the same with a response limit of 3,000 bytes) and `text`; beside them what is no archive."""
+    """`tiny` (images), `tight` (the same with a response limit of 3,000 bytes), `text`, and files that are none."""
     folder = tmp_path_factory.mktemp("store")
     shutil.copy(tiny.archive, folder)
     renamed(tiny.bundle, "tight", folder, max_response_bytes=3000)

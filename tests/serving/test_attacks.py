@@ -74,10 +74,21 @@ def test_a_hundred_half_sent_requests_block_nobody(server: Server) -> None:
     eventually(lambda: server.post({"seed": 1}).status == 200, 60, "the server is stuck")
 
 
+def head_of(size: int) -> bytes:
+    """The head of a request to `tiny` with a JSON body of `size` bytes."""
+    lines = (
+        "POST /predictions/tiny HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {size}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
 def test_hundreds_of_largest_bodies_cost_nobody_else(server: Server) -> None:
-    """The front end keeps whole bodies, so how large one may be decides how many fill it: max_request_size fits the models."""
+    """The front end keeps whole bodies, so their size decides how many fill it: max_request_size fits the models."""
     size = 64 * 1024 + BODY_MARGIN - 1
-    head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    head = head_of(size)
     jvm, workers = server.jvm().pid, {process.pid for process in server.workers()}
     counted = 'atelier_rejections_total{model="tiny",reason="too_large"}'
     before = server.metrics().get(counted, 0.0)
@@ -90,12 +101,12 @@ def test_hundreds_of_largest_bodies_cost_nobody_else(server: Server) -> None:
 
     def whole(_: int) -> bytes:
         with connected() as client:
-            client.sendall(head.encode() + bytes(size))
+            client.sendall(head + bytes(size))
             return client.recv(4096).split(b"\r\n")[0]
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(100) as pool:
         for _ in range(400):
-            stack.enter_context(connected()).sendall(head.encode() + bytes(size - 10))  # half-sent, and held
+            stack.enter_context(connected()).sendall(head + bytes(size - 10))  # half-sent, and held
         flood = [pool.submit(whole, number) for number in range(1000)]
         for seed in range(10):
             assert server.post({"seed": seed}, timeout=10).status == 200
@@ -111,8 +122,7 @@ def test_bodies_over_the_limit_are_refused_before_they_are_read(server: Server) 
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(10)
             client.connect(server.inference.removeprefix("unix:"))
-            head = f"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
-            client.sendall(head.encode())
+            client.sendall(head_of(size))
             with contextlib.suppress(OSError):  # it may hang up while we send
                 for _ in range(size // 1_000_000):
                     client.sendall(bytes(1_000_000))

@@ -1,4 +1,4 @@
-"""Everything that may break, broken on purpose under traffic (benchmarks/faults.py does it): who suffers, and for how long."""
+"""Parts broken on purpose under traffic (benchmarks/faults.py does it): who suffers, and for how long."""
 
 from __future__ import annotations
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from export.archive import archive
+from handlers.identity import HOME
 from serving.state import read_state
 from tests.conftest import ROOT, Tiny
 from tests.serving.conftest import Server, running
@@ -41,14 +43,15 @@ def test_engines_have_the_launchers_own_priority_by_default(server: Server) -> N
 
 
 @pytest.mark.parametrize("error", ["RuntimeError", "ValueError"])  # which TorchServe's worker treats differently
-def test_a_model_that_refuses_to_load_is_told_with_the_log(tiny: Tiny, tmp_path: Path, error: str) -> None:
-    (tmp_path / "store").mkdir()
-    with zipfile.ZipFile(tiny.archive) as old, zipfile.ZipFile(tmp_path / "store" / tiny.archive.name, "w") as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == "handlers/proxy/worker.py":
-                data += f"\n\ndef load(context):\n    raise {error}('this model refuses')\n".encode()
-            new.writestr(name, data)
+def test_a_model_that_refuses_to_load_is_told_with_the_log(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    home = tmp_path / "handlers"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+    with (home / "proxy/worker.py").open("a") as worker:
+        worker.write(f"\n\ndef load(context):\n    raise {error}('this model refuses')\n")
+    monkeypatch.chdir(tiny.folder)
+    archive("tiny", tmp_path / "store", home)
     command = [sys.executable, "-m", "serving", "up", "--model-store", str(tmp_path / "store"), "--run-dir"]
     answer = subprocess.run(
         [*command, str(tmp_path / "run")], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

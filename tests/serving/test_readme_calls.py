@@ -40,7 +40,7 @@ def address(server: Server) -> Iterator[str]:
 
 
 def relay(listening: socket.socket, path: str) -> None:
-    """Join every connection, one after the other, with one to the unix socket `path`, until `listening` is shut down."""
+    """Join each connection in turn with one to the unix socket `path`, until `listening` is shut down."""
     while True:
         try:
             client, _ = listening.accept()

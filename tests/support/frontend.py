@@ -120,6 +120,10 @@ class FrontEnd:
         """All at once."""
         return [future.result(60) for future in [self.send(body) for body in bodies]]
 
+    def newest(self) -> Reply:
+        """The reply so far to the call that was sent last."""
+        return list(self._replies.values())[-1][0]
+
     def wait_ready(self, seconds: float = 120) -> FrontEnd:
         deadline = time.monotonic() + seconds
         while self.service.engine.state != "ready":

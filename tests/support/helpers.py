@@ -1,4 +1,4 @@
-"""What several tests of handlers/ need: bundles with other limits, the front end's bytes, replies that are listened to."""
+"""Helpers of several tests of handlers/: bundles with other limits, the front end's bytes, collected replies."""
 
 from __future__ import annotations
 
@@ -89,11 +89,6 @@ def stopped(front: FrontEnd) -> Iterator[None]:
 
 def health(front: FrontEnd) -> Any:
     return json.loads(front.ask(b"{}", x_atelier="health").body)
-
-
-def newest(front: FrontEnd) -> Reply:
-    """What has come so far for the call that was sent last."""
-    return list(front._replies.values())[-1][0]
 
 
 def last_error(reply: Reply) -> tuple[int, str]:

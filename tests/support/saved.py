@@ -1,4 +1,4 @@
-"""What a run saved, for comparing two runs tensor by tensor."""
+"""Tensors that a run saved, for comparing two runs."""
 
 from __future__ import annotations
 

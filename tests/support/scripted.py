@@ -17,10 +17,15 @@ class Scripted:
 
     def __init__(self, script: bytes) -> None:
         self.script = script
-        self.batches: list[list[int]] = []
+        self.inputs: list[dict[str, NDArray[Any]]] = []  # of every run
+
+    @property
+    def batches(self) -> list[list[int]]:
+        """The tokens of every run."""
+        return [inputs["token"].tolist() for inputs in self.inputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        self.batches.append(inputs["token"].tolist())
+        self.inputs.append({name: array.copy() for name, array in inputs.items()})
         states = {f"next_{name}": array + 1 for name, array in inputs.items() if name != "token"}
         at = inputs["h"][:, 0, 0].astype(int)
         logits = np.zeros((len(at), 256), np.float32)

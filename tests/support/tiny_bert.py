@@ -12,7 +12,7 @@ WORDS = ["the", "on", "police", "accident", "near", "##ing", "##er", "and", "in"
 
 
 def word_pieces() -> Tokenizer:
-    """A lower-casing tokenizer of letters and a few words, which cuts at 16 pieces and pads up to them, as published ones do."""
+    """A lower-casing tokenizer of letters and a few words, which cuts at 16 pieces and pads to them, as usual."""
     characters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{c}" for c in characters), *WORDS]
     tokenizer = Tokenizer(models.WordPiece({piece: at for at, piece in enumerate(pieces)}, unk_token="[UNK]"))

@@ -86,7 +86,7 @@ def test_memories_of_a_fresh_gru_are_of_many_lengths() -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_fresh_gate_keeps_what_it_holds(cell: CellName) -> None:
-    """What a gated layer remembers of its state decays over many steps, not within one: the bias has the right sign."""
+    """The memory of a gated layer decays over many steps, not within one: the bias has the right sign."""
     step, (*_, weights) = CELLS[cell].step, build(ModelConfig(cell, 8, 64, 2), seed=0).recurrent.all_weights
     with torch.no_grad():
         for matrix in weights[:2]:

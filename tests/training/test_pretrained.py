@@ -36,6 +36,7 @@ def test_sizes_weights_and_tokenizer_are_read(folder: Path) -> None:
     found = read(folder)
     assert (found.shape.width, found.shape.layers, found.shape.heads, found.shape.positions) == (16, 2, 2, 160)
     stored = load_file(folder / "model.safetensors")
+    assert len(found.weights) > 10
     assert all(torch.equal(weight, stored[name]) for name, weight in found.weights.items())
     assert len(found.words.encode(["a b " * 40])[0][0]) == 80, "cut or padded as the file says"
 

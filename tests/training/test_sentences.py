@@ -68,7 +68,7 @@ def test_a_changed_fact_is_found() -> None:
 
 
 def test_a_cut_off_text_is_found() -> None:
-    """What is left is valid only where a whole shorter text ends."""
+    """The rest is valid only where a whole shorter text ends."""
     for written in TEXTS[:150]:
         for at in range(len(written)):
             if is_valid(written[:at]):
