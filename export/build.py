@@ -72,11 +72,11 @@ def build(name: str, options: Options = Options(), say: Say = print) -> Bundle:
     kind = graphs.load(recipe.kind, module)
     say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {device_class()}")
     runtimes = _installed(options.runtimes, say)
-    notebook = Notebook(_notes(name, meta, options))
+    notebook = Notebook(_notes(name, meta, options, runtimes))
     fp32 = {role: onnx_from_graph(graph) for role, graph in kind.graphs.items()}
     parity = {runtime: _parity(kind, fp32, runtime) for runtime in runtimes if runtime in ("onnxruntime", "openvino")}
     wanted = _render_torch(kind)
-    made, missing = _variants(kind, fp32, wanted, options, notebook, say)
+    made, missing = _variants(kind, fp32, wanted, options, runtimes, notebook, say)
     files = {variant: {role: made[variant][role].data for role in kind.graphs} for variant in made}
     engines = _engines(kind, files, runtimes, say)
     plans = _plans(list(made), runtimes)
@@ -182,7 +182,13 @@ def _render_torch(kind: Kind) -> Any:
 
 
 def _variants(
-    kind: Kind, fp32: dict[str, bytes], wanted: Any, options: Options, notebook: Notebook, say: Say
+    kind: Kind,
+    fp32: dict[str, bytes],
+    wanted: Any,
+    options: Options,
+    runtimes: Sequence[str],
+    notebook: Notebook,
+    say: Say,
 ) -> tuple[dict[str, dict[str, Variant]], dict[str, str]]:
     """Every wanted variant of every role, and the reasons of those that cannot be made."""
     made: dict[str, dict[str, Variant]] = {}
@@ -192,7 +198,9 @@ def _variants(
             missing[name] = reason
             continue
         try:
-            made[name] = {role: _variant(name, role, kind, fp32, wanted, options, notebook) for role in kind.graphs}
+            made[name] = {
+                role: _variant(name, role, kind, fp32, wanted, options, runtimes, notebook) for role in kind.graphs
+            }
         except VariantError as error:
             missing[name] = str(error)
             notebook.note(f"{name}-missing", str(error))
@@ -207,22 +215,23 @@ def _variant(
     fp32: dict[str, bytes],
     wanted: Any,
     options: Options,
+    runtimes: Sequence[str],
     notebook: Notebook,
 ) -> Variant:
     if (how := notebook.recall(f"{role}-{name}")) is not None:
         return Variant(notebook.bytes(f"{role}-{name}.onnx", lambda: b""), how)
     graph = kind.graphs[role]
     rows = graph.example(max(options.calibration, 1), CALIBRATION_SEED)
-    variant = make(name, graph, fp32[role], rows, _score(kind, role, fp32, wanted))
+    variant = make(name, graph, fp32[role], rows, _score(kind, role, fp32, wanted, runtimes))
     _check_finite(name, graph, variant.data)
     notebook.bytes(f"{role}-{name}.onnx", lambda: variant.data)
     notebook.note(f"{role}-{name}", variant.how)
     return variant
 
 
-def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: Any) -> Score:
-    """Margin of a role's file to the budget, the other roles in FP32; in OpenVINO where it is installed: it is faster."""
-    runtime = "openvino" if importlib.util.find_spec("openvino") is not None else "onnxruntime"
+def _score(kind: Kind, role: str, fp32: dict[str, bytes], wanted: Any, runtimes: Sequence[str]) -> Score:
+    """Margin of a role's file to the budget, the other roles in FP32; in OpenVINO where it is wanted: it is faster."""
+    runtime = "openvino" if "openvino" in runtimes else "onnxruntime"
 
     def score(data: bytes) -> float:
         sessions = {
@@ -274,10 +283,10 @@ def _engines(kind: Kind, files: dict[str, dict[str, bytes]], runtimes: Sequence[
     return engines
 
 
-def _notes(name: str, meta: checkpoint.Meta, options: Options) -> Path:
+def _notes(name: str, meta: checkpoint.Meta, options: Options, runtimes: Sequence[str]) -> Path:
     """The folder of this build's notes: another checkpoint, library or option begins a new one."""
     versions = {p: installed_version(p) for p in ("torch", "onnxruntime", "openvino", "onnx")}
-    inputs = [meta.files, options.quick, options.calibration, versions, QUALITY_SEED, ROWS]
+    inputs = [meta.files, options.quick, options.calibration, "openvino" in runtimes, versions, QUALITY_SEED, ROWS]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     folder = NOTES / name
     if folder.exists():

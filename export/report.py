@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 
-from export.judge import QUALITY_SEED, SERVING_BATCH
+from export.judge import SERVING_BATCH
+from export.previews import address, previews
 from handlers.bundle import Bundle, write_file
-from handlers.generators import create
-from handlers.runtimes.device import device_class
-from handlers.runtimes.session import SessionError, open_session
 
 REPORTS = Path("artifacts/reports")
 TEMPLATE = Path(__file__).parent / "report.html.j2"
-PREVIEWS = 8  # images in a row, or texts
-AMPLIFY = 8  # differences are shown this many times as large
 COLOURS = {"reference": "#444444", "passed": "#1a7f37", "rejected": "#b35900", "failed": "#cf222e"}
 
 
@@ -33,7 +25,6 @@ def report(bundle: Bundle) -> Path:
     certificate = bundle.certificate
     rows = {where: _rows(device) for where, device in certificate["devices"].items()}
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
-    previews = _previews(bundle)
     text = page.render(
         name=bundle.manifest.name,
         version=bundle.version,
@@ -41,7 +32,7 @@ def report(bundle: Bundle) -> Path:
         certificate=certificate,
         rows=rows,
         plots={where: _plot(device, certificate["policy"]) for where, device in certificate["devices"].items()},
-        previews=previews,
+        previews=previews(bundle),
         quality_names=_quality_names(certificate),
         colours=COLOURS,
         serving_batch=SERVING_BATCH,
@@ -145,46 +136,10 @@ def _plot(device: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return _address(buffer.getvalue())
+    return address(buffer.getvalue())
 
 
 def _quality_names(certificate: Mapping[str, Any]) -> list[str]:
     """Every figure of quality that some candidate has, in order."""
     entries = [entry for device in certificate["devices"].values() for entry in device["candidates"].values()]
     return list(dict.fromkeys(name for entry in entries for name in entry["quality"] or {}))
-
-
-def _previews(bundle: Bundle) -> list[dict[str, Any]]:
-    """What every ONNX file makes of the same seeds, computed here and now: images with their difference, or texts."""
-    previews: list[dict[str, Any]] = []
-    wanted: NDArray[np.uint8] | None = None
-    for candidate in bundle.manifest.candidates:
-        if candidate.runtime not in ("onnxruntime", "openvino") or len(bundle.manifest.graphs) != 1:
-            continue
-        if candidate.device_class not in ("any", device_class()):
-            continue
-        try:
-            model, spec = bundle.read_file(candidate.file), bundle.manifest.graphs[candidate.role]
-            session = open_session(candidate.runtime, model, spec, 0, candidate.precision)
-        except SessionError:
-            continue  # its failure is in the table
-        made = create(bundle.model(), {candidate.role: session}).preview(range(QUALITY_SEED, QUALITY_SEED + PREVIEWS))
-        if not isinstance(made, np.ndarray):
-            previews.append({"candidate": candidate.id, "texts": made})
-            continue
-        wanted = made if wanted is None else wanted
-        gap = np.clip(np.abs(made.astype(int) - wanted) * AMPLIFY, 0, 255).astype(np.uint8)
-        previews.append({"candidate": candidate.id, "images": _strip(made), "difference": _strip(gap)})
-    return previews
-
-
-def _strip(images: NDArray[np.uint8]) -> str:
-    strip = np.concatenate(list(images), axis=1)
-    scale = max(1, 64 // images.shape[1])
-    buffer = io.BytesIO()
-    Image.fromarray(strip.repeat(scale, 0).repeat(scale, 1)).save(buffer, "PNG")
-    return _address(buffer.getvalue())
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

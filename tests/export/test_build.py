@@ -25,6 +25,7 @@ from handlers import bundle as bundles
 from handlers.engine.choice import open_engine
 from handlers.runtimes import device
 from handlers.runtimes.device import device_class
+from handlers.runtimes.session import open_session
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 
 BUNDLE = Path("artifacts/bundles/tiny")
@@ -207,6 +208,20 @@ def test_too_small_a_calibration_set_fails_its_variant_alone(tiny_copy: Path, mo
     monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
     bundle = build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True, calibration=4), say=quiet)
     assert "4 rows, wanted at least 16: raise --calibration" in bundle.certificate["variants"]["int8_static"]["failed"]
+
+
+def test_calibration_is_chosen_in_a_runtime_that_is_wanted(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def noted(runtime: str, *rest: Any) -> Any:
+        opened.append(runtime)
+        return open_session(runtime, *rest)
+
+    monkeypatch.setattr(build_module, "open_session", noted)
+    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True), say=quiet)
+    assert len(opened) > 1  # parity, and a score for every way of calibration
+    assert set(opened) == {"onnxruntime"}
 
 
 def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
