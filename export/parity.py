@@ -15,6 +15,7 @@ from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import Session
 
 ROWS = 64
+PARITY_SEED = 1000
 TILE = 16  # rows per call: the batch dimension is exercised, and memory stays bounded at any image size
 
 

@@ -61,7 +61,7 @@ class Graph:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class GeneratorKind:
     """Everything the manifest needs to know about a generator of one kind."""
 
     graphs: dict[str, Graph]
@@ -84,7 +84,7 @@ class Kind:
         return Model(name, "unwritten", kind, self.params, self.limits, specs, self.example, self.assets)
 
 
-def load(kind: str, module: nn.Module) -> Kind:
-    """The `Kind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
-    described: Kind = importlib.import_module(f"export.graphs.{kind}").describe(module)
+def load(kind: str, module: nn.Module) -> GeneratorKind:
+    """The `GeneratorKind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
+    described: GeneratorKind = importlib.import_module(f"export.graphs.{kind}").describe(module)
     return described

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.graphs import Graph, Kind
+from export.graphs import GeneratorKind, Graph
 from export.quality import score_quality
 from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -55,7 +55,7 @@ class StepGraph(nn.Module):
         return results
 
 
-def describe(model: nn.Module) -> Kind:
+def describe(model: nn.Module) -> GeneratorKind:
     """The kind of a trained model with `step`, `zeros`, `state_names` and `config.{cell, layers, hidden}`."""
     trained: Any = model
     names: tuple[str, ...] = trained.state_names
@@ -119,7 +119,7 @@ def describe(model: nn.Module) -> Kind:
         max_request_bytes=64 * 1024,
         max_response_bytes=1024 * 1024,
     )
-    return Kind(
+    return GeneratorKind(
         graphs={"step": step},
         params=PARAMS,
         limits=limits,

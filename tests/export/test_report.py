@@ -21,7 +21,7 @@ def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
     bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
     path = report(bundle)
     page, text = path.read_text(), path.with_suffix(".md").read_text()
-    candidates = [name for device in bundle.certificate["devices"].values() for name in device["candidates"]]
+    candidates = [name for device in bundle.certificate.devices.values() for name in device.candidates]
     assert candidates
     for name in candidates:
         assert name in page

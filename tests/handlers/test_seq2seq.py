@@ -183,7 +183,7 @@ def test_scores_that_are_no_numbers_are_an_error(generator: Seq2Seq, document: s
 
 
 def test_golden_items_are_what_the_certificate_holds(generator: Seq2Seq, tiny_summary: Tiny) -> None:
-    items = tiny_summary.bundle.certificate["golden"]["items"]
+    items = tiny_summary.bundle.certificate.golden.items
     assert any(item.get("beams", 1) > 1 for item in items)
     assert any(item.get("temperature", 0) > 0 for item in items)
     assert [generator.golden(item) for item in items] == [generator.golden(item) for item in items]
