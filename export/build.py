@@ -19,11 +19,12 @@ from export.judge import QUALITY_ROWS, QUALITY_SEED
 from export.made import make_variants
 from export.notebook import discard_notes, open_notebook
 from export.options import DEFAULTS, Options, Say
-from export.parity import PARITY_SEED, Difference, compare, reference, tapped_spec
+from export.parity import PARITY_SEED, compare, reference, tapped_spec
 from export.plans import Plan, installed, plans, scoring_runtime
 from export.results import judge_all
 from export.to_onnx import expose_tap, onnx_from_graph
 from handlers.bundle import Bundle
+from handlers.certificate import Difference
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import open_session
@@ -33,8 +34,8 @@ from training import checkpoint, recipes
 def build(name: str, options: Options = DEFAULTS, say: Say = print) -> Bundle:
     """Build the bundle of the checkpoint called `name`.
 
-    Raises `CheckpointError`, `ParityError`, `SessionError`, `MeasureError` or `OSError`; then no bundle appears, and one
-    that was there stays as it was.
+    Raises `CheckpointError`, `RecipeError`, `ParityError`, `SessionError`, `MeasureError` or `OSError`; then no bundle
+    appears, and one that was there stays as it was.
     """
     source = checkpoint.opened(checkpoint.directory(name))
     recipe = recipes.find(source.meta.recipe)

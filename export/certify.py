@@ -11,20 +11,19 @@ from export.context import Build
 from export.engines import Engines
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Judged
 from export.made import Variants
-from export.parity import ROWS, Difference
+from export.parity import ROWS
 from export.results import DeviceResult
 from handlers.certificate import (
     SERVED_VERDICTS,
-    BatchSpeed,
     Certificate,
     Device,
+    Difference,
     EngineEntry,
     FailedVariant,
     Golden,
     JudgedCandidate,
     Parity,
     Policy,
-    TensorParity,
     VariantFile,
     golden_key,
 )
@@ -53,10 +52,7 @@ def certify(build: Build, meta: Meta, found: Findings) -> Certificate:
         policy=Policy(MIN_SPEEDUP, SERVING_BATCH, dict(kind.budget)),
         parity=Parity(
             ROWS,
-            {
-                runtime: tuple(TensorParity(**dataclasses.asdict(d)) for d in differences)
-                for runtime, differences in found.parity.items()
-            },
+            {runtime: tuple(differences) for runtime, differences in found.parity.items()},
         ),
         variants=_variants(found.made, found.missing),
         engines={
@@ -103,7 +99,7 @@ def _entry(judged: Judged) -> JudgedCandidate:
         batch_invariant=found.batch_invariant,
         load_ms=measured.load_ms if measured else None,
         peak_memory_mb=measured.peak_memory_mb if measured else None,
-        speed=tuple(BatchSpeed(**dataclasses.asdict(speed)) for speed in measured.speeds) if measured else (),
+        speed=measured.speeds if measured else (),
     )
 
 

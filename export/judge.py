@@ -1,4 +1,4 @@
-"""One candidate assessed on this machine, and the verdict: inside the quality budget and faster, or it is not served."""
+"""One candidate assessed on this machine, and the verdict: inside the quality budget and faster, or not served."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from export.context import Build
-from export.measure import QUICK, Contestant, Effort, Measured, MeasureError, Speed, compare_speed
+from export.measure import QUICK, Contestant, Effort, Measured, MeasureError, compare_speed
 from export.parity import batch_invariant, reference, tapped_spec
 from export.plans import REFERENCE, Plan, file_key
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
 from handlers.bundle import Precision
-from handlers.certificate import Verdict
+from handlers.certificate import BatchSpeed, Verdict
 from handlers.runtimes.device import engine_fingerprint, thread_count
 from handlers.runtimes.session import Session, SessionError, open_session
 
@@ -33,7 +33,7 @@ INVARIANCE_SEED = 3000
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """What was found out about a plan on this machine; `failure` is set when it could not be run at all."""
+    """The figures of a plan on this machine; `failure` is the reason when it could not be run at all."""
 
     plan: Plan
     quality: dict[str, float] | None
@@ -48,7 +48,7 @@ class Assessment:
         """The assessment that `dataclasses.asdict` wrote."""
         measured = raw["measured"]
         if measured is not None:
-            measured = Measured(**{**measured, "speeds": tuple(Speed(**speed) for speed in measured["speeds"])})
+            measured = Measured(**{**measured, "speeds": tuple(BatchSpeed(**speed) for speed in measured["speeds"])})
         return cls(**{**raw, "plan": Plan(**raw["plan"]), "measured": measured, "golden": tuple(raw["golden"])})
 
 

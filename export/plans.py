@@ -45,7 +45,7 @@ def place(plan: Plan) -> str:
 
 
 def installed(options: Options, say: Say) -> list[Runtime]:
-    """The wanted runtimes that are installed here. Raises `SessionError` without ONNX Runtime: the reference runs in it."""
+    """The wanted runtimes that are installed here. Raises `SessionError` without ONNX Runtime, the reference's."""
     found: list[Runtime] = []
     for runtime in options.runtimes:
         if runtime == "tensorrt":

@@ -1,4 +1,4 @@
-"""A bundle checked again from the outside: digests, schema, parity with its checkpoint, golden items on this machine."""
+"""A bundle checked again from the outside: digests, schema, parity with its checkpoint, golden items here."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def verify(name: str, say: Say = print) -> Bundle:
     meta, module = recipes.find(manifest.recipe).load().load_generator(source)
     if manifest.source["checkpoint"] not in meta.files.values():
         raise ParityError(
-            f"{bundle.directory} was built from step {manifest.source['step']}, {source.path} is now at step {meta.step}: "
-            f"build it again with `python -m export build {name}`"
+            f"{bundle.directory} was built from step {manifest.source['step']}, {source.path} is now at step "
+            f"{meta.step}: build it again with `python -m export build {name}`"
         )
     kind = graphs.load(manifest.kind, module)
     for candidate in manifest.candidates:

@@ -1,4 +1,4 @@
-"""The certificate: certificate.json of a bundle, what was measured of it and on which machines. Read and written here alone.
+"""The certificate of a bundle: its figures, and the machines they hold for. The only reader and writer of its file.
 
 The field names are those of the file, in its order. Numbers keep their form: a tolerance of 1 stays 1, not 1.0.
 """
@@ -32,14 +32,17 @@ class Policy:
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorParity:
-    """How far one tensor of the FP32 file is from PyTorch's; absolute differences."""
+class Difference:
+    """Absolute differences between one tensor of the FP32 file and PyTorch's; true when they are tolerated."""
 
     tensor: str
     max_abs: Number
     mean_abs: Number
     tolerance: Number
-    values: int
+    values: int  # that were compared
+
+    def __bool__(self) -> bool:
+        return self.values > 0 and self.max_abs <= self.tolerance  # NaN compares false
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Parity:
     """The FP32 files compared with PyTorch over so many rows, by runtime."""
 
     rows: int
-    runtimes: dict[str, tuple[TensorParity, ...]]
+    runtimes: dict[str, tuple[Difference, ...]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,12 +34,12 @@ class Graph:
     output_tolerance: float  # and at the outputs, in levels where they are integers
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
     free: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """dimensions besides the batch that are free: the step they grow by, and the most; padding with zeros must change nothing"""
+    """free dimensions besides the batch: the step they grow by, and the most; zeros as padding change nothing"""
     written_out: str | None = None  # the ONNX operator (LSTM, GRU) that stands in the graph as its matrix products
 
     @property
     def names(self) -> list[str]:
-        """What `module` returns, in order."""
+        """The names of the tensors that `module` returns, in order."""
         return [*([] if self.tap is None else [self.tap]), *(output.name for output in self.spec.outputs)]
 
     def torch_session(self) -> Session:
@@ -62,7 +62,7 @@ class Graph:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorKind:
-    """Everything the manifest needs to know about a generator of one kind."""
+    """A trained generator as the file of its kind describes it: graphs, parameters, limits, how variants are judged."""
 
     graphs: dict[str, Graph]
     params: tuple[ParamSpec, ...]
@@ -79,12 +79,12 @@ class GeneratorKind:
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
 
     def model(self, name: str, kind: str) -> Model:
-        """What a generator needs to run before there is a bundle: `name` is the model's, `kind` the name of this file."""
+        """The model before there is a bundle of it; `kind` is the name of the file that described it."""
         specs = {role: graph.spec for role, graph in self.graphs.items()}
         return Model(name, "unwritten", kind, self.params, self.limits, specs, self.example, self.assets)
 
 
 def load(kind: str, module: nn.Module) -> GeneratorKind:
-    """The `GeneratorKind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
+    """The description of a trained module of a kind. Raises `ModuleNotFoundError` for a kind without a file here."""
     described: GeneratorKind = importlib.import_module(f"export.graphs.{kind}").describe(module)
     return described

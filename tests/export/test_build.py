@@ -18,19 +18,20 @@ from export import made
 from export.__main__ import main
 from export.build import build
 from export.judge import Assessment
-from export.measure import Measured, Speed
+from export.measure import Measured
 from export.options import Options
-from export.parity import Difference, ParityError
+from export.parity import ParityError
 from export.plans import Plan
 from export.quantize import METHODS, VariantError
 from export.remeasure import remeasure
 from handlers import bundle as bundles
-from handlers.certificate import FailedVariant
+from handlers.certificate import BatchSpeed, Difference, FailedVariant
 from handlers.engine.choice import open_engine
 from handlers.runtimes import device
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import open_session
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
+from training import checkpoint
 
 BUNDLE = Path("artifacts/bundles/tiny")
 FP32 = Options(variants=("fp32",), runtimes=("onnxruntime",), quick=True)
@@ -43,7 +44,7 @@ def quiet(_: str) -> None:
 
 def fake_assess(self: Any, plan: Plan) -> Assessment:
     """Every INT8 file is three times as fast; quality is perfect."""
-    speeds = tuple(Speed(b, 1.0, 1.1, b * 1000.0, 9, 3.0 if plan.variant != "fp32" else 1.0) for b in (1, 8, 32))
+    speeds = tuple(BatchSpeed(b, 1.0, 1.1, b * 1000.0, 9, 3.0 if plan.variant != "fp32" else 1.0) for b in (1, 8, 32))
     quality = {"psnr_db": 50.0, "psnr_db_worst": 45.0, "ssim": 1.0, "max_abs": 1.0, "mean_abs": 0.1, "swd_delta": 0.1}
     return Assessment(plan, quality, True, Measured(speeds, 1.0, 1.0), ("0" * 64,) * 4, "engine of nobody")
 
@@ -127,8 +128,7 @@ def test_the_manifest_says_where_it_came_from(tiny: Tiny) -> None:
     assert source["step"] == "6"
     assert source["data_name"].startswith("drawn-faces")
     assert source["data_licence"] == "Apache-2.0"
-    checkpoint = json.loads((tiny.folder / "artifacts/checkpoints/tiny/checkpoint.json").read_text())
-    assert source["checkpoint"] in checkpoint["files"].values()
+    assert source["checkpoint"] in checkpoint.read(tiny.folder / "artifacts/checkpoints/tiny").files.values()
 
 
 def test_the_fastest_passed_candidate_comes_first(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +249,27 @@ def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.Captu
     model.write_bytes(model.read_bytes()[:1000])
     assert main(["build", "tiny"]) == 1
     assert f"{model.name} is damaged: 1000 bytes" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_unknown_recipe_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = Path("artifacts/checkpoints/tiny/checkpoint.json")
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "recipe": "alchemy"}))
+    assert main(["build", "tiny"]) == 1
+    assert "error: unknown recipe 'alchemy'; known recipes: charlm, dcgan" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_read_once(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that saves in the meantime cannot mix two checkpoints."""
+    read, asked = checkpoint.read, []
+
+    def counted(path: Path) -> checkpoint.Meta:
+        asked.append(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", counted)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
+    build("tiny", FP32, say=quiet)
+    assert asked == [Path("artifacts/checkpoints/tiny")]
 
 
 def test_a_missing_checkpoint_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

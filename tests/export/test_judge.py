@@ -1,4 +1,4 @@
-"""The policy: inside the budget, batch-invariant and faster, or the reference is served. Notes survive an interruption."""
+"""The policy: inside the budget, batch-invariant and faster, or not served. Notes survive an interruption."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Assessment, Judged, verdict
-from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, Speed, compare_speed
+from export.made import make_variants
+from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, compare_speed
 from export.notebook import Notebook, open_notebook
 from export.options import Options
 from export.plans import REFERENCE, Plan
 from export.quality import image_quality, margin
 from export.results import recall_or_judge
+from export.variants import Variant
+from handlers.certificate import BatchSpeed
 
 BUDGET = {"psnr_db": 42.0, "psnr_db_worst": 40.0}
 FAST = Plan("int8_static", "openvino")
 
 
 def assessment(speedup: float = 3.0, psnr: float = 45.0, invariant: bool = True, plan: Plan = FAST) -> Assessment:
-    measured = Measured((Speed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, speedup),), 12.0, 30.0)
+    measured = Measured((BatchSpeed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, speedup),), 12.0, 30.0)
     return Assessment(plan, {"psnr_db": psnr, "psnr_db_worst": psnr - 1}, invariant, measured, ("a",), "engine")
 
 
@@ -78,6 +81,22 @@ def test_files_are_kept_as_they_are(tmp_path: Path) -> None:
     assert notebook.recall_file("step-fp32.onnx") is None
     notebook.note_file("step-fp32.onnx", b"graph")
     assert notebook.recall_file("step-fp32.onnx") == b"graph"
+
+
+def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.made.make", lambda name, graph, data, rows, score: Variant(data, {"by": name}))
+    monkeypatch.setattr("export.made.check_finite", lambda *_: None)
+    kind = SimpleNamespace(graphs={"step": SimpleNamespace(example=lambda count, seed: {})})
+    build: Any = SimpleNamespace(
+        kind=kind, options=Options(("fp32",)), fp32={"step": b"graph"}, runtimes=(), notebook=Notebook(tmp_path)
+    )
+    wanted: Any = {"fp32": {"step": Variant(b"graph", {"by": "fp32"})}}, {}
+    assert make_variants(build) == wanted
+    (tmp_path / "step-fp32.onnx").unlink()
+    assert make_variants(build) == wanted  # and not an empty graph
+    assert (tmp_path / "step-fp32.onnx").read_bytes() == b"graph"
+    monkeypatch.setattr("export.made.make", lambda *_: pytest.fail("it was made again, though it is there"))
+    assert make_variants(build) == wanted
 
 
 @pytest.mark.parametrize(
