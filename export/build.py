@@ -16,7 +16,7 @@ from export.context import Build
 from export.engines import build_engines
 from export.graphs import GeneratorKind
 from export.judge import QUALITY_ROWS, QUALITY_SEED
-from export.made import make_variants
+from export.make_variants import make_variants
 from export.notebook import discard_notes, open_notebook
 from export.options import DEFAULTS, Options, Say
 from export.parity import PARITY_SEED, compare, reference, tapped_spec

@@ -10,7 +10,7 @@ from export.candidates import option_of
 from export.context import Build
 from export.engines import Engines
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Judged
-from export.made import Variants
+from export.make_variants import Variants
 from export.parity import ROWS
 from export.results import DeviceResult
 from handlers.certificate import (

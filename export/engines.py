@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from export.context import Build
-from export.made import Variants
+from export.make_variants import Variants
 from export.quantize import VariantError
 from export.to_tensorrt import CAPABILITIES, EngineFile, build_engine
 from export.variants import RUNTIMES_OF

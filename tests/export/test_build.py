@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from export import build as build_module
-from export import made
+from export import make_variants as variants_module
 from export.__main__ import main
 from export.build import build
 from export.judge import Assessment
@@ -159,7 +159,7 @@ def test_an_interrupted_build_goes_on_at_the_missing_candidate(
     with pytest.raises(KeyboardInterrupt):
         build("tiny", options, say=quiet)
     assert bundles.read(BUNDLE).digest == before
-    monkeypatch.setattr("export.made.make", lambda *_: pytest.fail("a variant was made twice"))
+    monkeypatch.setattr("export.make_variants.make", lambda *_: pytest.fail("a variant was made twice"))
     build("tiny", options, say=quiet)
     assert asked[:2] == ["fp32-onnxruntime", "fp32-openvino"]
     assert asked[2] == asked[3]  # the one that was interrupted, and no other again
@@ -184,14 +184,14 @@ def test_failed_parity_leaves_no_bundle_or_the_older_one(
 
 
 def test_a_variant_that_is_nan_fails_alone(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = made.check_finite
+    check = variants_module.check_finite
 
     def spoiled(name: str, graph: Any, data: bytes) -> None:
         if name == "int8_static":
             raise VariantError("int8_static: the tensor pixels is NaN or infinite somewhere")
         check(name, graph, data)
 
-    monkeypatch.setattr(made, "check_finite", spoiled)
+    monkeypatch.setattr(variants_module, "check_finite", spoiled)
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     bundle = build("tiny", Options(("fp32", "int8_static", "int8_rewritten"), ("onnxruntime",), quick=True), say=quiet)
     assert "NaN or infinite" in failure(bundle, "int8_static")
@@ -237,7 +237,7 @@ def test_calibration_is_chosen_in_a_runtime_that_is_wanted(tiny_copy: Path, monk
         return open_session(runtime, *rest)
 
     monkeypatch.setattr(build_module, "open_session", noted)
-    monkeypatch.setattr(made, "open_session", noted)
+    monkeypatch.setattr(variants_module, "open_session", noted)
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True), say=quiet)
     assert len(opened) > 1  # parity, and a score for every way of calibration

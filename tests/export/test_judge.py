@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Assessment, Judged, verdict
-from export.made import make_variants
+from export.make_variants import make_variants
 from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, compare_speed
 from export.notebook import Notebook, open_notebook
 from export.options import Options
@@ -84,8 +84,8 @@ def test_files_are_kept_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.made.make", lambda name, graph, data, rows, score: Variant(data, {"by": name}))
-    monkeypatch.setattr("export.made.check_finite", lambda *_: None)
+    monkeypatch.setattr("export.make_variants.make", lambda name, graph, data, rows, score: Variant(data, {"by": name}))
+    monkeypatch.setattr("export.make_variants.check_finite", lambda *_: None)
     kind = SimpleNamespace(graphs={"step": SimpleNamespace(example=lambda count, seed: {})})
     build: Any = SimpleNamespace(
         kind=kind, options=Options(("fp32",)), fp32={"step": b"graph"}, runtimes=(), notebook=Notebook(tmp_path)
@@ -95,7 +95,7 @@ def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch:
     (tmp_path / "step-fp32.onnx").unlink()
     assert make_variants(build) == wanted  # and not an empty graph
     assert (tmp_path / "step-fp32.onnx").read_bytes() == b"graph"
-    monkeypatch.setattr("export.made.make", lambda *_: pytest.fail("it was made again, though it is there"))
+    monkeypatch.setattr("export.make_variants.make", lambda *_: pytest.fail("it was made again, though it is there"))
     assert make_variants(build) == wanted
 
 
