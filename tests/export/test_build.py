@@ -83,10 +83,13 @@ def test_every_candidate_is_in_the_certificate_with_its_figures(whole: bundles.B
         faster = entry.at(8).speedup >= certificate.policy.min_speedup
         served = "passed" if inside and faster and entry.batch_invariant else "rejected"
         assert entry.verdict == ("reference" if name == "fp32-onnxruntime" else served), name
-    assert "Conv" in failure(whole, "int8_rowwise")  # convolutions have no row-wise form: said, not dropped
+    # Convolutions have no row-wise form: said, not dropped.
+    assert "the graph has no MatMul" in failure(whole, "int8_rowwise")
     assert how(whole, "int8_static")["calibration"] in METHODS
-    assert here.candidates["fp32-onnxruntime"].batch_invariant is True
-    assert here.candidates["fp32-onnxruntime"].quality["psnr_db_worst"] > 60  # type: ignore[index]
+    reference = here.candidates["fp32-onnxruntime"]
+    assert reference.quality is not None and reference.quality["psnr_db_worst"] > 60  # it is PyTorch's own graph
+    # A reference whose rows depend on the batch is served row by row.
+    assert reference.batch_invariant == (whole.manifest.limits.max_tile > 1)
     for runtime in ("onnxruntime", "openvino"):
         found = certificate.parity.runtimes[runtime]
         assert [(d.tensor, d.tolerance) for d in found] == [("pixels", 0.001), ("image", 1)]
