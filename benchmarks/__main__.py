@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 
 from benchmarks.result import null_for_nan
+from export.environment import environment
 
 NAMES = {
     "export": "speed and faithfulness of the certified variants (benchmarks/export.py)",
@@ -46,7 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     if module is None:
         parser.error(f"the name of the benchmark comes first: {', '.join(NAMES)}")
-    from export.assemble import environment  # here, for the sake of --help: it brings torch along
 
     own = {key: value for key, value in vars(options).items() if key not in ("name", "quick", "json")}
     # As Ctrl-C: KeyboardInterrupt, on whose way out everything is stopped.

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.build import Options, build
-from export.judge import QUALITY_SEED, Plan
+from export.build import build
+from export.judge import QUALITY_SEED
 from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
+from export.options import Options
+from export.plans import Plan
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
+from handlers.certificate import FailedVariant, JudgedCandidate
 from handlers.runtimes.device import machine
 from handlers.sampling.philox import normals
 from training import checkpoint
@@ -48,17 +51,19 @@ def run(quick: bool) -> dict[str, Any]:
     with Contestant("PyTorch eager", eager) as reference, Contestant(chosen, opener) as contestant:
         measured = compare_speed(contestant, reference, inputs, QUICK if quick else Effort())
     served = chosen_entry(quality)
+    if served.quality is None:
+        raise ValueError(f"what {QUALITY_MODEL} serves has no figures of quality: {served.reason}")
     return {
         "chosen": chosen,
         **{f"speedup_b{s.batch}": s.speedup for s in measured.speeds},
         **{f"p50_ms_b{s.batch}": s.p50_ms for s in measured.speeds},
         "quality_chosen": quality.manifest.choice[machine().cpu][0]["generator"],
-        "psnr_db": served["quality"]["psnr_db"],
-        "psnr_db_worst": served["quality"]["psnr_db_worst"],
+        "psnr_db": served.quality["psnr_db"],
+        "psnr_db_worst": served.quality["psnr_db_worst"],
         "size_ratio": size_ratio(quality),
-        "batch_invariant": served["batch_invariant"] and chosen_entry(speed)["batch_invariant"],
-        "tensorrt_engines": sum(not isinstance(e, str) for e in speed.certificate["engines"].values()),
-        "onnxruntime_int8_static": entry(speed, Plan("int8_static", "onnxruntime"))["reason"],
+        "batch_invariant": served.batch_invariant and chosen_entry(speed).batch_invariant,
+        "tensorrt_engines": sum(not isinstance(e, str) for e in speed.certificate.engines.values()),
+        "onnxruntime_int8_static": entry(speed, Plan("int8_static", "onnxruntime")).reason,
     }
 
 
@@ -91,13 +96,12 @@ def open_eager(path: Path) -> Run:
     return run
 
 
-def entry(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+def entry(bundle: Bundle, plan: Plan) -> JudgedCandidate:
     """The certificate's entry of a plan on this device class."""
-    found: dict[str, Any] = bundle.certificate["devices"][machine().cpu]["candidates"][plan.id]
-    return found
+    return bundle.certificate.devices[machine().cpu].candidates[plan.id]
 
 
-def chosen_entry(bundle: Bundle) -> dict[str, Any]:
+def chosen_entry(bundle: Bundle) -> JudgedCandidate:
     """The certificate's entry of what is served on this device class."""
     candidate = bundle.manifest.candidate(bundle.manifest.choice[machine().cpu][0]["generator"])
     return entry(bundle, Plan(candidate.variant, candidate.runtime, candidate.precision))
@@ -106,5 +110,7 @@ def chosen_entry(bundle: Bundle) -> dict[str, Any]:
 def size_ratio(bundle: Bundle) -> float:
     """Bytes of the served file over those of FP32's."""
     candidate = bundle.manifest.candidate(bundle.manifest.choice[machine().cpu][0]["generator"])
-    ratio: float = bundle.certificate["variants"][candidate.variant][candidate.role]["size_ratio"]
-    return ratio
+    files = bundle.certificate.variants[candidate.variant]
+    if isinstance(files, FailedVariant):
+        raise ValueError(f"{candidate.id} is served, and its variant could not be made: {files.failed}")
+    return files[candidate.role].size_ratio

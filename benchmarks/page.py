@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from export.assemble import environment
+from export.environment import environment
 from handlers.bundle import write_file
 
 FOLDER = Path("artifacts/reports/benchmarks")

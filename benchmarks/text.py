@@ -94,11 +94,12 @@ def summaries(bundle: Bundle, pairs: Sequence[Pair]) -> list[str]:
     return texts
 
 
-def served_quality(bundle: Bundle) -> dict[str, float]:
+def served_quality(bundle: Bundle) -> dict[str, int | float]:
     """The certificate's quality of the row-wise INT8 form, whether or not it is the one that is served."""
-    candidates = bundle.certificate["devices"][machine().cpu]["candidates"]
-    quality: dict[str, float] = candidates["int8_rowwise-onnxruntime"]["quality"]
-    return quality
+    entry = bundle.certificate.devices[machine().cpu].candidates["int8_rowwise-onnxruntime"]
+    if entry.quality is None:
+        raise ValueError(f"row-wise INT8 of {bundle.manifest.name} has no figures of quality: {entry.reason}")
+    return entry.quality
 
 
 def step_speedups(bundle: Bundle, seconds: float) -> dict[str, dict[str, float]]:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.build import Options, build
+from export.build import build
+from export.options import Options
 from handlers.bundle import Bundle
 from training.__main__ import main as train
 

@@ -1,4 +1,4 @@
-"""python -m export build|archive|report|verify NAME: a trained checkpoint to a measured bundle, and on to a TorchServe archive."""
+"""python -m export build|archive|report|verify NAME: a checkpoint to a measured bundle, and to a TorchServe archive."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def _run(arguments: argparse.Namespace) -> None:
     # Imported here: torch and the runtimes take seconds, `--help` should not.
     name = arguments.name
     if arguments.command == "build":
-        from export.build import Options, build
+        from export.build import build
+        from export.options import Options
         from export.remeasure import remeasure
         from export.report import report
 
@@ -77,20 +78,22 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _foreseeable() -> tuple[type[Exception], ...]:
     from export.measure import MeasureError
+    from export.options import OptionError
     from export.parity import ParityError
-    from export.quantize import VariantError
     from export.to_onnx import ExportError
     from training.checkpoint import CheckpointError
+    from training.recipes import RecipeError
 
     return (
         BundleError,
         CheckpointError,
         ExportError,
         MeasureError,
+        OptionError,
         OSError,
         ParityError,
+        RecipeError,
         SessionError,
-        VariantError,
     )
 
 

@@ -1,26 +1,26 @@
-"""One candidate looked at from every side, and the verdict: inside the quality budget and faster, or it is not served."""
+"""One candidate assessed on this machine, and the verdict: inside the quality budget and faster, or not served."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
 
-from export.graphs import Kind
-from export.measure import Contestant, Effort, Measured, MeasureError, Speed, compare_speed
+from export.context import Build
+from export.measure import QUICK, Contestant, Effort, Measured, MeasureError, compare_speed
 from export.parity import batch_invariant, reference, tapped_spec
+from export.plans import REFERENCE, Plan, file_key
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
-from handlers.bundle import Precision, Runtime, Verdict, write_file
-from handlers.generator import Model
-from handlers.runtimes import cuda
-from handlers.runtimes.device import device_class, engine_fingerprint, thread_count
+from handlers.bundle import Precision
+from handlers.certificate import BatchSpeed, Verdict
+from handlers.runtimes.device import engine_fingerprint, thread_count
 from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import Session, open_session
 
@@ -33,36 +33,8 @@ INVARIANCE_SEED = 3000
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """A candidate before it is judged: every role of a generator in one form and one runtime."""
-
-    variant: str
-    runtime: Runtime
-    precision: Precision = "f32"
-
-    @property
-    def id(self) -> str:
-        """Its name in the certificate."""
-        return f"{self.variant}-{self.runtime}" + ("" if self.precision == "f32" else f"-{self.precision}")
-
-
-REFERENCE = Plan("fp32", "onnxruntime")
-GPU_RUNTIMES = ("onnxruntime-cuda", "tensorrt")
-
-
-def file_key(plan: Plan) -> str:
-    """Under which name a plan's files are kept: an engine is another file than the graph it was built from."""
-    return f"{plan.variant}-tensorrt" if plan.runtime == "tensorrt" else plan.variant
-
-
-def place(plan: Plan) -> str:
-    """The device class that a plan is judged on here: the GPU's for GPU runtimes, else the CPU's."""
-    return (cuda.compute_capability() or "no-gpu") if plan.runtime in GPU_RUNTIMES else device_class()
-
-
-@dataclasses.dataclass(frozen=True)
 class Assessment:
-    """What was found out about a plan on this machine; `failure` is set when it could not be run at all."""
+    """The figures of a plan on this machine; `failure` is the reason when it could not be run at all."""
 
     plan: Plan
     quality: dict[str, float] | None
@@ -73,35 +45,73 @@ class Assessment:
     failure: str | None = None
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Assessment:
+    def from_json(cls, raw: Mapping[str, Any]) -> Assessment:
         """The assessment that `dataclasses.asdict` wrote."""
         measured = raw["measured"]
         if measured is not None:
-            measured = Measured(**{**measured, "speeds": tuple(Speed(**speed) for speed in measured["speeds"])})
+            measured = Measured(**{**measured, "speeds": tuple(BatchSpeed(**speed) for speed in measured["speeds"])})
         return cls(**{**raw, "plan": Plan(**raw["plan"]), "measured": measured, "golden": tuple(raw["golden"])})
 
 
-class Judge:
-    """Assesses the plans of one generator on this machine, against FP32 on ONNX Runtime, which stays open."""
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """An assessment with its verdict, worked out once."""
 
-    def __init__(
-        self,
-        kind: Kind,
-        model: Model,
-        files: Mapping[str, Mapping[str, bytes]],
-        wanted: Any,
-        effort: Effort,
-    ) -> None:
-        self._kind, self._model, self._files, self._wanted, self._effort = kind, model, files, wanted, effort
+    assessment: Assessment
+    verdict: Verdict
+    reason: str
+
+    @property
+    def plan(self) -> Plan:
+        """The candidate that was judged."""
+        return self.assessment.plan
+
+    @property
+    def speedup(self) -> float:
+        """Times faster than the reference at the serving batch size; only of one that ran."""
+        if self.assessment.measured is None:
+            raise ValueError(f"{self.plan.id} was not measured: {self.reason}")
+        return self.assessment.measured.speedup(SERVING_BATCH)
+
+    @classmethod
+    def of(cls, assessment: Assessment, budget: Mapping[str, float]) -> Judged:
+        """The assessment under the policy: budget, batch invariance, speed at the serving batch size."""
+        return cls(assessment, *verdict(assessment, budget))
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Judged:
+        """The judgement that `dataclasses.asdict` wrote."""
+        return cls(Assessment.from_json(raw["assessment"]), raw["verdict"], raw["reason"])
+
+
+class Judge:
+    """Judges the plans of one generator on this machine, against FP32 on ONNX Runtime; use as a context manager.
+
+    `files` are the files of every plan: by `file_key`, then by role. The reference stays open from enter to exit.
+    """
+
+    def __init__(self, build: Build, files: Mapping[str, Mapping[str, bytes]]) -> None:
+        self._kind, self._model, self._wanted, self._files = build.kind, build.model, build.wanted, files
+        self._effort = QUICK if build.options.quick else Effort()
         self._inputs = {
-            batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in kind.graphs.items()}
+            batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in build.kind.graphs.items()}
             for batch in BATCHES
         }
-        self._reference = Contestant(REFERENCE.id, self._opener(REFERENCE)).__enter__()
+        self._stack = contextlib.ExitStack()
+        self._reference: Contestant
 
-    def close(self) -> None:
-        """End the reference's process."""
-        self._reference.close()
+    def __enter__(self) -> Judge:
+        self._reference = self._stack.enter_context(Contestant(REFERENCE.id, self._opener(REFERENCE)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def judge(self, plan: Plan) -> Judged:
+        """The assessment of a plan and the verdict on it."""
+        return Judged.of(self.assess(plan), self._kind.budget)
 
     def assess(self, plan: Plan) -> Assessment:
         """Quality, batch invariance, speed and golden items of a plan; what cannot run is a failure, not an error."""
@@ -186,39 +196,3 @@ def verdict(assessment: Assessment, budget: Mapping[str, float]) -> tuple[Verdic
     if not speedup >= MIN_SPEEDUP:
         problems.append(f"not {MIN_SPEEDUP} times as fast")
     return ("rejected", f"{detail}: {', '.join(problems)}") if problems else ("passed", detail)
-
-
-class Notebook:
-    """Results on disk, so that an interrupted build goes on at the missing candidate; one folder per set of inputs."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def recall(self, name: str) -> Any:
-        """What was noted under `name`, or None."""
-        try:
-            return json.loads((self._folder / f"{name}.json").read_text())
-        except (OSError, ValueError):  # not there, or cut short: it is found out again
-            return None
-
-    def note(self, name: str, value: Any) -> None:
-        """Note a JSON value."""
-        write_file(self._folder / f"{name}.json", json.dumps(value).encode())
-
-    def assess(self, judge: Judge, plan: Plan) -> Assessment:
-        """The noted assessment of a plan, or a fresh one."""
-        name = f"{plan.id}@{place(plan)}"
-        if (noted := self.recall(name)) is not None:
-            return Assessment.from_json(noted)
-        assessment = judge.assess(plan)
-        self.note(name, dataclasses.asdict(assessment))
-        return assessment
-
-    def bytes(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The noted file, or a freshly made one."""
-        path = self._folder / name
-        if path.exists():
-            return path.read_bytes()
-        data = make()
-        write_file(path, data)
-        return data

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from handlers.bundle import Precision
+from handlers.certificate import BatchSpeed
 from handlers.graph_spec import GraphSpec
 from handlers.runtimes.session import open_session
 
@@ -43,22 +44,10 @@ QUICK = Effort(3, 0.1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Speed:
-    """Times of one candidate at one batch size, and the reference's time over its own, block by block."""
-
-    batch: int
-    p50_ms: float
-    p95_ms: float
-    items_per_s: float
-    runs: int
-    speedup: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Measured:
     """Speeds and costs of one candidate."""
 
-    speeds: tuple[Speed, ...]
+    speeds: tuple[BatchSpeed, ...]
     load_ms: float
     peak_memory_mb: float
 
@@ -168,9 +157,15 @@ def compare_speed(
             times += block  # the candidate's, which came second
             ratios.append(medians[0] / medians[1])
         p50, p95 = np.percentile(times, [50, 95]) * 1e3
-        speedup = round(float(np.median(ratios)), 3)
-        rate = round(batch / p50 * 1e3, 1)
-        speeds.append(Speed(batch, round(p50, 4), round(p95, 4), rate, len(times), speedup))
+        speed = BatchSpeed(
+            batch=batch,
+            p50_ms=round(p50, 4),
+            p95_ms=round(p95, 4),
+            items_per_s=round(batch / p50 * 1e3, 1),
+            runs=len(times),
+            speedup=round(float(np.median(ratios)), 3),
+        )
+        speeds.append(speed)
     return Measured(tuple(speeds), *candidate.costs())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,29 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import Graph
+from handlers.certificate import Difference
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.session import Session
 
 ROWS = 64
+PARITY_SEED = 1000
 TILE = 16  # rows per call: the batch dimension is exercised, and memory stays bounded at any image size
 
 
 class ParityError(ValueError):
     """The exported graph does not compute what PyTorch computes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """How far one tensor is from PyTorch's."""
-
-    tensor: str
-    max_abs: float
-    mean_abs: float
-    tolerance: float
-    values: int
-
-    def __bool__(self) -> bool:
-        return self.values > 0 and self.max_abs <= self.tolerance  # NaN compares false
 
 
 def reference(graph: Graph, seed: int, rows: int = ROWS) -> dict[str, NDArray[Any]]:

@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from export import graphs
-from export.assemble import add_device, choice_of, device_candidates, write
-from export.build import NOTES, Options, judge_all
-from export.judge import GPU_RUNTIMES, QUALITY_ROWS, QUALITY_SEED, REFERENCE, Notebook, Plan, file_key
+from export.assemble import write
+from export.candidates import choice_of, judged_candidates
+from export.certify import add_device
+from export.context import Build
+from export.judge import QUALITY_ROWS, QUALITY_SEED
+from export.notebook import discard_notes, open_notebook
+from export.options import Options, Say
+from export.plans import GPU_RUNTIMES, REFERENCE, Plan, file_key, scoring_runtime
+from export.results import DeviceResult, judge_all
 from handlers import bundle as bundles
-from handlers.bundle import Bundle
+from handlers.bundle import Bundle, Manifest
 from handlers.runtimes import cuda
 from handlers.runtimes.device import device_class
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 
-def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -> Bundle:
+def remeasure(name: str, options: Options, say: Say = print) -> Bundle:
     """Judge every ONNX file of the bundle called `name` here, against its FP32 reference, and write the result.
 
     TensorRT engines are judged where they can run. Raises `BundleError`, `CheckpointError`, `SessionError`,
     `MeasureError` or `OSError`; the bundle then stays as it was.
     """
     old = bundles.read(bundles.directory(name))
-    manifest = old.manifest
-    _, module = recipes.find(manifest.recipe).load().load_generator(checkpoint.directory(name))
-    kind = graphs.load(manifest.kind, module)
+    source = checkpoint.opened(checkpoint.directory(name))
+    _, module = recipes.find(old.manifest.recipe).load().load_generator(source)
+    kind = graphs.load(old.manifest.kind, module)
     say(f"{name}: version {old.version}, again on {device_class()}")
+    files, plans = _plans(old, options)
+    fp32 = {
+        role: open_session("onnxruntime", files["fp32"][role], spec, old.manifest.resources.threads)
+        for role, spec in old.manifest.graphs.items()
+    }
+    judged_from = {"bundle": old.digest, **source.meta.files}
+    work = Build(
+        model=old.model(),
+        kind=kind,
+        fp32=files["fp32"],
+        wanted=kind.render(fp32, QUALITY_ROWS, QUALITY_SEED),
+        runtimes=options.runtimes,
+        options=options,
+        notebook=open_notebook(name, judged_from, options, scoring_runtime(options.runtimes)),
+        say=say,
+    )
+    results = judge_all(work, files, plans)
+    certificate = old.certificate
+    for result in results:
+        certificate = add_device(certificate, result, old.manifest.graphs.keys())
+    manifest = _with_results(old.manifest, results)
+    bundle = write(manifest, certificate, {spec.path: old.read_file(key) for key, spec in manifest.files.items()})
+    discard_notes(name)
+    say(f"{bundle.directory}: version {bundle.version}, certified for {', '.join(manifest.choice)}")
+    return bundle
+
+
+def _plans(old: Bundle, options: Options) -> tuple[dict[str, dict[str, bytes]], list[Plan]]:
+    """The files (by `file_key`, then role) and plans of the candidates that are wanted and can run here."""
     files: dict[str, dict[str, bytes]] = {}
     plans = [REFERENCE]
-    for candidate in manifest.candidates:
+    for candidate in old.manifest.candidates:
         plan = Plan(candidate.variant, candidate.runtime, candidate.precision)
         wanted = candidate.variant in options.variants and candidate.runtime in options.runtimes
         here = candidate.runtime not in GPU_RUNTIMES or cuda.compute_capability() is not None
@@ -41,27 +74,16 @@ def remeasure(name: str, options: Options, say: Callable[[str], None] = print) -
         if candidate.verdict == "reference" or (wanted and here):
             files.setdefault(file_key(plan), {})[candidate.role] = old.read_file(candidate.file)
             plans.append(plan)
-    fp32 = {
-        role: open_session("onnxruntime", files["fp32"][role], spec, manifest.resources.threads)
-        for role, spec in manifest.graphs.items()
-    }
-    notebook = Notebook(NOTES / name / f"again-{old.version}-{'quick' if options.quick else 'full'}")
-    media = kind.render(fp32, QUALITY_ROWS, QUALITY_SEED)
-    results = judge_all(kind, old.model(), files, media, list(dict.fromkeys(plans)), notebook, options, say)
-    roles = list(manifest.graphs)
-    certificate = json.loads(json.dumps(old.certificate))
-    for result in results:
-        add_device(certificate, result, kind.budget, roles)
+    return files, list(dict.fromkeys(plans))
+
+
+def _with_results(manifest: Manifest, results: Sequence[DeviceResult]) -> Manifest:
+    """The manifest with the candidates and the choice of these device classes in place of earlier ones."""
+    roles = manifest.graphs.keys()
     built = {c.id: c.requires for c in manifest.candidates if c.runtime == "tensorrt"}
-    fresh = [  # an engine goes on requiring the library that built it, whichever judged it
-        dataclasses.replace(c, requires=built.get(c.id, c.requires))
-        for c in device_candidates(results, kind.budget, roles)
-    ]
+    # An engine goes on requiring the library that built it, whichever judged it.
+    fresh = [dataclasses.replace(c, requires=built.get(c.id, c.requires)) for c in judged_candidates(results, roles)]
     replaced = {candidate.id for candidate in fresh}
     kept = [candidate for candidate in manifest.candidates if candidate.id not in replaced]
-    chosen = {result.device_class: choice_of(result, kind.budget, roles) for result in results}
-    manifest = dataclasses.replace(manifest, candidates=(*fresh, *kept), choice={**manifest.choice, **chosen})
-    bundle = write(manifest, certificate, {spec.path: old.read_file(key) for key, spec in manifest.files.items()})
-    shutil.rmtree(NOTES / name, ignore_errors=True)
-    say(f"{bundle.directory}: version {bundle.version}, certified for {', '.join(manifest.choice)}")
-    return bundle
+    chosen = {result.device_class: choice_of(result, roles) for result in results}
+    return dataclasses.replace(manifest, candidates=(*fresh, *kept), choice={**manifest.choice, **chosen})

@@ -1,31 +1,33 @@
-"""A bundle checked again from the outside: digests, schema, parity with its checkpoint, golden items on this machine."""
+"""A bundle checked again from the outside: digests, schema, parity with its checkpoint, golden items here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from export import graphs
-from export.build import PARITY_SEED
-from export.parity import ParityError, compare, reference, tapped_spec
+from export.options import Say
+from export.parity import PARITY_SEED, ParityError, compare, reference, tapped_spec
 from export.to_onnx import expose_tap
 from handlers import bundle as bundles
-from handlers.bundle import SERVED_VERDICTS, Bundle
+from handlers.bundle import Bundle
+from handlers.certificate import SERVED_VERDICTS
 from handlers.engine.choice import open_model
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 
-def verify(name: str, say: Callable[[str], None] = print) -> Bundle:
-    """Raises `BundleError`, `CheckpointError` or `ParityError` on the first thing that is not as certified."""
+def verify(name: str, say: Say = print) -> Bundle:
+    """Check the bundle called `name`, and the checkpoint it was built from, and say each thing that holds.
+
+    Raises `BundleError`, `CheckpointError` or `ParityError` on the first thing that is not as certified.
+    """
     bundle = bundles.read(bundles.directory(name))
     manifest = bundle.manifest
     say(f"{bundle.directory}: version {bundle.version}, {len(manifest.files)} files, schema and digests right")
-    source = checkpoint.directory(name)
+    source = checkpoint.opened(checkpoint.directory(name))
     meta, module = recipes.find(manifest.recipe).load().load_generator(source)
     if manifest.source["checkpoint"] not in meta.files.values():
         raise ParityError(
-            f"{bundle.directory} was built from step {manifest.source['step']}, {source} is now at step {meta.step}: "
-            f"build it again with `python -m export build {name}`"
+            f"{bundle.directory} was built from step {manifest.source['step']}, {source.path} is now at step "
+            f"{meta.step}: build it again with `python -m export build {name}`"
         )
     kind = graphs.load(manifest.kind, module)
     for candidate in manifest.candidates:

@@ -18,7 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from handlers import certificate as certificates
 from handlers import records
+from handlers.certificate import SERVED_VERDICTS, Certificate, CertificateError, Verdict
 from handlers.generator import Model
 from handlers.graph_spec import GraphSpec
 from handlers.limits import AnyLimits, BatchLimits
@@ -29,8 +31,6 @@ MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 ASSETS = "assets/"
 Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
-Verdict = Literal["reference", "passed", "rejected", "failed"]
-SERVED_VERDICTS = ("reference", "passed")
 
 
 class BundleError(ValueError):
@@ -133,18 +133,24 @@ class Manifest:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bundle:
-    """A bundle as `read` found it, every byte checked."""
+class BundleHead:
+    """A bundle of which the manifest alone was read: the proxy needs no more."""
 
     directory: Path
     manifest: Manifest
     digest: str
-    certificate: dict[str, Any]
 
     @property
     def version(self) -> str:
         """The first digits of its digest: short, and different for any two bundles."""
         return self.digest[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle(BundleHead):
+    """A bundle as `read` found it, every byte checked."""
+
+    certificate: Certificate
 
     def read_file(self, identifier: str) -> bytes:
         """The bytes of a file, checked again as they are read, so that what is loaded is what was verified."""
@@ -168,7 +174,11 @@ def read(path: Path) -> Bundle:
     manifest, digest = read_manifest(_bytes(path, MANIFEST), str(path / MANIFEST))
     for spec in manifest.files.values():
         _verified(path, spec)
-    certificate = json.loads(_verified(path, manifest.certificate))
+    data = _verified(path, manifest.certificate)
+    try:
+        certificate = certificates.decode(data, str(path / manifest.certificate.path))
+    except CertificateError as error:
+        raise BundleError(str(error)) from None
     named = {spec.path for spec in manifest.files.values()} | {MANIFEST, manifest.certificate.path}
     for file in path.rglob("*"):
         if file.is_file() and str(file.relative_to(path)) not in named:
@@ -196,22 +206,21 @@ def read_manifest(data: bytes, where: str) -> tuple[Manifest, str]:
         raise BundleError(f"{where}: {error}") from None
 
 
-def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> str:
-    """Write a bundle beside `path` and switch to it in one step; returns its digest.
+def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle beside `path` and switch to it in one step; returns it, as it was read back before the switch.
 
     `contents` maps the path of every file the manifest names to its bytes. Nothing appears at `path` before all of it
     is written, and what was there stays until then. Raises `OSError` (disk) or `BundleError` (contents do not fit).
     """
     raw = json.loads(json.dumps({**dataclasses.asdict(manifest), "limits": manifest.limits.document()}))
-    digest = _digest(raw)
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.parent / f".{path.name}.{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     try:
         for name, data in contents.items():
             write_file(stage / name, data)
-        write_file(stage / MANIFEST, (json.dumps({**raw, "digest": digest}, indent=1) + "\n").encode())
-        read(stage)
+        write_file(stage / MANIFEST, (json.dumps({**raw, "digest": _digest(raw)}, indent=1) + "\n").encode())
+        written = read(stage)
         _switch(stage, path)
     except OSError as error:
         raise OSError(
@@ -219,7 +228,7 @@ def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> str:
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return digest
+    return dataclasses.replace(written, directory=path)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from export.archive import archive
-from export.build import Options, build
+from export.build import build
+from export.options import Options
 from export.report import report
 from handlers import bundle as bundles
 from handlers.engine.choice import open_model
@@ -61,7 +62,7 @@ def test_a_row_goes_all_the_way(workspace: Path, name: str) -> None:
         file.extractall("unpacked")
     bundle = bundles.read(Path("unpacked/bundle"))
     assert bundle.manifest.recipe == name
-    assert bundle.certificate["devices"]
+    assert bundle.certificate.devices
     with front_end(bundle) as front:
         reply = front.ask(bundle.manifest.example)
     assert reply.status == 200, reply.body
@@ -100,12 +101,12 @@ def test_every_cell_of_charlm_goes_all_the_way(workspace: Path, cell: str) -> No
     assert train(["charlm", "--name", cell, "--preset", "tiny", "--cell", cell]) == 0
     variants = ("fp32", "int8_rowwise", "int8_dynamic")
     bundle = build(cell, Options(variants=variants, runtimes=("onnxruntime",), quick=True), say=lambda _: None)
-    (device,) = bundle.certificate["devices"].values()
-    candidates = device["candidates"]
+    (device,) = bundle.certificate.devices.values()
+    candidates = device.candidates
     assert candidates.keys() == {f"{variant}-onnxruntime" for variant in variants}
-    assert all(entry["verdict"] != "failed" for entry in candidates.values())
-    assert candidates["int8_rowwise-onnxruntime"]["batch_invariant"] is True
-    assert not bundle.certificate["variants"].keys() - set(variants)
+    assert all(entry.verdict != "failed" for entry in candidates.values())
+    assert candidates["int8_rowwise-onnxruntime"].batch_invariant is True
+    assert not bundle.certificate.variants.keys() - set(variants)
     text = report(bundle).with_suffix(".md").read_text()
     kernel = {"lstm": "an INT8 LSTM kernel, not used here"}.get(cell, f"no INT8 {cell.upper()} kernel")
     assert f"ONNX Runtime has {kernel}: the matrix products of the written-out cell" in text

@@ -35,6 +35,7 @@ class Graph:
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
     # Free dimensions besides the batch: the step they grow by, and the most. Padding with zeros must change nothing.
     free: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """free dimensions besides the batch: the step they grow by, and the most; zeros as padding change nothing"""
     written_out: str | None = None  # the ONNX operator (LSTM, GRU) that stands in the graph as its matrix products
 
     @property
@@ -61,8 +62,8 @@ class Graph:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """Everything the manifest needs to know about a generator of one kind."""
+class GeneratorKind:
+    """A trained generator as the file of its kind describes it: graphs, parameters, limits, how variants are judged."""
 
     graphs: dict[str, Graph]
     params: tuple[ParamSpec, ...]
@@ -79,12 +80,12 @@ class Kind:
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
 
     def model(self, name: str, kind: str) -> Model:
-        """The `Model` for opening a generator before there is a bundle; `kind` is the name of the file of this kind."""
+        """The model before there is a bundle of it; `kind` is the name of the file that described it."""
         specs = {role: graph.spec for role, graph in self.graphs.items()}
         return Model(name, "unwritten", kind, self.params, self.limits, specs, self.example, self.assets)
 
 
-def load(kind: str, module: nn.Module) -> Kind:
-    """The `Kind` of a trained module. Raises `ModuleNotFoundError` for a kind without a file here."""
-    described: Kind = importlib.import_module(f"export.graphs.{kind}").describe(module)
+def load(kind: str, module: nn.Module) -> GeneratorKind:
+    """The description of a trained module of a kind. Raises `ModuleNotFoundError` for a kind without a file here."""
+    described: GeneratorKind = importlib.import_module(f"export.graphs.{kind}").describe(module)
     return described

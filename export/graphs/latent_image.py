@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.graphs import Graph, Kind
+from export.graphs import GeneratorKind, Graph
 from export.quality import image_quality
 from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -52,7 +52,7 @@ class ImageGraph(nn.Module):
         return pixels, levels.to(torch.uint8)
 
 
-def describe(generator: nn.Module) -> Kind:
+def describe(generator: nn.Module) -> GeneratorKind:
     """The kind of a trained generator with `config.latent` and `config.image_size`."""
     latent, side = int(generator.config.latent), int(generator.config.image_size)  # type: ignore[union-attr,arg-type]
 
@@ -78,7 +78,7 @@ def describe(generator: nn.Module) -> Kind:
         max_request_bytes=64 * 1024,
         max_response_bytes=16 * 1024 * 1024,
     )
-    return Kind(
+    return GeneratorKind(
         graphs={"generator": graph},
         params=PARAMS,
         limits=limits,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.decode import MULTIPLE, decode, first_inputs, likeliest, whole_steps
-from export.graphs import Graph, Kind
+from export.graphs import GeneratorKind, Graph
 from export.graphs.sources import (
     LENGTHS,
     TOKENS,
@@ -78,7 +78,7 @@ class Rendered:
         return len(self.texts)
 
 
-def describe(model: nn.Module) -> Kind:
+def describe(model: nn.Module) -> GeneratorKind:
     """The kind of a trained `summarizer` or `dialogue`."""
     assert isinstance(model, Trained)
     network, config = model.network, model.network.config
@@ -158,7 +158,7 @@ def describe(model: nn.Module) -> Kind:
         max_stop_characters=MAX_STOP_CHARACTERS,
         max_request_bytes=512 * 1024,
     )
-    return Kind(
+    return GeneratorKind(
         graphs=graphs,
         params=params_of(chat, config.max_target),
         limits=limits,

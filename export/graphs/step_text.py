@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.graphs import Graph, Kind
+from export.graphs import GeneratorKind, Graph
 from export.graphs.text_schema import CONTENT_TYPES, LIMITS, SCOPE, SLOTS, resources
 from export.quality import score_quality
 from handlers.graph_spec import GraphSpec, TensorSpec
@@ -53,7 +53,7 @@ class StepGraph(nn.Module):
         return results
 
 
-def describe(model: nn.Module) -> Kind:
+def describe(model: nn.Module) -> GeneratorKind:
     """The kind of a trained model with `step`, `zeros`, `state_names` and `config.{cell, layers, hidden}`."""
     trained: Any = model
     names: tuple[str, ...] = trained.state_names
@@ -107,7 +107,7 @@ def describe(model: nn.Module) -> Kind:
     )
     operator = str(trained.config.cell).upper()  # RNN, LSTM and GRU are what ONNX calls them, too
     step = Graph(graph, spec, None, tap_tolerance=1e-3, output_tolerance=1e-3, inputs=inputs, written_out=operator)
-    return Kind(
+    return GeneratorKind(
         graphs={"step": step},
         params=PARAMS,
         limits=PromptLimits(**LIMITS, max_prompt_bytes=MAX_PROMPT_BYTES, max_request_bytes=64 * 1024),

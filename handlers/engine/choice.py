@@ -92,18 +92,13 @@ def check_requires(requires: dict[str, str]) -> None:
             raise SessionError(f"it requires {key} {value}, which is {found} here")
 
 
-def golden_key(option: dict[str, str]) -> str:
-    """The name under which the certificate keeps the golden hashes of a set of candidates."""
-    return "+".join(sorted(option.values()))
-
-
 def check_golden(bundle: Bundle, generator: Any, option: dict[str, str], fingerprint: str) -> str:
     """Compute the certificate's golden items; raises `BundleError` if they differ on an engine that was certified."""
-    golden = bundle.certificate["golden"]
-    recorded = golden["sha256"].get(fingerprint, {}).get(golden_key(option))
+    golden = bundle.certificate.golden
+    recorded = golden.recorded(fingerprint, option)
     if recorded is None:
         return f"golden items not checked, no record for this engine ({fingerprint})"
-    for params, wanted in zip(golden["items"], recorded, strict=True):
+    for params, wanted in zip(golden.items, recorded, strict=True):
         try:
             found = generator.golden(params)
         except Exception as error:  # a runtime that opens but does not run is passed over like one that does not open
@@ -113,4 +108,4 @@ def check_golden(bundle: Bundle, generator: Any, option: dict[str, str], fingerp
                 f"golden item {params} gives {found[:12]}..., the certificate has {wanted[:12]}... for {fingerprint}: "
                 "this engine computes other numbers than were certified; build the bundle again on this machine"
             )
-    return f"{len(golden['items'])} golden items equal"
+    return f"{len(golden.items)} golden items equal"

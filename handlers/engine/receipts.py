@@ -63,5 +63,5 @@ def describe(
         "example": manifest.example,
         "source": manifest.source,
         "serving": {"candidate": dict(candidate), "fingerprint": fingerprint, "reason": reason},
-        "certificate": bundle.certificate,
+        "certificate": bundle.certificate.document(),
     }

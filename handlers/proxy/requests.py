@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.bundle import Bundle
+from handlers.bundle import BundleHead
 from handlers.generator import Request
 from handlers.refusals import Refusal
 
 
-def read_request(bundle: Bundle, values: Mapping[str, bytes], headers: Mapping[str, str]) -> Request:
+def read_request(bundle: BundleHead, values: Mapping[str, bytes], headers: Mapping[str, str]) -> Request:
     """The checked request of `values` as TorchServe names them and headers by lower-case name. Raises `Refusal`."""
     manifest = bundle.manifest
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -68,7 +68,7 @@ def parse_json(body: bytes) -> Any:
         raise Refusal(400, f'the body is not valid JSON ({detail}); wanted an object such as {{"seed": 7}}') from None
 
 
-def _example(bundle: Bundle) -> str:
+def _example(bundle: BundleHead) -> str:
     manifest = bundle.manifest
     body = json.dumps(manifest.example)
     return f"curl -H 'Content-Type: application/json' -d '{body}' ADDRESS/predictions/{manifest.name}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers import metrics
-from handlers.bundle import Bundle
+from handlers.bundle import BundleHead
 from handlers.frames import Cancel, Data, End, Failed, Frame, Message, Ready, Refused, Started, Submit, pack
 from handlers.identity import HOME
 from handlers.proxy.control import Control
@@ -36,7 +36,7 @@ class Service:
     `home` is the handlers/ whose engine is started.
     """
 
-    def __init__(self, bundle: Bundle, write: Any = None, home: Path = HOME) -> None:
+    def __init__(self, bundle: BundleHead, write: Any = None, home: Path = HOME) -> None:
         self._bundle, self.write = bundle, write
         self._name = bundle.manifest.name
         limits = bundle.manifest.limits

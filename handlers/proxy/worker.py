@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handlers.bundle import MANIFEST, Bundle, BundleError, read_manifest
+from handlers.bundle import MANIFEST, BundleError, BundleHead, read_manifest
 from handlers.identity import Identity, handlers_digest
 from handlers.proxy.service import Service
 from handlers.proxy.wire import WireError, parse
@@ -88,7 +88,7 @@ async def _parent_gone() -> None:
         await asyncio.sleep(PARENT_SECONDS)
 
 
-def archived_bundle(context: Any) -> Bundle:
+def archived_bundle(context: Any) -> BundleHead:
     """The bundle beside the handlers, its manifest alone: the engine reads and checks the files.
 
     Raises `BundleError` if bundle and handlers are not what the archive's version says.
@@ -99,7 +99,7 @@ def archived_bundle(context: Any) -> Bundle:
         data = manifest_path.read_bytes()
     except OSError as error:
         raise BundleError(f"{manifest_path} cannot be read ({error.strerror}): archive it again") from None
-    bundle = Bundle(manifest_path.parent, *read_manifest(data, str(manifest_path)), {})
+    bundle = BundleHead(manifest_path.parent, *read_manifest(data, str(manifest_path)))
     found = Identity(bundle.digest, handlers_digest(folder / "handlers")).version
     if (archived := context.manifest["model"]["modelVersion"]) != found:
         raise BundleError(f"the archive is version {archived}, its bundle and handlers are {found}: archive it again")

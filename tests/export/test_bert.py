@@ -38,9 +38,9 @@ def fp32(encoder: Graph) -> bytes:
 
 def test_the_certificate_says_that_rows_are_their_own(tiny_bert_summary: Tiny) -> None:
     certificate = tiny_bert_summary.bundle.certificate
-    (device,) = certificate["devices"].values()
-    assert device["candidates"]["fp32-onnxruntime"]["batch_invariant"] is True
-    parity = {d["tensor"]: d["max_abs"] for d in certificate["parity"]["runtimes"]["onnxruntime"]}
+    (device,) = certificate.devices.values()
+    assert device.candidates["fp32-onnxruntime"].batch_invariant is True
+    parity = {d.tensor: d.max_abs for d in certificate.parity.runtimes["onnxruntime"]}
     assert parity["memory"] < 1e-5 and parity["h"] < 1e-5
 
 

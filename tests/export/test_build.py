@@ -14,18 +14,24 @@ from typing import Any
 import pytest
 
 from export import build as build_module
+from export import make_variants as variants_module
 from export.__main__ import main
-from export.build import Options, build
-from export.judge import Assessment, Plan
-from export.measure import Measured, Speed
-from export.parity import Difference, ParityError
-from export.quantize import VariantError
+from export.build import build
+from export.judge import Assessment
+from export.measure import Measured
+from export.options import Options
+from export.parity import ParityError
+from export.plans import Plan
+from export.quantize import METHODS, VariantError
 from export.remeasure import remeasure
 from handlers import bundle as bundles
+from handlers.certificate import BatchSpeed, Difference, FailedVariant
 from handlers.engine.choice import open_model
 from handlers.runtimes import device
 from handlers.runtimes.device import device_class
+from handlers.runtimes.session import open_session
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
+from training import checkpoint
 
 BUNDLE = Path("artifacts/bundles/tiny")
 FP32 = Options(variants=("fp32",), runtimes=("onnxruntime",), quick=True)
@@ -36,9 +42,9 @@ def quiet(_: str) -> None:
     """Says nothing."""
 
 
-def fake_assess(self: Any, judge: Any, plan: Plan) -> Assessment:
+def fake_assess(self: Any, plan: Plan) -> Assessment:
     """Every INT8 file is three times as fast; quality is perfect."""
-    speeds = tuple(Speed(b, 1.0, 1.1, b * 1000.0, 9, 3.0 if plan.variant != "fp32" else 1.0) for b in (1, 8, 32))
+    speeds = tuple(BatchSpeed(b, 1.0, 1.1, b * 1000.0, 9, 3.0 if plan.variant != "fp32" else 1.0) for b in (1, 8, 32))
     quality = {"psnr_db": 50.0, "psnr_db_worst": 45.0, "ssim": 1.0, "max_abs": 1.0, "mean_abs": 0.1, "swd_delta": 0.1}
     return Assessment(plan, quality, True, Measured(speeds, 1.0, 1.0), ("0" * 64,) * 4, "engine of nobody")
 
@@ -59,31 +65,49 @@ def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundl
 
 def test_every_candidate_is_in_the_certificate_with_its_figures(whole: bundles.Bundle) -> None:
     certificate = whole.certificate
-    here = certificate["devices"][device_class()]
-    assert here["environment"]["versions"].keys() >= {"torch", "onnxruntime", "numpy"}
-    names = set(here["candidates"])
+    here = certificate.devices[device_class()]
+    assert here.environment["versions"].keys() >= {"torch", "onnxruntime", "numpy"}
+    names = set(here.candidates)
     assert {"fp32-onnxruntime", "int8_static-onnxruntime", "int8_rewritten-onnxruntime"} <= names
     assert {"fp32-openvino", "fp32-openvino-bf16", "int8_static-openvino"} <= names
-    for name, entry in here["candidates"].items():
-        assert entry["verdict"] in ("reference", "passed", "rejected", "failed"), name
-        if entry["verdict"] == "failed":
-            assert entry["reason"]
+    for name, entry in here.candidates.items():
+        if entry.verdict == "failed":
+            assert entry.reason
             continue
-        assert [speed["batch"] for speed in entry["speed"]] == [1, 8, 32]
-        assert all(0 < s["p50_ms"] <= s["p95_ms"] and s["speedup"] > 0 for s in entry["speed"])
-        assert entry["quality"].keys() == {"psnr_db", "psnr_db_worst", "ssim", "max_abs", "mean_abs", "swd_delta"}
-        assert entry["load_ms"] > 0
-        assert entry["batch_invariant"] in (True, False)
-    assert certificate["variants"]["int8_rowwise"]["failed"]  # convolutions have no row-wise form: said, not dropped
-    assert certificate["variants"]["int8_static"]["generator"]["how"]["calibration"] in (
-        "minmax",
-        "percentile",
-        "entropy",
-    )
+        assert [speed.batch for speed in entry.speed] == [1, 8, 32]
+        assert all(0 < s.p50_ms <= s.p95_ms and s.speedup > 0 for s in entry.speed)
+        assert entry.quality is not None
+        assert entry.quality.keys() == {"psnr_db", "psnr_db_worst", "ssim", "max_abs", "mean_abs", "swd_delta"}
+        assert entry.load_ms is not None and entry.load_ms > 0
+        inside = all(entry.quality[figure] >= bound for figure, bound in certificate.policy.budget.items())
+        faster = entry.at(8).speedup >= certificate.policy.min_speedup
+        served = "passed" if inside and faster and entry.batch_invariant else "rejected"
+        assert entry.verdict == ("reference" if name == "fp32-onnxruntime" else served), name
+    # Convolutions have no row-wise form: said, not dropped.
+    assert "the graph has no MatMul" in failure(whole, "int8_rowwise")
+    assert how(whole, "int8_static")["calibration"] in METHODS
+    reference = here.candidates["fp32-onnxruntime"]
+    assert reference.quality is not None and reference.quality["psnr_db_worst"] > 60  # it is PyTorch's own graph
+    # A reference whose rows depend on the batch is served row by row.
+    assert reference.batch_invariant == (whole.manifest.limits.max_tile > 1)
     for runtime in ("onnxruntime", "openvino"):
-        found = certificate["parity"]["runtimes"][runtime]
-        assert [(d["tensor"], d["tolerance"]) for d in found] == [("pixels", 0.001), ("image", 1)]
-        assert all(d["max_abs"] <= d["tolerance"] for d in found)
+        found = certificate.parity.runtimes[runtime]
+        assert [(d.tensor, d.tolerance) for d in found] == [("pixels", 0.001), ("image", 1)]
+        assert all(d.max_abs <= d.tolerance for d in found)
+
+
+def how(bundle: bundles.Bundle, variant: str) -> dict[str, Any]:
+    """How the generator's file of a variant came about."""
+    files = bundle.certificate.variants[variant]
+    assert not isinstance(files, FailedVariant), files
+    return files["generator"].how
+
+
+def failure(bundle: bundles.Bundle, variant: str) -> str:
+    """Why a variant could not be made."""
+    found = bundle.certificate.variants[variant]
+    assert isinstance(found, FailedVariant), found
+    return found.failed
 
 
 def test_engines_are_files_of_the_bundle_and_not_served(whole: bundles.Bundle) -> None:
@@ -107,12 +131,11 @@ def test_the_manifest_says_where_it_came_from(tiny: Tiny) -> None:
     assert source["step"] == "6"
     assert source["data_name"].startswith("drawn-faces")
     assert source["data_licence"] == "Apache-2.0"
-    checkpoint = json.loads((tiny.folder / "artifacts/checkpoints/tiny/checkpoint.json").read_text())
-    assert source["checkpoint"] in checkpoint["files"].values()
+    assert source["checkpoint"] in checkpoint.read(tiny.folder / "artifacts/checkpoints/tiny").files.values()
 
 
 def test_the_fastest_passed_candidate_comes_first(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     options = Options(variants=("fp32", "int8_static"), runtimes=("onnxruntime",), quick=True)
     bundle = build("tiny", options, say=quiet)
     here = device_class()
@@ -132,14 +155,14 @@ def test_an_interrupted_build_goes_on_at_the_missing_candidate(
         asked.append(plan.id)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return fake_assess(None, None, plan)
+        return fake_assess(None, plan)
 
     monkeypatch.setattr("export.judge.Judge.assess", interrupted)
     before = bundles.read(BUNDLE).digest
     with pytest.raises(KeyboardInterrupt):
         build("tiny", options, say=quiet)
     assert bundles.read(BUNDLE).digest == before
-    monkeypatch.setattr("export.build.make", lambda *_: pytest.fail("a variant was made twice"))
+    monkeypatch.setattr("export.make_variants.make", lambda *_: pytest.fail("a variant was made twice"))
     build("tiny", options, say=quiet)
     assert asked[:2] == ["fp32-onnxruntime", "fp32-openvino"]
     assert asked[2] == asked[3]  # the one that was interrupted, and no other again
@@ -164,18 +187,18 @@ def test_failed_parity_leaves_no_bundle_or_the_older_one(
 
 
 def test_a_variant_that_is_nan_fails_alone(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = build_module._check_finite
+    check = variants_module.check_finite
 
     def spoiled(name: str, graph: Any, data: bytes) -> None:
         if name == "int8_static":
             raise VariantError("int8_static: the tensor pixels is NaN or infinite somewhere")
         check(name, graph, data)
 
-    monkeypatch.setattr(build_module, "_check_finite", spoiled)
-    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    monkeypatch.setattr(variants_module, "check_finite", spoiled)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     bundle = build("tiny", Options(("fp32", "int8_static", "int8_rewritten"), ("onnxruntime",), quick=True), say=quiet)
-    assert "NaN or infinite" in bundle.certificate["variants"]["int8_static"]["failed"]
-    assert "int8_rewritten-onnxruntime" in bundle.certificate["devices"][device_class()]["candidates"]
+    assert "NaN or infinite" in failure(bundle, "int8_static")
+    assert "int8_rewritten-onnxruntime" in bundle.certificate.devices[device_class()].candidates
 
 
 def test_a_reference_that_depends_on_the_batch_is_served_row_by_row(
@@ -204,9 +227,24 @@ def test_bad_options_are_refused(
 
 
 def test_too_small_a_calibration_set_fails_its_variant_alone(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     bundle = build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True, calibration=4), say=quiet)
-    assert "4 rows, wanted at least 16: raise --calibration" in bundle.certificate["variants"]["int8_static"]["failed"]
+    assert "4 rows, wanted at least 16: raise --calibration" in failure(bundle, "int8_static")
+
+
+def test_calibration_is_chosen_in_a_runtime_that_is_wanted(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def noted(runtime: str, *rest: Any) -> Any:
+        opened.append(runtime)
+        return open_session(runtime, *rest)
+
+    monkeypatch.setattr(build_module, "open_session", noted)
+    monkeypatch.setattr(variants_module, "open_session", noted)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
+    build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True), say=quiet)
+    assert len(opened) > 1  # parity, and a score for every way of calibration
+    assert set(opened) == {"onnxruntime"}
 
 
 def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +252,27 @@ def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.Captu
     model.write_bytes(model.read_bytes()[:1000])
     assert main(["build", "tiny"]) == 1
     assert f"{model.name} is damaged: 1000 bytes" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_unknown_recipe_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = Path("artifacts/checkpoints/tiny/checkpoint.json")
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "recipe": "alchemy"}))
+    assert main(["build", "tiny"]) == 1
+    assert "error: unknown recipe 'alchemy'; known recipes: charlm, dcgan" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_read_once(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that saves in the meantime cannot mix two checkpoints."""
+    read, asked = checkpoint.read, []
+
+    def counted(path: Path) -> checkpoint.Meta:
+        asked.append(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", counted)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
+    build("tiny", FP32, say=quiet)
+    assert asked == [Path("artifacts/checkpoints/tiny")]
 
 
 def test_a_missing_checkpoint_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +284,7 @@ def test_a_read_only_output_directory_is_named(tiny_copy: Path, monkeypatch: pyt
     def read_only(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     monkeypatch.setattr(bundles, "write_file", read_only)
     assert main(["build", "tiny", "--variants", "fp32", "--runtimes", "onnxruntime"]) == 1
     assert (
@@ -264,14 +323,20 @@ def test_verify_finds_a_newer_checkpoint(tiny_copy: Path, capsys: pytest.Capture
 def test_another_machine_adds_its_device_class(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = device_class()
     before = bundles.read(BUNDLE)
-    for module in ("export.assemble", "export.judge", "export.build", "export.remeasure", "handlers.runtimes.device"):
+    for module in (
+        "export.environment",
+        "export.plans",
+        "export.build",
+        "export.remeasure",
+        "handlers.runtimes.device",
+    ):
         monkeypatch.setattr(f"{module}.device_class", lambda: "riscv-v9")
     bundle = remeasure("tiny", FP32, say=quiet)
     assert set(bundle.manifest.choice) == {here, "riscv-v9"}
-    assert set(bundle.certificate["devices"]) == {here, "riscv-v9"}
-    assert bundle.certificate["devices"][here] == before.certificate["devices"][here]
+    assert set(bundle.certificate.devices) == {here, "riscv-v9"}
+    assert bundle.certificate.devices[here] == before.certificate.devices[here]
     assert bundle.manifest.files == before.manifest.files
-    assert any(fingerprint.startswith("riscv-v9 ") for fingerprint in bundle.certificate["golden"]["sha256"])
+    assert any(fingerprint.startswith("riscv-v9 ") for fingerprint in bundle.certificate.golden.sha256)
     assert [c.id for c in bundle.manifest.candidates].count("generator-fp32-onnxruntime") == 1
     monkeypatch.undo()
     os.chdir(tiny_copy)
@@ -285,7 +350,7 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole.directory.parent.parent, tmp_path / "artifacts")
     monkeypatch.setattr("handlers.runtimes.cuda.compute_capability", lambda: "sm89")
-    monkeypatch.setattr("export.judge.Notebook.assess", fake_assess)
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     bundle = remeasure("tiny", Options(quick=True), say=quiet)
     assert bundle.manifest.choice["sm89"] == (
         {"generator": "generator-fp16-tensorrt@sm89"},  # as fast as the next one, and tried before it
@@ -298,7 +363,7 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
     assert engine.requires.keys() == {"module", "version"}
     assert by_id["generator-int8_static-tensorrt@sm80"].verdict == "rejected"
     assert not any("tensorrt" in next(iter(o.values())) for o in bundle.manifest.choice[device_class()])
-    assert set(bundle.certificate["devices"]) == {device_class(), "sm89"}
+    assert set(bundle.certificate.devices) == {device_class(), "sm89"}
     monkeypatch.undo()
     os.chdir(tmp_path)
     served = open_model(bundles.read(tmp_path / BUNDLE))  # without that GPU, the CPU's choice is served

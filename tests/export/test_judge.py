@@ -1,25 +1,33 @@
-"""The policy: inside the budget, batch-invariant and faster, or the reference is served. Notes outlive a crash."""
+"""The policy: inside the budget, batch-invariant and faster, or not served. Notes survive an interruption."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from export.judge import MIN_SPEEDUP, REFERENCE, SERVING_BATCH, Assessment, Notebook, Plan, verdict
-from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, Speed, compare_speed
+from export.judge import MIN_SPEEDUP, SERVING_BATCH, Assessment, Judged, verdict
+from export.make_variants import make_variants
+from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, compare_speed
+from export.notebook import Notebook, open_notebook
+from export.options import Options
+from export.plans import REFERENCE, Plan
 from export.quality import image_quality, margin
+from export.results import recall_or_judge
+from export.variants import Variant
+from handlers.certificate import BatchSpeed
 
 BUDGET = {"psnr_db": 42.0, "psnr_db_worst": 40.0}
 FAST = Plan("int8_static", "openvino")
 
 
 def assessment(speedup: float = 3.0, psnr: float = 45.0, invariant: bool = True, plan: Plan = FAST) -> Assessment:
-    measured = Measured((Speed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, speedup),), 12.0, 30.0)
+    measured = Measured((BatchSpeed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, speedup),), 12.0, 30.0)
     return Assessment(plan, {"psnr_db": psnr, "psnr_db_worst": psnr - 1}, invariant, measured, ("a",), "engine")
 
 
@@ -50,20 +58,71 @@ class CountingJudge:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def assess(self, plan: Plan) -> Assessment:
+    def judge(self, plan: Plan) -> Judged:
         self.asked.append(plan.id)
-        return assessment(plan=plan)
+        return Judged.of(assessment(plan=plan), BUDGET)
 
 
 def test_notes_are_taken_up_where_they_end(tmp_path: Path) -> None:
     judge: Any = CountingJudge()
-    first = Notebook(tmp_path / "notes").assess(judge, FAST)
-    again = Notebook(tmp_path / "notes").assess(judge, FAST)
+    build: Any = SimpleNamespace(notebook=Notebook(tmp_path / "notes"))
+    first = recall_or_judge(build, judge, FAST)
+    again = recall_or_judge(build, judge, FAST)
     assert first == again
+    assert (first.verdict, first.speedup) == ("passed", 3.0)
     assert judge.asked == ["int8_static-openvino"]
     (next((tmp_path / "notes").glob("*.json"))).write_text('{"cut')  # a half note is found out again
-    assert Notebook(tmp_path / "notes").assess(judge, FAST) == first
+    assert recall_or_judge(build, judge, FAST) == first
     assert len(judge.asked) == 2
+
+
+def test_files_are_kept_as_they_are(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path / "notes")
+    assert notebook.recall_file("step-fp32.onnx") is None
+    notebook.note_file("step-fp32.onnx", b"graph")
+    assert notebook.recall_file("step-fp32.onnx") == b"graph"
+
+
+def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.make_variants.make", lambda name, graph, data, rows, score: Variant(data, {"by": name}))
+    monkeypatch.setattr("export.make_variants.check_finite", lambda *_: None)
+    kind = SimpleNamespace(graphs={"step": SimpleNamespace(example=lambda count, seed: {})})
+    build: Any = SimpleNamespace(
+        kind=kind, options=Options(("fp32",)), fp32={"step": b"graph"}, runtimes=(), notebook=Notebook(tmp_path)
+    )
+    wanted: Any = {"fp32": {"step": Variant(b"graph", {"by": "fp32"})}}, {}
+    assert make_variants(build) == wanted
+    (tmp_path / "step-fp32.onnx").unlink()
+    assert make_variants(build) == wanted  # and not an empty graph
+    assert (tmp_path / "step-fp32.onnx").read_bytes() == b"graph"
+    monkeypatch.setattr("export.make_variants.make", lambda *_: pytest.fail("it was made again, though it is there"))
+    assert make_variants(build) == wanted
+
+
+@pytest.mark.parametrize(
+    ("digests", "options", "scored_in", "code"),
+    [
+        ({"model": "b"}, Options(), "onnxruntime", "1"),
+        ({"model": "a"}, Options(quick=True), "onnxruntime", "1"),
+        ({"model": "a"}, Options(calibration=64), "onnxruntime", "1"),
+        ({"model": "a"}, Options(), "openvino", "1"),
+        ({"model": "a"}, Options(), "onnxruntime", "2"),
+    ],
+)
+def test_notes_of_other_inputs_are_not_taken_up(
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    digests: dict[str, str],
+    options: Options,
+    scored_in: str,
+    code: str,
+) -> None:
+    monkeypatch.setattr("export.notebook._code_digests", lambda: ["1"])
+    open_notebook("tiny", {"model": "a"}, Options(), "onnxruntime").note("found", 1)
+    assert open_notebook("tiny", {"model": "a"}, Options(), "onnxruntime").recall("found") == 1
+    monkeypatch.setattr("export.notebook._code_digests", lambda: [code])
+    assert open_notebook("tiny", digests, options, scored_in).recall("found") is None
+    assert open_notebook("tiny", {"model": "a"}, Options(), "onnxruntime").recall("found") is None  # it was removed
 
 
 def test_quality_figures_are_those_of_the_definitions() -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from export.graphs import Graph
 from export.graphs.latent_image import describe
-from export.parity import ROWS, Difference, ParityError, batch_invariant, compare, reference, tapped_spec
+from export.parity import ROWS, ParityError, batch_invariant, compare, reference, tapped_spec
 from export.to_onnx import ExportError, expose_tap, onnx_from_graph
+from handlers.certificate import Difference
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes.runtime import Arrays, FunctionGraph
 from handlers.runtimes.session import Session, open_session

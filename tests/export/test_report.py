@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
 import pytest
 
 from export.__main__ import main
+from export.judge import QUALITY_SEED
+from export.previews import COUNT
 from export.report import report
 from handlers import bundle as bundles
+from handlers.engine.choice import open_engine
 from tests.conftest import Tiny
 
 
@@ -17,7 +21,7 @@ def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
     bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
     path = report(bundle)
     page, text = path.read_text(), path.with_suffix(".md").read_text()
-    candidates = [name for device in bundle.certificate["devices"].values() for name in device["candidates"]]
+    candidates = [name for device in bundle.certificate.devices.values() for name in device.candidates]
     assert candidates
     for name in candidates:
         assert name in page
@@ -26,6 +30,23 @@ def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
     assert page.count("data:image/png;base64,") >= 3  # the plot, and images with their difference
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
     assert "psnr_db at least 42" in page
+
+
+@pytest.mark.parametrize("fixture", ["tiny_text", "tiny_summary"])
+def test_texts_are_shown_whatever_the_number_of_graphs(
+    fixture: str, workspace: Path, request: pytest.FixtureRequest
+) -> None:
+    bundle = request.getfixturevalue(fixture).bundle
+    page = report(bundle).read_bytes().decode()
+    found = re.findall(r'<b>([^<]*)</b>\s*<ul class="texts">(.*?)</ul>', page, re.DOTALL)
+    shown = {
+        name: [html.unescape(text) for text in re.findall("<li>(.*?)</li>", texts, re.DOTALL)] for name, texts in found
+    }
+    assert set(next(iter(shown)).split(" + ")) == set(bundle.manifest.reference().values())
+    assert {len(texts) for texts in shown.values()} == {COUNT}
+    served = open_engine(bundle)
+    seeds = range(QUALITY_SEED, QUALITY_SEED + COUNT)
+    assert shown[" + ".join(served.candidate.values())] == served.generator.preview(seeds)
 
 
 def test_the_command_makes_it_again(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -36,8 +36,8 @@ def with_openvino(bundle: Bundle, verdict: str = "passed", **changes: Any) -> Bu
             | changes
         )
     )
-    certificate = json.loads(json.dumps(bundle.certificate))
-    hashes = certificate["golden"]["sha256"]
+    certificate = copy.deepcopy(bundle.certificate)
+    hashes = certificate.golden.sha256
     hashes[engine_fingerprint(machine(), ["openvino"], thread_count(0))] = {
         "fast": next(iter(hashes[engine_fingerprint(machine(), ["onnxruntime"], thread_count(0))].values()))
     }
@@ -86,10 +86,10 @@ def test_a_choice_whose_requirement_fails_is_passed_over(tiny: Tiny) -> None:
 
 
 def with_golden(bundle: Bundle, runtime: str, value: str) -> Bundle:
-    certificate = json.loads(json.dumps(bundle.certificate))
-    known = certificate["golden"]["sha256"][engine_fingerprint(machine(), [runtime], thread_count(0))]
+    certificate = copy.deepcopy(bundle.certificate)
+    known = certificate.golden.sha256[engine_fingerprint(machine(), [runtime], thread_count(0))]
     for key in known:
-        known[key] = [value] * 4
+        known[key] = (value,) * 4
     return dataclasses.replace(bundle, certificate=certificate)
 
 

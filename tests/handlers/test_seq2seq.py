@@ -201,9 +201,9 @@ def test_scores_that_are_no_numbers_are_an_error(engine: OpenedModel, tiny_summa
 def test_golden_items_are_what_the_certificate_holds(
     engine: OpenedModel, generator: Seq2Seq, tiny_summary: Tiny
 ) -> None:
-    golden = tiny_summary.bundle.certificate["golden"]
-    items = golden["items"]
-    (recorded,) = golden["sha256"].values()  # of the one engine it was built with
+    golden = tiny_summary.bundle.certificate.golden
+    items = golden.items
+    (recorded,) = golden.sha256.values()  # of the one engine it was built with
     assert any(item.get("beams", 1) > 1 for item in items)
     assert any(item.get("temperature", 0) > 0 for item in items)
     for _ in range(2):

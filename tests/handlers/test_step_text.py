@@ -384,10 +384,10 @@ def test_a_slot_begins_clean_whoever_had_it(generator: StepText) -> None:
 
 
 def test_golden_items_are_repeatable_and_certified(generator: StepText, tiny_text: Tiny) -> None:
-    golden = tiny_text.bundle.certificate["golden"]
-    (recorded,) = next(iter(golden["sha256"].values())).values()
+    golden = tiny_text.bundle.certificate.golden
+    (recorded,) = next(iter(golden.sha256.values())).values()
     live = start(generator, REQUESTS[1])
-    for params, wanted in zip(golden["items"], recorded, strict=True):
+    for params, wanted in zip(golden.items, recorded, strict=True):
         assert generator.golden(params) == generator.golden(params) == wanted
     generator.cancel(live[0])
     assert len(set(recorded)) == len(recorded) == 3

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from export.archive import archive
-from export.build import Options, build
+from export.build import build
+from export.options import Options
 from tests.conftest import SHARED
 from tests.serving.conftest import running
 from training import checkpoint

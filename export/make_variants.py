@@ -1,0 +1,83 @@
+"""Every form of every graph of a model, and the reasons of the forms that cannot be made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.context import Build
+from export.graphs import Graph
+from export.judge import QUALITY_SEED
+from export.parity import PARITY_SEED
+from export.plans import scoring_runtime
+from export.quality import margin
+from export.quantize import Score, VariantError
+from export.to_onnx import expose_tap
+from export.variants import CALIBRATION_SEED, Variant, make
+from handlers.runtimes.session import first_line, open_session
+
+Variants = dict[str, dict[str, Variant]]  # variant -> role -> file
+
+
+def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
+    """Every wanted variant of every role, and by name the reasons of those that cannot be made."""
+    made: Variants = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(("fp32", *build.options.variants)):
+        if (reason := build.notebook.recall(f"{name}-missing")) is not None:
+            missing[name] = reason
+            continue
+        try:
+            made[name] = {role: _variant(build, name, role) for role in build.kind.graphs}
+        except VariantError as error:
+            missing[name] = str(error)
+            build.notebook.note(f"{name}-missing", str(error))
+            build.say(f"  {name}: failed: {error}")
+    return made, missing
+
+
+def _variant(build: Build, name: str, role: str) -> Variant:
+    file = f"{role}-{name}.onnx"
+    how, data = build.notebook.recall(f"{role}-{name}"), build.notebook.recall_file(file)
+    if how is not None and data is not None:
+        return Variant(data, how)
+    graph = build.kind.graphs[role]
+    rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
+    variant = make(name, graph, build.fp32[role], rows, _score(build, role))
+    check_finite(name, graph, variant.data)
+    build.notebook.note_file(file, variant.data)
+    build.notebook.note(f"{role}-{name}", variant.how)
+    return variant
+
+
+def _score(build: Build, role: str) -> Score:
+    """Margin of a role's file to the budget, the other roles in FP32."""
+    kind, runtime = build.kind, scoring_runtime(build.runtimes)
+
+    def score(data: bytes) -> float:
+        sessions = {
+            other: open_session(
+                runtime, data if other == role else build.fp32[other], graph.spec, kind.resources.threads
+            )
+            for other, graph in kind.graphs.items()
+        }
+        found = kind.render(sessions, len(build.wanted), QUALITY_SEED)
+        return margin(kind.quality(build.wanted, found), kind.budget)
+
+    return score
+
+
+def check_finite(name: str, graph: Graph, data: bytes) -> None:
+    """Raise `VariantError` when a result is NaN or infinite for realistic inputs.
+
+    Bytes that were rounded from a tap would hide that, so the tap is looked at.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(expose_tap(data, graph.tap), providers=["CPUExecutionProvider"])
+    try:
+        found = session.run(graph.names, graph.example(8, PARITY_SEED))
+    except Exception as error:  # onnxruntime's own classes: an operator without a kernel for the variant's type
+        raise VariantError(f"{name}: ONNX Runtime does not run it on a CPU: {first_line(error)}") from None
+    for tensor, values in zip(graph.names, found, strict=True):
+        if not np.isfinite(values).all():
+            raise VariantError(f"{name}: the tensor {tensor} is NaN or infinite somewhere")

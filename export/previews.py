@@ -1,0 +1,88 @@
+"""The same seeds from every set of candidates that was judged: images beside their difference to FP32, or texts."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from export.judge import QUALITY_SEED
+from handlers.bundle import Bundle, Candidate
+from handlers.generators import create
+from handlers.runtimes.device import device_class
+from handlers.runtimes.session import SessionError, open_session
+
+COUNT = 8  # images in a row, or texts
+AMPLIFY = 8  # differences are shown this many times as large
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """Media of one set of candidates: addresses of two strips of images, or texts."""
+
+    candidates: str  # their identifiers, one for each role
+    images: str | None = None
+    difference: str | None = None
+    texts: tuple[str, ...] = ()
+
+
+def previews(bundle: Bundle) -> list[Preview]:
+    """One for each set of candidates that runs on this CPU, the reference first, computed here and now."""
+    found: list[Preview] = []
+    wanted: NDArray[np.uint8] | None = None
+    seeds = range(QUALITY_SEED, QUALITY_SEED + COUNT)
+    for option in _options(bundle):
+        name = " + ".join(candidate.id for candidate in option.values())
+        try:
+            sessions = {
+                role: open_session(
+                    candidate.runtime,
+                    bundle.read_file(candidate.file),
+                    bundle.manifest.graphs[role],
+                    bundle.manifest.resources.threads,
+                    candidate.precision,
+                )
+                for role, candidate in option.items()
+            }
+        except SessionError:
+            continue  # its failure is in the table
+        made = create(bundle.model(), sessions).preview(seeds)
+        if not isinstance(made, np.ndarray):
+            found.append(Preview(name, texts=tuple(made)))
+            continue
+        wanted = made if wanted is None else wanted
+        gap = np.clip(np.abs(made.astype(int) - wanted) * AMPLIFY, 0, 255).astype(np.uint8)
+        found.append(Preview(name, _strip(made), _strip(gap)))
+    return found
+
+
+def _options(bundle: Bundle) -> list[dict[str, Candidate]]:
+    """The judged sets of candidates that may run on this CPU: for every role one in the same form and runtime."""
+    sets: dict[tuple[str, ...], dict[str, Candidate]] = {}
+    for candidate in bundle.manifest.candidates:
+        if candidate.runtime not in ("onnxruntime", "openvino") or candidate.verdict == "failed":
+            continue
+        if candidate.device_class not in ("any", device_class()):
+            continue
+        key = (candidate.variant, candidate.runtime, candidate.precision, candidate.device_class)
+        sets.setdefault(key, {})[candidate.role] = candidate
+    whole = [option for option in sets.values() if option.keys() == bundle.manifest.graphs.keys()]
+    return sorted(whole, key=lambda option: any(c.verdict != "reference" for c in option.values()))
+
+
+def _strip(images: NDArray[np.uint8]) -> str:
+    """Images (N, S, S, 3) side by side, at least 64 pixels high, as a data address."""
+    strip = np.concatenate(list(images), axis=1)
+    scale = max(1, 64 // images.shape[1])
+    buffer = io.BytesIO()
+    Image.fromarray(strip.repeat(scale, 0).repeat(scale, 1)).save(buffer, "PNG")
+    return address(buffer.getvalue())
+
+
+def address(png: bytes) -> str:
+    """A PNG as a data address, which a page shows without another file."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
