@@ -20,48 +20,50 @@ from export.make_variants import make_variants
 from export.notebook import discard_notes, open_notebook
 from export.options import DEFAULTS, Options, Say
 from export.parity import PARITY_SEED, compare, reference, tapped_spec
-from export.plans import Plan, installed, plans, scoring_runtime
+from export.plans import Plan, file_key, installed, parity_runtimes, plans, scoring_runtime
 from export.results import judge_all
 from export.to_onnx import expose_tap, onnx_from_graph
 from handlers.bundle import Bundle
 from handlers.certificate import Difference
-from handlers.runtimes import cuda
-from handlers.runtimes.device import device_class
+from handlers.runtimes import tensorrt
+from handlers.runtimes.device import Machine, machine
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 
-def build(name: str, options: Options = DEFAULTS, say: Say = print) -> Bundle:
-    """Build the bundle of the checkpoint called `name`.
+def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machine | None = None) -> Bundle:
+    """Build the bundle of the checkpoint called `name`, judged on the machine `here` (this one).
 
     Raises `CheckpointError`, `RecipeError`, `ParityError`, `SessionError`, `MeasureError` or `OSError`; then no bundle
     appears, and one that was there stays as it was.
     """
+    here = here or machine()
     source = checkpoint.opened(checkpoint.directory(name))
     recipe = recipes.find(source.meta.recipe)
     meta, module = recipe.load().load_generator(source)
     kind = graphs.load(recipe.kind, module)
-    say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {device_class()}")
-    runtimes = installed(options, say)
+    say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {here.cpu}")
+    runtimes = installed(options, here, say)
     notebook = open_notebook(name, meta.files, options, scoring_runtime(runtimes))
     fp32 = {role: onnx_from_graph(graph) for role, graph in kind.graphs.items()}
-    compared = [runtime for runtime in runtimes if runtime in ("onnxruntime", "openvino")]
-    parity: dict[str, list[Difference]] = {runtime: _parity(kind, fp32, runtime) for runtime in compared}
+    parity = {runtime: _parity(kind, fp32, runtime) for runtime in parity_runtimes(runtimes)}
     wanted = _render_torch(kind)
-    work = Build(kind.model(name, recipe.kind), kind, fp32, wanted, tuple(runtimes), options, notebook, say)
+    model = kind.model(name, recipe.kind)
+    work = Build(model, kind, fp32, wanted, runtimes, here, options, notebook, say)
     made, missing = make_variants(work)
     files = {variant: {role: item.data for role, item in roles.items()} for variant, roles in made.items()}
     engines = build_engines(work, made)
     tried = plans(list(made), runtimes)
     for (variant, capability), roles in engines.items():
-        if capability == cuda.compute_capability() and not isinstance(roles, str):
-            files[f"{variant}-tensorrt"] = {role: engine.data for role, engine in roles.items()}
-            tried.append(Plan(variant, "tensorrt"))
+        if capability == here.gpu and not isinstance(roles, str):
+            plan = Plan(variant, tensorrt.RUNTIME.name)
+            files[file_key(plan)] = {role: engine.data for role, engine in roles.items()}
+            tried.append(plan)
     results = judge_all(work, files, tried)
     bundle = assemble(work, meta, Findings(made, missing, parity, engines, results))
     discard_notes(name)
-    chosen = next(iter(bundle.manifest.choice[device_class()]))
-    say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {device_class()}")
+    chosen = next(iter(bundle.manifest.choice[here.cpu]))
+    say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {here.cpu}")
     return bundle
 
 
@@ -70,8 +72,8 @@ def _parity(kind: GeneratorKind, fp32: Mapping[str, bytes], runtime: str) -> lis
     for role, graph in kind.graphs.items():
         expected = reference(graph, PARITY_SEED)
         spec = tapped_spec(graph, expected)
-        session = open_session(runtime, expose_tap(fp32[role], graph.tap), spec, kind.resources.threads)
-        differences += compare(graph, session, expected, PARITY_SEED)
+        with open_session(runtime, expose_tap(fp32[role], graph.tap), spec, kind.resources.threads) as session:
+            differences += compare(graph, session, expected, PARITY_SEED)
     return differences
 
 

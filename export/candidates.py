@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from export.engines import Engines
 from export.plans import REFERENCE, Plan
 from export.results import DeviceResult
-from export.to_tensorrt import library
 from handlers.bundle import Candidate
+from handlers.runtimes.registry import find
+from handlers.runtimes.tensorrt import RUNTIME
 
 
 def judged_candidates(results: Sequence[DeviceResult], roles: Collection[str]) -> list[Candidate]:
@@ -20,12 +21,9 @@ def judged_candidates(results: Sequence[DeviceResult], roles: Collection[str]) -
             where = "any" if plan == REFERENCE else result.device_class
             for role in roles:
                 identifier, file = candidate_id(role, plan, where), f"{role}-{plan.variant}"
-                if plan.runtime == "tensorrt":
+                runtime = find(plan.runtime)
+                if runtime.ahead_of_time:
                     file = engine_file(role, plan.variant, where)
-                    module, version = library() or ("tensorrt", "unknown")
-                    requires = {"module": module, "version": version}
-                else:
-                    requires = {"module": plan.runtime.removesuffix("-cuda")}
                 candidates[identifier] = Candidate(
                     id=identifier,
                     role=role,
@@ -34,7 +32,7 @@ def judged_candidates(results: Sequence[DeviceResult], roles: Collection[str]) -
                     runtime=plan.runtime,
                     precision=plan.precision,
                     device_class=where,
-                    requires=requires,
+                    requires=runtime.requires(),
                     verdict=judged.verdict,
                     reason=judged.reason,
                 )
@@ -46,14 +44,14 @@ def unmeasured_candidates(engines: Engines, judged: Collection[str]) -> list[Can
     found = []
     for (variant, capability), roles in engines.items():
         for role, engine in roles.items() if isinstance(roles, dict) else ():
-            identifier = candidate_id(role, Plan(variant, "tensorrt"), capability)
+            identifier = candidate_id(role, Plan(variant, RUNTIME.name), capability)
             if identifier not in judged:
                 candidate = Candidate(
                     id=identifier,
                     role=role,
                     variant=variant,
                     file=engine_file(role, variant, capability),
-                    runtime="tensorrt",
+                    runtime=RUNTIME.name,
                     precision="f32",
                     device_class=capability,
                     requires=engine.requires,

@@ -9,8 +9,8 @@ from typing import Any
 from export.graphs import GeneratorKind
 from export.notebook import Notebook
 from export.options import Options, Say
-from handlers.bundle import Runtime
 from handlers.generator import Model
+from handlers.runtimes.device import Machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Build:
     kind: GeneratorKind
     fp32: Mapping[str, bytes]  # role -> FP32 ONNX file
     wanted: Any  # media of the reference, which `kind.quality` compares those of a variant with
-    runtimes: tuple[Runtime, ...]  # wanted and installed
+    runtimes: tuple[str, ...]  # wanted and installed
+    here: Machine  # that judges
     options: Options
     notebook: Notebook
     say: Say

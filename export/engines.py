@@ -6,8 +6,7 @@ from export.context import Build
 from export.make_variants import Variants
 from export.quantize import VariantError
 from export.to_tensorrt import CAPABILITIES, EngineFile, build_engine
-from export.variants import RUNTIMES_OF
-from handlers.runtimes import cuda
+from handlers.runtimes.tensorrt import RUNTIME
 
 Engines = dict[tuple[str, str], dict[str, EngineFile] | str]  # (variant, capability) -> role -> engine, or why not
 
@@ -15,12 +14,12 @@ Engines = dict[tuple[str, str], dict[str, EngineFile] | str]  # (variant, capabi
 def build_engines(build: Build, made: Variants) -> Engines:
     """The engines of every variant TensorRT takes; a reason in place of those that cannot be built."""
     engines: Engines = {}
-    if "tensorrt" not in build.runtimes:
+    if RUNTIME.name not in build.runtimes:
         return engines
-    here = cuda.compute_capability()
+    here = build.here.gpu
     capabilities = CAPABILITIES if here is None or here in CAPABILITIES else (*CAPABILITIES, here)
     seconds, built = 0.0, 0
-    for variant in (v for v in made if "tensorrt" in RUNTIMES_OF[v]):
+    for variant in (v for v in made if v in RUNTIME.variants):
         for capability in capabilities:
             try:
                 roles = {
@@ -29,7 +28,7 @@ def build_engines(build: Build, made: Variants) -> Engines:
                 }
             except VariantError as error:
                 engines[variant, capability] = str(error)
-                build.say(f"  {variant}-tensorrt {capability}: failed: {error}")
+                build.say(f"  {variant}-{RUNTIME.name} {capability}: failed: {error}")
                 continue
             engines[variant, capability] = roles
             seconds += sum(engine.build_s for engine in roles.values())

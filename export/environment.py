@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from handlers.runtimes.device import device_class, installed_version
+from handlers.runtimes.device import Machine, machine
+from handlers.runtimes.registry import RUNTIMES
+from handlers.runtimes.runtime import NOT_INSTALLED, package_version
 
-# Package -> the module that shows whether it is installed.
-PACKAGES = {
-    "torch": "torch",
-    "onnx": "onnx",
-    "onnxscript": "onnxscript",
-    "numpy": "numpy",
-    "pillow": "PIL",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "tensorrt_rtx": "tensorrt_rtx",
-}
+PACKAGES = ("torch", "onnx", "onnxscript", "numpy", "pillow")  # beside the runtimes
 
 
-def environment() -> dict[str, Any]:
+def environment(here: Machine | None = None) -> dict[str, Any]:
     """Device class, CPU, cores, Python, system and the versions of the packages that are installed."""
     return {
-        "device_class": device_class(),
+        "device_class": (here or machine()).cpu,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -36,9 +27,10 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The version of every package of `PACKAGES` that is installed."""
-    found = [package for package, module in PACKAGES.items() if importlib.util.find_spec(module) is not None]
-    return {package: installed_version(package) for package in found}
+    """The version of every package that figures depend on, of those that are installed."""
+    found = {package: package_version(package) for package in PACKAGES}
+    found |= {runtime.module() or "": runtime.version() for runtime in RUNTIMES if runtime.installed}
+    return {package: version for package, version in found.items() if version != NOT_INSTALLED}
 
 
 def _cpu_name() -> str:

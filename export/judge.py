@@ -20,7 +20,10 @@ from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
 from handlers.bundle import Precision
 from handlers.certificate import BatchSpeed, Verdict
-from handlers.runtimes.device import engine_fingerprint, thread_count
+from handlers.graph_spec import GraphSpec
+from handlers.runtimes.device import thread_count
+from handlers.runtimes.fingerprint import engine_fingerprint
+from handlers.runtimes.registry import find
 from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import Session, open_session
 
@@ -92,6 +95,7 @@ class Judge:
 
     def __init__(self, build: Build, files: Mapping[str, Mapping[str, bytes]]) -> None:
         self._kind, self._model, self._wanted, self._files = build.kind, build.model, build.wanted, files
+        self._here = build.here
         self._effort = QUICK if build.options.quick else Effort()
         self._inputs = {
             batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in build.kind.graphs.items()}
@@ -116,16 +120,17 @@ class Judge:
     def assess(self, plan: Plan) -> Assessment:
         """Quality, batch invariance, speed and golden items of a plan; what cannot run is a failure, not an error."""
         try:
-            sessions = self._sessions(plan)
-            found = self._kind.render(sessions, len(self._wanted), QUALITY_SEED)
-            quality = self._kind.quality(self._wanted, found)
-            invariant = all(
-                batch_invariant(graph, session, self._kind.limits.max_tile, INVARIANCE_SEED)
-                for role, graph in self._kind.graphs.items()
-                for session in (sessions[role], *self._tapped(plan, role))
-            )
-            generator = generators.create(self._model, sessions)
-            golden = tuple(generator.golden(item) for item in self._kind.golden_items)
+            with contextlib.ExitStack() as opened:
+                sessions = self._sessions(plan, opened)
+                found = self._kind.render(sessions, len(self._wanted), QUALITY_SEED)
+                quality = self._kind.quality(self._wanted, found)
+                invariant = all(
+                    batch_invariant(graph, session, self._kind.limits.max_tile, INVARIANCE_SEED)
+                    for role, graph in self._kind.graphs.items()
+                    for session in (sessions[role], *self._tapped(plan, role, opened))
+                )
+                generator = generators.create(self._model, sessions)
+                golden = tuple(generator.golden(item) for item in self._kind.golden_items)
             with Contestant(plan.id, self._opener(plan)) as contestant:
                 measured = compare_speed(contestant, self._reference, self._inputs, self._effort)
         except (SessionError, MeasureError) as error:
@@ -133,24 +138,24 @@ class Judge:
         return Assessment(plan, quality, invariant, measured, golden, self._fingerprint(plan))
 
     def _fingerprint(self, plan: Plan) -> str:
-        return engine_fingerprint([plan.runtime], thread_count(self._kind.resources.threads))
+        return engine_fingerprint(self._here, [plan.runtime], thread_count(self._kind.resources.threads))
 
-    def _sessions(self, plan: Plan) -> dict[str, Session]:
-        threads = self._kind.resources.threads
-        return {
-            role: open_session(plan.runtime, self._files[file_key(plan)][role], graph.spec, threads, plan.precision)
-            for role, graph in self._kind.graphs.items()
-        }
+    def _open(self, plan: Plan, data: bytes, spec: GraphSpec, opened: contextlib.ExitStack) -> Session:
+        session = open_session(plan.runtime, data, spec, self._kind.resources.threads, plan.precision)
+        return opened.enter_context(session)
 
-    def _tapped(self, plan: Plan, role: str) -> list[Session]:
+    def _sessions(self, plan: Plan, opened: contextlib.ExitStack) -> dict[str, Session]:
+        files = self._files[file_key(plan)]
+        return {role: self._open(plan, files[role], graph.spec, opened) for role, graph in self._kind.graphs.items()}
+
+    def _tapped(self, plan: Plan, role: str, opened: contextlib.ExitStack) -> list[Session]:
         """The same graph with its tap: before rounding, where the smallest difference shows (an engine has none)."""
         graph = self._kind.graphs[role]
-        if plan.runtime == "tensorrt" or graph.tap is None:
+        if find(plan.runtime).ahead_of_time or graph.tap is None:
             return []
         data = self._files[plan.variant][role]
         spec = tapped_spec(graph, reference(graph, INVARIANCE_SEED, rows=1), tap_dtype(data, graph.tap))
-        model = expose_tap(data, graph.tap)
-        return [open_session(plan.runtime, model, spec, self._kind.resources.threads, plan.precision)]
+        return [self._open(plan, expose_tap(data, graph.tap), spec, opened)]
 
     def _opener(self, plan: Plan) -> Callable[[], Callable[[Any], Any]]:
         roles = {role: (self._files[file_key(plan)][role], graph.spec) for role, graph in self._kind.graphs.items()}

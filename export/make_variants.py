@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from export.context import Build
@@ -13,7 +15,11 @@ from export.quality import margin
 from export.quantize import Score, VariantError
 from export.to_onnx import expose_tap
 from export.variants import CALIBRATION_SEED, Variant, make
-from handlers.runtimes.session import first_line, open_session
+from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.runtimes import registry
+from handlers.runtimes.device import thread_count
+from handlers.runtimes.runtime import first_line
+from handlers.runtimes.session import open_session
 
 Variants = dict[str, dict[str, Variant]]  # variant -> role -> file
 
@@ -54,13 +60,16 @@ def _score(build: Build, role: str) -> Score:
     kind, runtime = build.kind, scoring_runtime(build.runtimes)
 
     def score(data: bytes) -> float:
-        sessions = {
-            other: open_session(
-                runtime, data if other == role else build.fp32[other], graph.spec, kind.resources.threads
-            )
-            for other, graph in kind.graphs.items()
-        }
-        found = kind.render(sessions, len(build.wanted), QUALITY_SEED)
+        with contextlib.ExitStack() as opened:
+            sessions = {
+                other: opened.enter_context(
+                    open_session(
+                        runtime, data if other == role else build.fp32[other], graph.spec, kind.resources.threads
+                    )
+                )
+                for other, graph in kind.graphs.items()
+            }
+            found = kind.render(sessions, len(build.wanted), QUALITY_SEED)
         return margin(kind.quality(build.wanted, found), kind.budget)
 
     return score
@@ -71,13 +80,14 @@ def check_finite(name: str, graph: Graph, data: bytes) -> None:
 
     Bytes that were rounded from a tap would hide that, so the tap is looked at.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(expose_tap(data, graph.tap), providers=["CPUExecutionProvider"])
+    # Only names are asked for: of half precision, a tap has another type than of FP32.
+    spec = GraphSpec(graph.spec.inputs, tuple(TensorSpec(name, "float32", ()) for name in graph.names))
     try:
-        found = session.run(graph.names, graph.example(8, PARITY_SEED))
-    except Exception as error:  # onnxruntime's own classes: an operator without a kernel for the variant's type
+        opened = registry.REFERENCE.opener(expose_tap(data, graph.tap), spec, thread_count(0), "f32")
+        found = opened.run(graph.example(8, PARITY_SEED))
+        opened.close()
+    except Exception as error:  # the runtime's own classes: an operator without a kernel for the variant's type
         raise VariantError(f"{name}: ONNX Runtime does not run it on a CPU: {first_line(error)}") from None
-    for tensor, values in zip(graph.names, found, strict=True):
+    for tensor, values in found.items():
         if not np.isfinite(values).all():
             raise VariantError(f"{name}: the tensor {tensor} is NaN or infinite somewhere")

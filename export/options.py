@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 from export.variants import VARIANTS
-from handlers.bundle import Runtime
+from handlers.runtimes import registry
 
 CALIBRATION_ROWS = 128
-RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tensorrt", "onnxruntime-cuda")
 
 Say = Callable[[str], None]
 
@@ -23,12 +22,13 @@ class Options:
     """The forms and runtimes that are tried, and how long each candidate is timed."""
 
     variants: tuple[str, ...] = VARIANTS
-    runtimes: tuple[Runtime, ...] = RUNTIMES
+    runtimes: tuple[str, ...] = dataclasses.field(default_factory=registry.names)
     quick: bool = False
     calibration: int = CALIBRATION_ROWS  # rows for static INT8
 
     def __post_init__(self) -> None:
-        for what, given, known in (("variants", self.variants, VARIANTS), ("runtimes", self.runtimes, RUNTIMES)):
+        names = registry.names()
+        for what, given, known in (("variants", self.variants, VARIANTS), ("runtimes", self.runtimes, names)):
             odd = sorted(set(given) - set(known))
             if odd:
                 raise OptionError(f"--{what} names {', '.join(odd)}; known: {', '.join(known)}")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Sequence
-from typing import Literal
 
 from export.options import Options, Say
-from export.to_tensorrt import library
-from export.variants import RUNTIMES_OF
-from handlers.bundle import Precision, Runtime
-from handlers.runtimes import cuda
-from handlers.runtimes.device import device_class, installed_version
-from handlers.runtimes.session import SessionError
+from export.variants import FP32_FORMS
+from handlers.bundle import Precision
+from handlers.runtimes import registry
+from handlers.runtimes.device import Machine
+from handlers.runtimes.registry import find, takers
+from handlers.runtimes.runtime import Runtime, SessionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Plan:
     """A candidate before it is judged: every role of a generator in one form and one runtime."""
 
     variant: str
-    runtime: Runtime
+    runtime: str  # its name
     precision: Precision = "f32"
 
     @property
@@ -30,53 +28,58 @@ class Plan:
         return f"{self.variant}-{self.runtime}" + ("" if self.precision == "f32" else f"-{self.precision}")
 
 
-REFERENCE = Plan("fp32", "onnxruntime")
-GPU_RUNTIMES = ("onnxruntime-cuda", "tensorrt")
+REFERENCE = Plan("fp32", registry.REFERENCE.name)
 
 
 def file_key(plan: Plan) -> str:
-    """Under which name a plan's files are kept: an engine is another file than the graph it was built from."""
-    return f"{plan.variant}-tensorrt" if plan.runtime == "tensorrt" else plan.variant
+    """The name a plan's files are kept under: an engine is another file than the graph it was built from."""
+    return f"{plan.variant}-{plan.runtime}" if find(plan.runtime).ahead_of_time else plan.variant
 
 
-def place(plan: Plan) -> str:
-    """The device class that a plan is judged on here: the GPU's for GPU runtimes, else the CPU's."""
-    return (cuda.compute_capability() or "no-gpu") if plan.runtime in GPU_RUNTIMES else device_class()
+def place(plan: Plan, here: Machine) -> str:
+    """The device class that a plan is judged on: the GPU's for runtimes of GPUs, else the CPU's."""
+    return here.device_class(find(plan.runtime).device)
 
 
-def installed(options: Options, say: Say) -> list[Runtime]:
-    """The wanted runtimes that are installed here. Raises `SessionError` without ONNX Runtime, the reference's."""
-    found: list[Runtime] = []
-    for runtime in options.runtimes:
-        if runtime == "tensorrt":
-            here = library() is not None
-        elif runtime == "onnxruntime-cuda":
-            if cuda.compute_capability() is None:
-                continue  # a machine without a GPU is no news
-            here = installed_version(runtime) != "not-installed"
+def installed(options: Options, here: Machine, say: Say) -> tuple[str, ...]:
+    """The wanted runtimes that are installed. Raises `SessionError` without the reference's."""
+    found: list[str] = []
+    for runtime in map(find, options.runtimes):
+        if runtime.device == "gpu" and here.gpu is None and not runtime.ahead_of_time:
+            continue  # a machine without a GPU is no news
+        if runtime.installed:
+            found.append(runtime.name)
         else:
-            here = importlib.util.find_spec(runtime) is not None
-        if here:
-            found.append(runtime)
-        else:
-            say(f"{runtime} is not installed, so it is no candidate; pip install -r requirements/export.txt")
-    if "onnxruntime" not in found:
-        raise SessionError("no backend for the reference: pip install -r requirements/export.txt (onnxruntime)")
-    return found
+            say(f"{runtime.name} is not installed, so it is no candidate; pip install -r requirements/export.txt")
+    if REFERENCE.runtime not in found:
+        wanted = f"pip install -r requirements/export.txt ({REFERENCE.runtime})"
+        raise SessionError(f"no backend for the reference: {wanted}")
+    return tuple(found)
 
 
-def scoring_runtime(runtimes: Sequence[Runtime]) -> Literal["openvino", "onnxruntime"]:
-    """The runtime that calibration is chosen in: OpenVINO where it is wanted and installed, since it is faster."""
-    return "openvino" if "openvino" in runtimes else "onnxruntime"
+def scoring_runtime(runtimes: Sequence[str]) -> str:
+    """The runtime that calibrations are tried in: a fast one for that where it is wanted and installed."""
+    fast = [name for name in runtimes if find(name).calibrates]
+    return fast[0] if fast else REFERENCE.runtime
 
 
-def plans(variants: Sequence[str], runtimes: Sequence[Runtime]) -> list[Plan]:
-    """The reference first, then every variant in every runtime that takes it, OpenVINO in bf16 too for FP32 files."""
+def parity_runtimes(runtimes: Sequence[str]) -> list[str]:
+    """The runtimes in which FP32 is compared with PyTorch here: those of the CPU."""
+    return [name for name in runtimes if find(name).device == "cpu"]
+
+
+def plans(variants: Sequence[str], runtimes: Sequence[str]) -> list[Plan]:
+    """The reference first, then every variant in every runtime that takes it as it is.
+
+    Unquantized forms are tried in every precision that a runtime offers.
+    """
     found = [REFERENCE]
     for variant in variants:
-        for runtime in RUNTIMES_OF[variant]:
-            if runtime in runtimes and runtime != "tensorrt":
-                found.append(Plan(variant, runtime))  # type: ignore[arg-type]
-                if variant in ("fp32", "fp32_rewritten") and runtime == "openvino":
-                    found.append(Plan(variant, runtime, "bf16"))  # type: ignore[arg-type]
+        for runtime in takers(variant):
+            if runtime.name in runtimes and not runtime.ahead_of_time:
+                found += [Plan(variant, runtime.name, precision) for precision in _precisions(variant, runtime)]
     return list(dict.fromkeys(found))
+
+
+def _precisions(variant: str, runtime: Runtime) -> tuple[Precision, ...]:
+    return runtime.precisions if variant in FP32_FORMS else runtime.precisions[:1]

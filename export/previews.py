@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +16,10 @@ from PIL import Image
 from export.judge import QUALITY_SEED
 from handlers.bundle import Bundle, Candidate
 from handlers.generators import create
-from handlers.runtimes.device import device_class
-from handlers.runtimes.session import SessionError, open_session
+from handlers.runtimes.device import machine
+from handlers.runtimes.registry import find
+from handlers.runtimes.runtime import SessionError
+from handlers.runtimes.session import Session, open_session
 
 COUNT = 8  # images in a row, or texts
 AMPLIFY = 8  # differences are shown this many times as large
@@ -38,19 +43,9 @@ def previews(bundle: Bundle) -> list[Preview]:
     for option in _options(bundle):
         name = " + ".join(candidate.id for candidate in option.values())
         try:
-            sessions = {
-                role: open_session(
-                    candidate.runtime,
-                    bundle.read_file(candidate.file),
-                    bundle.manifest.graphs[role],
-                    bundle.manifest.resources.threads,
-                    candidate.precision,
-                )
-                for role, candidate in option.items()
-            }
+            made = _preview(bundle, option, seeds)
         except SessionError:
             continue  # its failure is in the table
-        made = create(bundle.model(), sessions).preview(seeds)
         if not isinstance(made, np.ndarray):
             found.append(Preview(name, texts=tuple(made)))
             continue
@@ -60,13 +55,25 @@ def previews(bundle: Bundle) -> list[Preview]:
     return found
 
 
+def _preview(bundle: Bundle, option: Mapping[str, Candidate], seeds: Sequence[int]) -> Any:
+    """Media of the seeds as the generator previews them. Raises `SessionError`."""
+    with contextlib.ExitStack() as opened:
+        sessions: dict[str, Session] = {}
+        for role, candidate in option.items():
+            data, spec = bundle.read_file(candidate.file), bundle.manifest.graphs[role]
+            threads = bundle.manifest.resources.threads
+            session = open_session(candidate.runtime, data, spec, threads, candidate.precision)
+            sessions[role] = opened.enter_context(session)
+        return create(bundle.model(), sessions).preview(seeds)
+
+
 def _options(bundle: Bundle) -> list[dict[str, Candidate]]:
     """The judged sets of candidates that may run on this CPU: for every role one in the same form and runtime."""
     sets: dict[tuple[str, ...], dict[str, Candidate]] = {}
     for candidate in bundle.manifest.candidates:
-        if candidate.runtime not in ("onnxruntime", "openvino") or candidate.verdict == "failed":
+        if find(candidate.runtime).device != "cpu" or candidate.verdict == "failed":
             continue
-        if candidate.device_class not in ("any", device_class()):
+        if candidate.device_class not in ("any", machine().cpu):
             continue
         key = (candidate.variant, candidate.runtime, candidate.precision, candidate.device_class)
         sets.setdefault(key, {})[candidate.role] = candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -13,39 +14,45 @@ from export.context import Build
 from export.judge import QUALITY_ROWS, QUALITY_SEED
 from export.notebook import discard_notes, open_notebook
 from export.options import Options, Say
-from export.plans import GPU_RUNTIMES, REFERENCE, Plan, file_key, scoring_runtime
+from export.plans import REFERENCE, Plan, file_key, scoring_runtime
 from export.results import DeviceResult, judge_all
 from handlers import bundle as bundles
 from handlers.bundle import Bundle, Manifest
-from handlers.runtimes import cuda
-from handlers.runtimes.device import device_class
+from handlers.runtimes.device import Machine, machine
+from handlers.runtimes.registry import find
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
 
-def remeasure(name: str, options: Options, say: Say = print) -> Bundle:
-    """Judge every ONNX file of the bundle called `name` here, against its FP32 reference, and write the result.
+def remeasure(name: str, options: Options, say: Say = print, here: Machine | None = None) -> Bundle:
+    """Judge every ONNX file of the bundle called `name` on the machine `here` (this one), and write the result.
 
-    TensorRT engines are judged where they can run. Raises `BundleError`, `CheckpointError`, `SessionError`,
-    `MeasureError` or `OSError`; the bundle then stays as it was.
+    They are held to the bundle's FP32 reference; TensorRT engines are judged where they can run. Raises `BundleError`,
+    `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
     """
+    here = here or machine()
     old = bundles.read(bundles.directory(name))
     source = checkpoint.opened(checkpoint.directory(name))
     _, module = recipes.find(old.manifest.recipe).load().load_generator(source)
     kind = graphs.load(old.manifest.kind, module)
-    say(f"{name}: version {old.version}, again on {device_class()}")
-    files, plans = _plans(old, options)
-    fp32 = {
-        role: open_session("onnxruntime", files["fp32"][role], spec, old.manifest.resources.threads)
-        for role, spec in old.manifest.graphs.items()
-    }
+    say(f"{name}: version {old.version}, again on {here.cpu}")
+    files, plans = _plans(old, options, here)
+    with contextlib.ExitStack() as opened:
+        fp32 = {
+            role: opened.enter_context(
+                open_session(REFERENCE.runtime, files["fp32"][role], spec, old.manifest.resources.threads)
+            )
+            for role, spec in old.manifest.graphs.items()
+        }
+        wanted = kind.render(fp32, QUALITY_ROWS, QUALITY_SEED)
     judged_from = {"bundle": old.digest, **source.meta.files}
     work = Build(
         model=old.model(),
         kind=kind,
         fp32=files["fp32"],
-        wanted=kind.render(fp32, QUALITY_ROWS, QUALITY_SEED),
+        wanted=wanted,
         runtimes=options.runtimes,
+        here=here,
         options=options,
         notebook=open_notebook(name, judged_from, options, scoring_runtime(options.runtimes)),
         say=say,
@@ -61,17 +68,18 @@ def remeasure(name: str, options: Options, say: Say = print) -> Bundle:
     return bundle
 
 
-def _plans(old: Bundle, options: Options) -> tuple[dict[str, dict[str, bytes]], list[Plan]]:
+def _plans(old: Bundle, options: Options, here: Machine) -> tuple[dict[str, dict[str, bytes]], list[Plan]]:
     """The files (by `file_key`, then role) and plans of the candidates that are wanted and can run here."""
     files: dict[str, dict[str, bytes]] = {}
     plans = [REFERENCE]
     for candidate in old.manifest.candidates:
         plan = Plan(candidate.variant, candidate.runtime, candidate.precision)
         wanted = candidate.variant in options.variants and candidate.runtime in options.runtimes
-        here = candidate.runtime not in GPU_RUNTIMES or cuda.compute_capability() is not None
-        if candidate.runtime == "tensorrt":  # an engine belongs to one capability
-            here = candidate.device_class == cuda.compute_capability()
-        if candidate.verdict == "reference" or (wanted and here):
+        runtime = find(candidate.runtime)
+        runs = runtime.device == "cpu" or here.gpu is not None
+        if runtime.ahead_of_time:  # an engine belongs to one capability
+            runs = candidate.device_class == here.gpu
+        if candidate.verdict == "reference" or (wanted and runs):
             files.setdefault(file_key(plan), {})[candidate.role] = old.read_file(candidate.file)
             plans.append(plan)
     return files, list(dict.fromkeys(plans))
@@ -80,7 +88,7 @@ def _plans(old: Bundle, options: Options) -> tuple[dict[str, dict[str, bytes]], 
 def _with_results(manifest: Manifest, results: Sequence[DeviceResult]) -> Manifest:
     """The manifest with the candidates and the choice of these device classes in place of earlier ones."""
     roles = manifest.graphs.keys()
-    built = {c.id: c.requires for c in manifest.candidates if c.runtime == "tensorrt"}
+    built = {c.id: c.requires for c in manifest.candidates if find(c.runtime).ahead_of_time}
     # An engine goes on requiring the library that built it, whichever judged it.
     fresh = [dataclasses.replace(c, requires=built.get(c.id, c.requires)) for c in judged_candidates(results, roles)]
     replaced = {candidate.id for candidate in fresh}

@@ -12,7 +12,7 @@ from export.context import Build
 from export.environment import environment
 from export.judge import Judge, Judged
 from export.plans import REFERENCE, Plan, place
-from handlers.runtimes.session import SessionError
+from handlers.runtimes.runtime import SessionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +44,17 @@ def judge_all(build: Build, files: Mapping[str, Mapping[str, bytes]], plans: Seq
             judged.append(found)
     places: dict[str, list[Judged]] = {}
     for found in judged:
-        places.setdefault(place(found.plan), []).append(found)
+        places.setdefault(place(found.plan, build.here), []).append(found)
     reference = next(found for found in judged if found.plan == REFERENCE)
     return [
-        DeviceResult(where, environment(), build.options.quick, (reference, *(j for j in here if j is not reference)))
+        DeviceResult(
+            where, environment(build.here), build.options.quick, (reference, *(j for j in here if j is not reference))
+        )
         for where, here in places.items()
     ]
 
 
 def recall_or_judge(build: Build, judge: Judge, plan: Plan) -> Judged:
     """The noted judgement of a plan, or a fresh one, which is noted."""
-    name = f"{plan.id}@{place(plan)}"
+    name = f"{plan.id}@{place(plan, build.here)}"
     return Judged.from_json(build.notebook.recalled(name, lambda: dataclasses.asdict(judge.judge(plan))))

@@ -42,7 +42,7 @@ def build_engine(model: bytes, spec: GraphSpec, capability: str, free: Free = Ma
     trt = tensorrt.library()
     if trt is None:
         raise VariantError("TensorRT is not installed; pip install -r requirements/export.txt")
-    requires = {"module": trt.__name__, "version": str(trt.__version__)}
+    requires = tensorrt.RUNTIME.requires()
     digest = hashlib.sha256(model).hexdigest()[:16]
     cached = CACHE / f"{digest}-{trt.__name__}-{trt.__version__}-{capability}.engine"
     if cached.exists():

@@ -19,6 +19,7 @@ from handlers.runtimes.runtime import Arrays, first_line
 # Of copying: too small for half precision, and CPUs add no FP16 there.
 PROBABILITIES = ("ScatterElements", "Clip", "Log")
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
+FP32_FORMS = ("fp32", "fp32_rewritten")  # nothing in them is quantized or halved
 VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from export import graphs
 from export.options import Say
 from export.parity import PARITY_SEED, ParityError, compare, reference, tapped_spec
@@ -36,11 +38,14 @@ def verify(name: str, say: Say = print) -> Bundle:
         graph = kind.graphs[candidate.role]
         expected = reference(graph, PARITY_SEED)
         data = expose_tap(bundle.read_file(candidate.file), graph.tap)
-        session = open_session(candidate.runtime, data, tapped_spec(graph, expected), manifest.resources.threads)
-        for difference in compare(graph, session, expected, PARITY_SEED):
+        spec = tapped_spec(graph, expected)
+        with open_session(candidate.runtime, data, spec, manifest.resources.threads) as session:
+            differences = compare(graph, session, expected, PARITY_SEED)
+        for difference in differences:
             say(
                 f"  {candidate.id}: {difference.tensor} differs by at most {difference.max_abs:.3g} "
                 f"(tolerance {difference.tolerance:g})"
             )
-    say(f"  here: {open_model(bundle).reason}")
+    with contextlib.closing(open_model(bundle)) as opened:
+        say(f"  here: {opened.reason}")
     return bundle

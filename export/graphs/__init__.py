@@ -15,6 +15,7 @@ from handlers.generator import Model
 from handlers.graph_spec import GraphSpec
 from handlers.limits import AnyLimits
 from handlers.params import ParamSpec
+from handlers.runtimes.runtime import Arrays, FunctionGraph
 from handlers.runtimes.session import Session
 
 
@@ -35,7 +36,6 @@ class Graph:
     inputs: Any  # (count, seed) -> {name: array}: inputs as they occur in service
     # Free dimensions besides the batch: the step they grow by, and the most. Padding with zeros must change nothing.
     free: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """free dimensions besides the batch: the step they grow by, and the most; zeros as padding change nothing"""
     written_out: str | None = None  # the ONNX operator (LSTM, GRU) that stands in the graph as its matrix products
 
     @property
@@ -47,13 +47,13 @@ class Graph:
         """PyTorch itself behind the interface of a session: what every other one is compared with."""
         import torch
 
-        def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        def run(inputs: Arrays) -> Arrays:
             with torch.inference_mode():
                 values = self.module(*(torch.from_numpy(inputs[spec.name]) for spec in self.spec.inputs))
             named = dict(zip(self.names, values, strict=True))
             return {spec.name: named[spec.name].numpy() for spec in self.spec.outputs}
 
-        return Session(self.spec, run, "torch")
+        return Session(self.spec, FunctionGraph(run), "torch")
 
     def example(self, count: int, seed: int) -> dict[str, NDArray[Any]]:
         """`count` rows of realistic inputs, the same for the same seed."""

@@ -76,4 +76,5 @@ RUNTIME = Runtime(
     variants=("fp32", "fp32_rewritten", "int8_static", "int8_rewritten"),
     opener=Graph,
     precisions=("f32", "bf16"),
+    calibrates=True,
 )

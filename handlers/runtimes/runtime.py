@@ -63,6 +63,7 @@ class Runtime:
     opener: Callable[[bytes, GraphSpec, int, Precision], OpenGraph]
     precisions: tuple[Precision, ...] = ("f32",)  # what it may compute unquantized parts in, the usual one first
     ahead_of_time: bool = False  # its files are built for one GPU capability and one version of its library
+    calibrates: bool = False  # quantization tries its calibrations in it where it can: it is fast there
     requirements: str = "requirements/serve.txt"  # installs it
 
     def module(self) -> str | None:
@@ -72,6 +73,11 @@ class Runtime:
     def version(self) -> str:
         """The version that is installed, `NOT_INSTALLED` without one."""
         return package_version(*self.packages)
+
+    def requires(self) -> dict[str, str]:
+        """The entry `requires` of its candidates: the module, and the version of a library that built its files."""
+        module = self.module() or self.modules[0]
+        return {"module": module, "version": self.version()} if self.ahead_of_time else {"module": module}
 
     @property
     def installed(self) -> bool:

@@ -28,7 +28,7 @@ from handlers import bundle as bundles
 from handlers.certificate import BatchSpeed, Difference, FailedVariant
 from handlers.engine.choice import open_model
 from handlers.runtimes import device
-from handlers.runtimes.device import device_class
+from handlers.runtimes.device import Machine, machine
 from handlers.runtimes.session import open_session
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 from training import checkpoint
@@ -65,7 +65,7 @@ def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundl
 
 def test_every_candidate_is_in_the_certificate_with_its_figures(whole: bundles.Bundle) -> None:
     certificate = whole.certificate
-    here = certificate.devices[device_class()]
+    here = certificate.devices[machine().cpu]
     assert here.environment["versions"].keys() >= {"torch", "onnxruntime", "numpy"}
     names = set(here.candidates)
     assert {"fp32-onnxruntime", "int8_static-onnxruntime", "int8_rewritten-onnxruntime"} <= names
@@ -122,8 +122,8 @@ def test_engines_are_files_of_the_bundle_and_not_served(whole: bundles.Bundle) -
 
 def test_the_choice_is_served_and_says_so(whole: bundles.Bundle) -> None:
     engine = open_model(whole)
-    assert engine.candidate == whole.manifest.choice[device_class()][0]
-    assert engine.reason.startswith(f"chosen for {device_class()}; 4 golden items equal")
+    assert engine.candidate == whole.manifest.choice[machine().cpu][0]
+    assert engine.reason.startswith(f"chosen for {machine().cpu}; 4 golden items equal")
 
 
 def test_the_manifest_says_where_it_came_from(tiny: Tiny) -> None:
@@ -138,7 +138,7 @@ def test_the_fastest_passed_candidate_comes_first(tiny_copy: Path, monkeypatch: 
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     options = Options(variants=("fp32", "int8_static"), runtimes=("onnxruntime",), quick=True)
     bundle = build("tiny", options, say=quiet)
-    here = device_class()
+    here = machine().cpu
     assert bundle.manifest.choice == {
         here: ({"generator": f"generator-int8_static-onnxruntime@{here}"}, {"generator": "generator-fp32-onnxruntime"})
     }
@@ -198,7 +198,7 @@ def test_a_variant_that_is_nan_fails_alone(tiny_copy: Path, monkeypatch: pytest.
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
     bundle = build("tiny", Options(("fp32", "int8_static", "int8_rewritten"), ("onnxruntime",), quick=True), say=quiet)
     assert "NaN or infinite" in failure(bundle, "int8_static")
-    assert "int8_rewritten-onnxruntime" in bundle.certificate.devices[device_class()].candidates
+    assert "int8_rewritten-onnxruntime" in bundle.certificate.devices[machine().cpu].candidates
 
 
 def test_a_reference_that_depends_on_the_batch_is_served_row_by_row(
@@ -320,27 +320,19 @@ def test_verify_finds_a_newer_checkpoint(tiny_copy: Path, capsys: pytest.Capture
     )
 
 
-def test_another_machine_adds_its_device_class(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = device_class()
+def test_another_machine_adds_its_device_class(tiny_copy: Path) -> None:
+    here = machine().cpu
     before = bundles.read(BUNDLE)
-    for module in (
-        "export.environment",
-        "export.plans",
-        "export.build",
-        "export.remeasure",
-        "handlers.runtimes.device",
-    ):
-        monkeypatch.setattr(f"{module}.device_class", lambda: "riscv-v9")
-    bundle = remeasure("tiny", FP32, say=quiet)
+    bundle = remeasure("tiny", FP32, quiet, Machine("riscv-v9"))
     assert set(bundle.manifest.choice) == {here, "riscv-v9"}
     assert set(bundle.certificate.devices) == {here, "riscv-v9"}
     assert bundle.certificate.devices[here] == before.certificate.devices[here]
     assert bundle.manifest.files == before.manifest.files
     assert any(fingerprint.startswith("riscv-v9 ") for fingerprint in bundle.certificate.golden.sha256)
     assert [c.id for c in bundle.manifest.candidates].count("generator-fp32-onnxruntime") == 1
-    monkeypatch.undo()
-    os.chdir(tiny_copy)
     assert open_model(bundles.read(BUNDLE)).reason.startswith(f"chosen for {here}")
+    elsewhere = open_model(bundles.read(BUNDLE), Machine("riscv-v9"))
+    assert elsewhere.reason.startswith("chosen for riscv-v9")
 
 
 def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,9 +341,8 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
         pytest.skip("TensorRT is not installed: pip install -r requirements/export.txt")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole.directory.parent.parent, tmp_path / "artifacts")
-    monkeypatch.setattr("handlers.runtimes.cuda.compute_capability", lambda: "sm89")
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
-    bundle = remeasure("tiny", Options(quick=True), say=quiet)
+    bundle = remeasure("tiny", Options(quick=True), quiet, Machine(machine().cpu, "sm89"))
     assert bundle.manifest.choice["sm89"] == (
         {"generator": "generator-fp16-tensorrt@sm89"},  # as fast as the next one, and tried before it
         {"generator": "generator-int8_static-tensorrt@sm89"},
@@ -362,12 +353,10 @@ def test_a_gpu_gets_a_choice_of_its_own(whole: bundles.Bundle, tmp_path: Path, m
     assert (engine.verdict, engine.file) == ("passed", "generator-int8_static-sm89")
     assert engine.requires.keys() == {"module", "version"}
     assert by_id["generator-int8_static-tensorrt@sm80"].verdict == "rejected"
-    assert not any("tensorrt" in next(iter(o.values())) for o in bundle.manifest.choice[device_class()])
-    assert set(bundle.certificate.devices) == {device_class(), "sm89"}
-    monkeypatch.undo()
-    os.chdir(tmp_path)
+    assert not any("tensorrt" in next(iter(o.values())) for o in bundle.manifest.choice[machine().cpu])
+    assert set(bundle.certificate.devices) == {machine().cpu, "sm89"}
     served = open_model(bundles.read(tmp_path / BUNDLE))  # without that GPU, the CPU's choice is served
-    assert served.reason.startswith(f"chosen for {device_class()}")
+    assert served.reason.startswith(f"chosen for {machine().cpu}")
 
 
 CAPPED = """
@@ -375,7 +364,7 @@ import sys
 from pathlib import Path
 from handlers import bundle
 from handlers.engine import choice as engine
-from handlers.runtimes.device import device_class
+from handlers.runtimes.device import Machine, machine
 from handlers.runtimes.session import open_session
 from handlers.sampling import philox
 import hashlib
@@ -383,7 +372,7 @@ opened = engine.open_model(bundle.read(Path(sys.argv[1])))
 read = bundle.read(Path(sys.argv[1]))
 session = open_session("openvino", read.read_file("generator-int8_static"), read.manifest.graphs["generator"], 1)
 image = session.run({"z": philox.normals(range(4), 100)})["image"]
-print(device_class(), hashlib.sha256(image.tobytes()).hexdigest())
+print(machine().cpu, hashlib.sha256(image.tobytes()).hexdigest())
 print(opened.reason)
 """
 
@@ -401,7 +390,7 @@ def test_a_capped_isa_is_another_device_class(whole: bundles.Bundle, cap: str, n
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
     free, capped = run(), run(ONEDNN_MAX_CPU_ISA=cap)
-    assert free[0].split()[0] == device_class()
+    assert free[0].split()[0] == machine().cpu
     assert capped[0].split()[0] == name
     assert free[0].split()[1] != capped[0].split()[1]  # other bytes
-    assert re.search(rf"FP32 reference: {name} is not certified \(certified: {device_class()}\)", capped[1])
+    assert re.search(rf"FP32 reference: {name} is not certified \(certified: {machine().cpu}\)", capped[1])

@@ -14,16 +14,19 @@ from export.graphs import Graph, step_text
 from export.graphs.latent_image import describe
 from export.quantize import METHODS, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.to_onnx import onnx_from_graph
-from export.to_tensorrt import CAPABILITIES, build_engine, library
+from export.to_tensorrt import CAPABILITIES, build_engine
 from export.variants import VARIANTS, make
 from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import open_session
+from handlers.runtimes.tensorrt import RUNTIME
 from tests.export.test_rowwise import recurrent
 from training.models import charlm
 from training.models.cells import CellName
 from training.models.dcgan import ModelConfig, build
 
-TRT = pytest.mark.skipif(library() is None, reason="TensorRT is not installed: pip install -r requirements/export.txt")
+TRT = pytest.mark.skipif(
+    not RUNTIME.installed, reason="TensorRT is not installed: pip install -r requirements/export.txt"
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,7 @@ def test_one_int8_file_for_all_runtimes(graph: Graph, fp32: bytes, workspace: An
         pytest.importorskip(runtime, reason=f"{runtime} is not installed: pip install -r requirements/export.txt")
         found = open_session(runtime, data, graph.spec, 1).run(graph.example(8, 3))["image"].astype(int)
         assert np.abs(found - wanted).mean() < 4
-    if library() is not None:
+    if RUNTIME.installed:
         assert len(build_engine(data, graph.spec, "sm89").data) > 1000
     assert hashlib.sha256(data).hexdigest() == digest
 

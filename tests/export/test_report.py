@@ -13,7 +13,7 @@ from export.judge import QUALITY_SEED
 from export.previews import COUNT
 from export.report import report
 from handlers import bundle as bundles
-from handlers.engine.choice import open_engine
+from handlers.engine.choice import open_model
 from tests.conftest import Tiny
 
 
@@ -44,7 +44,7 @@ def test_texts_are_shown_whatever_the_number_of_graphs(
     }
     assert set(next(iter(shown)).split(" + ")) == set(bundle.manifest.reference().values())
     assert {len(texts) for texts in shown.values()} == {COUNT}
-    served = open_engine(bundle)
+    served = open_model(bundle)
     seeds = range(QUALITY_SEED, QUALITY_SEED + COUNT)
     assert shown[" + ".join(served.candidate.values())] == served.generator.preview(seeds)
 

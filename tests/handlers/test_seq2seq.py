@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from export.graphs.seq2seq import describe
-from handlers.engine.choice import OpenedModel, golden_key, open_model
+from handlers.certificate import golden_key
+from handlers.engine.choice import OpenedModel, open_model
 from handlers.generator import ReadingGenerator, Request, StepGenerator
 from handlers.generators.seq2seq import Seq2Seq, SourceSlot
 from handlers.media.mark import SOURCE_TYPE
 from handlers.refusals import Refusal
+from handlers.runtimes.runtime import FunctionGraph
 from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
 from handlers.text.tokenizer import END
@@ -189,7 +191,7 @@ def test_scores_that_are_no_numbers_are_an_error(engine: OpenedModel, tiny_summa
         found = decoder.run(dict(inputs))
         return {**found, "logits": np.full_like(found["logits"], np.nan)}
 
-    sessions = {**engine.sessions, "decoder_step": Session(decoder.spec, run, "broken")}
+    sessions = {**engine.sessions, "decoder_step": Session(decoder.spec, FunctionGraph(run), "broken")}
     broken = Seq2Seq(tiny_summary.bundle.model(), sessions)
     slots = start(broken, {"text": document, "seed": 1})
     with pytest.raises(ValueError, match="a score of the next token is NaN or infinite"):
@@ -207,7 +209,7 @@ def test_golden_items_are_what_the_certificate_holds(
     assert any(item.get("beams", 1) > 1 for item in items)
     assert any(item.get("temperature", 0) > 0 for item in items)
     for _ in range(2):
-        assert [generator.golden(item) for item in items] == recorded[golden_key(engine.candidate)]
+        assert [generator.golden(item) for item in items] == list(recorded[golden_key(engine.candidate)])
     with pytest.raises(Refusal):
         generator.golden({})
 
