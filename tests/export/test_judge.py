@@ -21,6 +21,7 @@ from export.quality import image_quality, margin
 from export.results import recall_or_judge
 from export.variants import Variant
 from handlers.certificate import BatchSpeed
+from handlers.runtimes.device import Machine
 
 BUDGET = {"psnr_db": 42.0, "psnr_db_worst": 40.0}
 FAST = Plan("int8_static", "openvino")
@@ -65,7 +66,7 @@ class CountingJudge:
 
 def test_notes_are_taken_up_where_they_end(tmp_path: Path) -> None:
     judge: Any = CountingJudge()
-    build: Any = SimpleNamespace(notebook=Notebook(tmp_path / "notes"))
+    build: Any = SimpleNamespace(notebook=Notebook(tmp_path / "notes"), here=Machine("avx2"))
     first = recall_or_judge(build, judge, FAST)
     again = recall_or_judge(build, judge, FAST)
     assert first == again
