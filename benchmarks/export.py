@@ -22,6 +22,7 @@ from export.plans import Plan
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
 from handlers.certificate import FailedVariant, JudgedCandidate
+from handlers.manifest import BundleError
 from handlers.runtimes.device import machine
 from handlers.sampling.philox import normals
 from training import checkpoint
@@ -75,7 +76,7 @@ def ensure(name: str, training: list[str], quick: bool) -> Bundle:
         bundle = bundles.read(bundles.directory(name))
         if machine().cpu in bundle.manifest.choice and any(c.variant != "fp32" for c in bundle.manifest.candidates):
             return bundle
-    except bundles.BundleError as error:
+    except BundleError as error:
         print(f"building {name}: {error}")
     return build(name, Options(quick=quick))
 

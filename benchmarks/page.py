@@ -14,7 +14,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from export.environment import environment
-from handlers.bundle import write_file
+from handlers.files import write_file
 
 FOLDER = Path("artifacts/reports/benchmarks")
 TEMPLATE = Path(__file__).parent / "page.html.j2"

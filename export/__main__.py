@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from handlers.bundle import BundleError
+from handlers.manifest import BundleError
 from handlers.runtimes.runtime import SessionError
 
 

@@ -14,8 +14,9 @@ from model_archiver.model_archiver_config import ModelArchiverConfig
 
 from handlers import bundle as bundles
 from handlers.archive import ENTRY, read_archive
-from handlers.bundle import Bundle, BundleError, Resources
+from handlers.bundle import Bundle
 from handlers.identity import HOME, Identity, handlers_digest
+from handlers.manifest import BundleError, Resources
 
 STORE = Path("model_store")
 # The proxy bounds what waits and says when to come again; the front end's own queue only has to be larger.

@@ -9,8 +9,9 @@ from export.candidates import choice_of, engine_file, judged_candidates, unmeasu
 from export.certify import Findings, certify
 from export.context import Build
 from handlers import bundle as bundles
-from handlers.bundle import ASSETS, Bundle, FileSpec, Manifest
+from handlers.bundle import Bundle
 from handlers.certificate import Certificate
+from handlers.manifest import ASSETS, CERTIFICATE, FileSpec, Manifest, file_spec
 from training.checkpoint import Meta
 
 
@@ -44,7 +45,7 @@ def assemble(build: Build, meta: Meta, found: Findings) -> Bundle:
         scope=kind.scope,
         resources=kind.resources,
         example=kind.example,
-        certificate=bundles.file_spec(bundles.CERTIFICATE, b""),  # until it is written
+        certificate=file_spec(CERTIFICATE, b""),  # until it is written
     )
     return write(manifest, certify(build, meta, found), contents)
 
@@ -52,8 +53,8 @@ def assemble(build: Build, meta: Meta, found: Findings) -> Bundle:
 def write(manifest: Manifest, certificate: Certificate, contents: Mapping[str, bytes]) -> Bundle:
     """Write the bundle of a manifest with its certificate. Raises `OSError`."""
     data = certificate.encode()
-    manifest = dataclasses.replace(manifest, certificate=bundles.file_spec(bundles.CERTIFICATE, data))
-    return bundles.write(bundles.directory(manifest.name), manifest, {**contents, bundles.CERTIFICATE: data})
+    manifest = dataclasses.replace(manifest, certificate=file_spec(CERTIFICATE, data))
+    return bundles.write(bundles.directory(manifest.name), manifest, {**contents, CERTIFICATE: data})
 
 
 def _files(build: Build, found: Findings) -> tuple[dict[str, bytes], dict[str, FileSpec]]:
@@ -63,7 +64,7 @@ def _files(build: Build, found: Findings) -> tuple[dict[str, bytes], dict[str, F
 
     def add(identifier: str, path: str, data: bytes, precision: str | None = None) -> None:
         contents[path] = data
-        files[identifier] = bundles.file_spec(path, data, precision)
+        files[identifier] = file_spec(path, data, precision)
 
     for asset, data in build.kind.assets.items():
         add(asset, f"{ASSETS}{asset}.json", data)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from export.engines import Engines
 from export.plans import REFERENCE, Plan
 from export.results import DeviceResult
-from handlers.bundle import Candidate
+from handlers.manifest import Candidate
 from handlers.runtimes.registry import find
 from handlers.runtimes.tensorrt import RUNTIME
 

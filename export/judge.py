@@ -18,9 +18,9 @@ from export.plans import REFERENCE, Plan, file_key
 from export.quality import margin
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
-from handlers.bundle import Precision
 from handlers.certificate import BatchSpeed, Verdict
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 from handlers.runtimes.device import thread_count
 from handlers.runtimes.fingerprint import engine_fingerprint
 from handlers.runtimes.registry import find

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from handlers.bundle import Precision
 from handlers.certificate import BatchSpeed
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 from handlers.runtimes.session import open_session
 
 MIN_RUNS = 3

@@ -12,7 +12,7 @@ from typing import Any
 
 from export.environment import versions
 from export.options import Options
-from handlers.bundle import write_file
+from handlers.files import write_file
 from handlers.identity import handlers_digest
 
 NOTES = Path("artifacts/builds")

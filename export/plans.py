@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from export.options import Options, Say
 from export.variants import FP32_FORMS
-from handlers.bundle import Precision
+from handlers.manifest import Precision
 from handlers.runtimes import registry
 from handlers.runtimes.device import Machine
 from handlers.runtimes.registry import find, takers

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.judge import QUALITY_SEED
-from handlers.bundle import Bundle, Candidate
+from handlers.bundle import Bundle
 from handlers.generators import create
+from handlers.manifest import Candidate
 from handlers.runtimes.device import machine
 from handlers.runtimes.registry import find
 from handlers.runtimes.runtime import SessionError

@@ -17,7 +17,8 @@ from export.options import Options, Say
 from export.plans import REFERENCE, Plan, file_key, scoring_runtime
 from export.results import DeviceResult, judge_all
 from handlers import bundle as bundles
-from handlers.bundle import Bundle, Manifest
+from handlers.bundle import Bundle
+from handlers.manifest import Manifest
 from handlers.runtimes.device import Machine, machine
 from handlers.runtimes.registry import find
 from handlers.runtimes.session import open_session

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from export.previews import address, previews
 from export.report_markdown import markdown
 from export.report_rows import quality_names, rows_of
-from handlers.bundle import Bundle, write_file
+from handlers.bundle import Bundle
 from handlers.certificate import Device, Policy
+from handlers.files import write_file
 
 REPORTS = Path("artifacts/reports")
 TEMPLATE = Path(__file__).parent / "report.html.j2"

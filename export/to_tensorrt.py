@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from export.quantize import VariantError
-from handlers.bundle import write_file
+from handlers.files import write_file
 from handlers.graph_spec import GraphSpec
 from handlers.runtimes import tensorrt
 

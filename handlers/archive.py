@@ -9,8 +9,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from handlers.bundle import Bundle, BundleError, read
+from handlers.bundle import Bundle, read
 from handlers.identity import Identity, handlers_digest
+from handlers.manifest import BundleError
 
 # Beside handlers/, where TorchServe looks for it; the same file lies in handlers/proxy/.
 ENTRY = "torchserve_handler.py"

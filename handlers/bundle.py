@@ -8,128 +8,18 @@ anywhere is found before anything is loaded. The digest of the manifest is the i
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
 
 from handlers import certificate as certificates
-from handlers import records
-from handlers.certificate import SERVED_VERDICTS, Certificate, CertificateError, Verdict
+from handlers.certificate import Certificate, CertificateError
+from handlers.files import switch, write_file
 from handlers.generator import Model
-from handlers.graph_spec import GraphSpec
-from handlers.limits import AnyLimits, BatchLimits
-from handlers.params import ParamSpec
-
-FORMAT = "atelier-bundle/2"
-MANIFEST = "manifest.json"
-CERTIFICATE = "certificate.json"
-ASSETS = "assets/"
-Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
-
-
-class BundleError(ValueError):
-    """A bundle that is missing, damaged or of an unknown format; the message names the file."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FileSpec:
-    """A file of the bundle: its path below the bundle's directory and its digest."""
-
-    path: str
-    sha256: str
-    precision: str | None = None
-
-    def __post_init__(self) -> None:
-        path = PurePosixPath(self.path)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ValueError(f"path {self.path!r} leaves the bundle; wanted a relative path inside it")
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One graph file in one runtime on one device class, and how it was judged."""
-
-    id: str
-    role: str
-    variant: str  # which form of the graph: fp32, int8_static, ...
-    file: str
-    runtime: str  # one of handlers/runtimes/registry.py
-    precision: Precision
-    device_class: str  # "any" for the reference
-    requires: dict[str, str]
-    verdict: Verdict
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """Needs of one worker, for the archive's model-config.yaml and the launcher's memory check."""
-
-    lane: Literal["batch", "step"]  # whole batches, or requests that join and leave between steps
-    threads: int  # 0: all cores
-    memory_mb: int
-    workers: int
-    batch_size: int  # requests computed together
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """The contents of manifest.json, but for its own digest."""
-
-    name: str
-    recipe: str
-    kind: str
-    source: dict[str, str]  # checkpoint digest, step, data, licence, commit: where it came from
-    graphs: dict[str, GraphSpec]
-    files: dict[str, FileSpec]
-    candidates: tuple[Candidate, ...]
-    choice: dict[str, tuple[dict[str, str], ...]]  # device class -> ordered {role: candidate id}
-    params: tuple[ParamSpec, ...]
-    limits: AnyLimits
-    content_types: tuple[str, ...]
-    scope: str
-    resources: Resources
-    example: dict[str, Any]  # a request that works: readiness sends it, messages show it
-    certificate: FileSpec
-    format: str = FORMAT
-
-    def __post_init__(self) -> None:
-        if isinstance(self.limits, BatchLimits) != (self.resources.lane == "batch"):
-            raise ValueError(
-                f"limits are {type(self.limits).__name__}, which is not for the lane {self.resources.lane}"
-            )
-        ids = {c.id: c for c in self.candidates}
-        for device_class, options in self.choice.items():
-            for option in options:
-                for role, chosen in option.items():
-                    if chosen not in ids or ids[chosen].role != role:
-                        raise ValueError(
-                            f"choice.{device_class} names {chosen!r}, which is no candidate for role {role!r}"
-                        )
-                    if ids[chosen].verdict not in SERVED_VERDICTS:
-                        raise ValueError(
-                            f"choice.{device_class} names {chosen!r}, whose verdict is {ids[chosen].verdict}"
-                        )
-        for candidate in self.candidates:
-            if candidate.file not in self.files:
-                raise ValueError(f"candidate {candidate.id!r} names the unknown file {candidate.file!r}")
-        for role in self.graphs:
-            if not any(c.role == role and c.verdict == "reference" for c in self.candidates):
-                raise ValueError(f"role {role!r} has no reference candidate")
-
-    def candidate(self, identifier: str) -> Candidate:
-        """The candidate called `identifier`."""
-        return next(c for c in self.candidates if c.id == identifier)
-
-    def reference(self) -> dict[str, str]:
-        """The FP32 reference of every role: what is served where nothing else may be."""
-        return {c.role: c.id for c in reversed(self.candidates) if c.verdict == "reference"}
+from handlers.manifest import ASSETS, MANIFEST, BundleError, FileSpec, Manifest, encode_manifest, read_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,42 +76,21 @@ def read(path: Path) -> Bundle:
     return Bundle(path, manifest, digest, certificate)
 
 
-def read_manifest(data: bytes, where: str) -> tuple[Manifest, str]:
-    """The manifest and its digest from the bytes of manifest.json. Raises `BundleError`."""
-    try:
-        raw = json.loads(data)
-    except ValueError as error:
-        raise BundleError(f"{where} is not valid JSON ({error}); build the bundle again") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-        raise BundleError(f"{where} has format {found!r}, this version reads {FORMAT!r}")
-    stated = raw.pop("digest", None)
-    if stated != (found := _digest(raw)):
-        raise BundleError(
-            f"{where} is damaged: its digest is {found[:12]}..., it states {str(stated)[:12]}...; build it again"
-        )
-    try:
-        return records.read(Manifest, raw, MANIFEST), found
-    except records.RecordError as error:
-        raise BundleError(f"{where}: {error}") from None
-
-
 def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
     """Write a bundle beside `path` and switch to it in one step; returns it, as it was read back before the switch.
 
     `contents` maps the path of every file the manifest names to its bytes. Nothing appears at `path` before all of it
     is written, and what was there stays until then. Raises `OSError` (disk) or `BundleError` (contents do not fit).
     """
-    raw = json.loads(json.dumps({**dataclasses.asdict(manifest), "limits": manifest.limits.document()}))
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.parent / f".{path.name}.{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     try:
         for name, data in contents.items():
             write_file(stage / name, data)
-        write_file(stage / MANIFEST, (json.dumps({**raw, "digest": _digest(raw)}, indent=1) + "\n").encode())
+        write_file(stage / MANIFEST, encode_manifest(manifest))
         written = read(stage)
-        _switch(stage, path)
+        switch(stage, path)
     except OSError as error:
         raise OSError(
             error.errno, f"could not write the bundle {path} ({error.strerror}); nothing was changed"
@@ -229,31 +98,6 @@ def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bund
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return dataclasses.replace(written, directory=path)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write by temporary name and rename; a full disk leaves neither a half file nor the temporary one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def file_spec(path: str, data: bytes, precision: str | None = None) -> FileSpec:
-    """The manifest's entry for `data` stored at `path`."""
-    return FileSpec(path, hashlib.sha256(data).hexdigest(), precision)
-
-
-def _digest(raw: Mapping[str, Any]) -> str:
-    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _bytes(path: Path, name: str) -> bytes:
@@ -273,17 +117,3 @@ def _verified(path: Path, spec: FileSpec) -> bytes:
             "build the bundle again"
         )
     return data
-
-
-def _switch(stage: Path, path: Path) -> None:
-    """Put the directory `stage` in the place of `path`, in one step where the kernel can exchange two names."""
-    if not path.exists():
-        os.rename(stage, path)
-        return
-    exchange = 2  # RENAME_EXCHANGE of renameat2(2); -100 is AT_FDCWD
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None or renameat2(-100, bytes(stage), -100, bytes(path), exchange) != 0:
-        old = stage.with_name(stage.name + ".old")
-        os.rename(path, old)
-        os.rename(stage, path)
-        shutil.rmtree(old)

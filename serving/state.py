@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from handlers.bundle import write_file
+from handlers.files import write_file
 from serving.torchserve import FOLDER_PREFIX
 
 STATE = "state.json"

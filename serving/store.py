@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from handlers.archive import read_archive
-from handlers.bundle import BundleError, Manifest
+from handlers.manifest import BundleError, Manifest
 
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
 HEADROOM = 65536  # bytes that headers add to an answer

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from handlers.bundle import write_file
+from handlers.files import write_file
 from serving.client import request
 from serving.state import read_state
 

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "training": set(),
     "handlers": set(),
     "export": {"training", "handlers"},
-    "serving": {"handlers.archive", "handlers.bundle"},
+    "serving": {"handlers.archive", "handlers.bundle", "handlers.files", "handlers.manifest"},
     "gateway": set(),
     "benchmarks": None,
 }

@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.bundle import Resources
 from handlers.generator import Model
 from handlers.graph_spec import GraphSpec
 from handlers.limits import AnyLimits
+from handlers.manifest import Resources
 from handlers.params import ParamSpec
 from handlers.runtimes.runtime import Arrays, FunctionGraph
 from handlers.runtimes.session import Session

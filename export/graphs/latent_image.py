@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from export.graphs import GeneratorKind, Graph
 from export.quality import image_quality
-from handlers.bundle import Resources
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import BatchLimits
+from handlers.manifest import Resources
 from handlers.media.image import CONTENT_TYPES
 from handlers.params import MAX_SEED, ParamSpec
 from handlers.runtimes.session import Session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.bundle import Resources
+from handlers.manifest import Resources
 from handlers.params import MAX_SEED, ParamSpec
 
 SLOTS = 32  # texts that are written at once

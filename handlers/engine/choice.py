@@ -8,7 +8,8 @@ import importlib.util
 from typing import Any
 
 from handlers import generators
-from handlers.bundle import Bundle, BundleError
+from handlers.bundle import Bundle
+from handlers.manifest import BundleError
 from handlers.runtimes.device import Machine, machine, thread_count
 from handlers.runtimes.fingerprint import engine_fingerprint, media_fingerprint
 from handlers.runtimes.runtime import SessionError, first_line, package_version

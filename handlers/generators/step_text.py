@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from handlers.bundle import BundleError
 from handlers.generator import Model, Request
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.limits import PromptLimits
+from handlers.manifest import BundleError
 from handlers.runtimes.session import Session
 from handlers.sampling import next_token as sampling
 from handlers.sampling import philox

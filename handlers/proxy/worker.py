@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handlers.bundle import MANIFEST, BundleError, BundleHead, read_manifest
+from handlers.bundle import BundleHead
 from handlers.identity import Identity, handlers_digest
+from handlers.manifest import MANIFEST, BundleError, read_manifest
 from handlers.proxy.service import Service
 from handlers.proxy.wire import WireError, parse
 

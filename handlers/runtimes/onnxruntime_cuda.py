@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 from handlers.runtimes.onnxruntime import Graph
 from handlers.runtimes.runtime import Runtime
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 from handlers.runtimes.runtime import Arrays, Runtime, SessionError
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 
 Arrays = dict[str, NDArray[Any]]
 NOT_INSTALLED = "not-installed"

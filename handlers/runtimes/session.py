@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.manifest import Precision
 from handlers.runtimes.device import thread_count
 from handlers.runtimes.registry import find
 from handlers.runtimes.runtime import Arrays, OpenGraph, SessionError, first_line

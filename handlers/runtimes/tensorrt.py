@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
 from handlers.runtimes import cuda
 from handlers.runtimes.runtime import Arrays, Runtime, SessionError
 

@@ -16,8 +16,8 @@ import yaml
 from export.__main__ import main
 from export.archive import JOB_QUEUE, archive
 from handlers.archive import read_archive
-from handlers.bundle import BundleError
 from handlers.identity import HOME, Identity, handlers_digest
+from handlers.manifest import BundleError
 from tests.conftest import Tiny
 
 

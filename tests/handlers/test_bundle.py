@@ -14,7 +14,7 @@ import pytest
 
 from handlers import bundle as bundles
 from handlers.archive import read_archive
-from handlers.bundle import BundleError, FileSpec
+from handlers.manifest import BundleError, FileSpec
 from tests.conftest import ROOT, Tiny
 
 

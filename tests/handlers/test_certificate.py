@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from handlers.bundle import CERTIFICATE
 from handlers.certificate import CertificateError, decode
+from handlers.manifest import CERTIFICATE
 from tests.conftest import Tiny
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from handlers import bundle as bundles
-from handlers.bundle import Bundle, BundleError, Candidate
+from handlers.bundle import Bundle
 from handlers.engine.choice import open_model
+from handlers.manifest import BundleError, Candidate
 from handlers.runtimes.device import Machine, machine, thread_count
 from handlers.runtimes.fingerprint import engine_fingerprint
 from handlers.runtimes.runtime import SessionError

@@ -7,8 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from handlers.bundle import Precision
 from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.manifest import Precision
 from handlers.runtimes import cuda, registry
 from handlers.runtimes.device import Machine
 from handlers.runtimes.fingerprint import engine_fingerprint

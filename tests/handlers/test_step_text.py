@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handlers.bundle import BundleError
 from handlers.engine.choice import OpenedModel, open_model
 from handlers.generator import Model
 from handlers.generators.step_text import PromptSlot, StepText
 from handlers.graph_spec import GraphSpec, TensorSpec
+from handlers.manifest import BundleError
 from handlers.media.mark import SOURCE_TYPE
 from handlers.sampling import philox
 from handlers.sampling.next_token import Rule, draw

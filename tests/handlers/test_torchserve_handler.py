@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from handlers.bundle import BundleError
 from handlers.identity import HOME
+from handlers.manifest import BundleError
 from handlers.proxy import torchserve_handler, worker
 from handlers.proxy.wire import STREAM, Call
 from handlers.proxy.worker import AsyncWorker, archived_bundle
