@@ -33,13 +33,11 @@ def compute_capability() -> str | None:
 
 def use_primary_context() -> None:
     """Make the first GPU's primary context current in this thread."""
-    context = ctypes.c_void_p()
-    _call("cuDevicePrimaryCtxRetain", ctypes.byref(context), _device())
-    _call("cuCtxSetCurrent", context)
+    _call("cuCtxSetCurrent", _primary_context())
 
 
 class Buffer:
-    """Device memory that grows on demand and is freed with the object."""
+    """Device memory that grows on demand and stays until `free`. Every call wants the primary context to be current."""
 
     def __init__(self) -> None:
         self.address, self._size = 0, 0
@@ -85,6 +83,14 @@ def _device() -> ctypes.c_int:
     device = ctypes.c_int()
     _call("cuDeviceGet", ctypes.byref(device), 0)
     return device
+
+
+@functools.cache
+def _primary_context() -> ctypes.c_void_p:
+    """Retained once: it is the process's until that ends."""
+    context = ctypes.c_void_p()
+    _call("cuDevicePrimaryCtxRetain", ctypes.byref(context), _device())
+    return context
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
