@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from export.__main__ import main
-from export.archive import JOB_QUEUE, archive
+from export.archive import JOB_QUEUE, archive, pack
 from handlers.archive import read_archive
 from handlers.identity import HOME, Identity, handlers_digest
 from handlers.manifest import BundleError
@@ -155,3 +155,21 @@ def test_an_archive_with_another_entry_point_is_refused(tiny: Tiny, tmp_path: Pa
             new.writestr(name, old.read(name) + more)
     with pytest.raises(BundleError, match=r"changed\.mar: torchserve_handler\.py is not the one of its handlers/proxy"):
         read_archive(path)
+
+
+def test_handlers_that_change_while_they_are_packed_make_no_archive(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, store = tmp_path / "handlers", tmp_path / "store"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def meanwhile(work: Path, **settings: str) -> Path:
+        philox = Path(settings["extra_files"]) / "handlers/sampling/philox.py"
+        philox.write_text(philox.read_text() + "# changed\n")
+        return pack(work, **settings)
+
+    monkeypatch.setattr("export.archive.pack", meanwhile)
+    monkeypatch.chdir(tiny.folder)
+    with pytest.raises(BundleError, match=r"its bundle and handlers are tiny [0-9a-f]{12}: archive it again"):
+        archive("tiny", store, home)
+    assert list(store.iterdir()) == []

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,6 +132,20 @@ except OSError as error:
     )
     assert "(File too large); nothing was changed" in answer.stdout
     assert bundles.read(bundle_path).digest == tiny.bundle.digest
+    assert [p.name for p in bundle_path.parent.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("kernel", ["none", "refuses"])
+def test_where_two_names_cannot_be_exchanged_the_old_bundle_is_moved_aside(
+    tiny: Tiny, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    """A C library without renameat2, or a file system that does not exchange (NFS): two renames, and nothing is left."""
+    library = SimpleNamespace() if kernel == "none" else SimpleNamespace(renameat2=lambda *_: -1)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: library)
+    contents = {str(p.relative_to(bundle_path)): p.read_bytes() for p in files(bundle_path)}
+    del contents["manifest.json"]
+    bundles.write(bundle_path, dataclasses.replace(tiny.bundle.manifest, scope="image:other"), contents)
+    assert bundles.read(bundle_path).manifest.scope == "image:other"
     assert [p.name for p in bundle_path.parent.iterdir()] == ["tiny"]
 
 
