@@ -33,5 +33,10 @@ class Options:
             if odd:
                 raise OptionError(f"--{what} names {', '.join(odd)}; known: {', '.join(known)}")
 
+    @property
+    def every_runtime(self) -> bool:
+        """Whether all runtimes are asked for, so that none of them is asked for by name."""
+        return set(self.runtimes) == set(registry.names())
+
 
 DEFAULTS = Options()

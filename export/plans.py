@@ -46,8 +46,9 @@ def installed(options: Options, here: Machine, say: Say) -> tuple[str, ...]:
     found: list[str] = []
     for runtime in map(find, options.runtimes):
         if runtime.device == "gpu" and here.gpu is None and not runtime.ahead_of_time:
-            continue  # a machine without a GPU is no news
-        if runtime.installed:
+            if not options.every_runtime:  # a machine without a GPU is no news where nobody asked for one by name
+                say(f"{runtime.name} needs a CUDA device, and this machine has none, so it is no candidate")
+        elif runtime.installed:
             found.append(runtime.name)
         else:
             say(f"{runtime.name} is not installed, so it is no candidate; pip install -r requirements/export.txt")
@@ -64,8 +65,9 @@ def scoring_runtime(runtimes: Sequence[str]) -> str:
 
 
 def parity_runtimes(runtimes: Sequence[str]) -> list[str]:
-    """The runtimes in which FP32 is compared with PyTorch here: those of the CPU."""
-    return [name for name in runtimes if find(name).device == "cpu"]
+    """The runtimes in which FP32 is compared with PyTorch here: those of the CPU that open its file as it is."""
+    able = [runtime.name for runtime in takers("fp32") if runtime.device == "cpu" and not runtime.ahead_of_time]
+    return [name for name in runtimes if name in able]
 
 
 def plans(variants: Sequence[str], runtimes: Sequence[str]) -> list[Plan]:

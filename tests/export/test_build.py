@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from export import build as build_module
 from export import make_variants as variants_module
@@ -21,15 +27,17 @@ from export.judge import Assessment
 from export.measure import Measured
 from export.options import Options
 from export.parity import ParityError
-from export.plans import Plan
+from export.plans import Plan, installed, parity_runtimes
 from export.quantize import METHODS, VariantError
 from export.remeasure import remeasure
 from handlers import bundle as bundles
 from handlers.certificate import BatchSpeed, Difference, FailedVariant
 from handlers.engine.choice import open_model
-from handlers.runtimes import device
+from handlers.graph_spec import GraphSpec
+from handlers.manifest import Precision
+from handlers.runtimes import device, registry
 from handlers.runtimes.device import Machine, machine
-from handlers.runtimes.session import open_session
+from handlers.runtimes.runtime import Arrays, Runtime
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 from training import checkpoint
 
@@ -232,19 +240,82 @@ def test_too_small_a_calibration_set_fails_its_variant_alone(tiny_copy: Path, mo
     assert "4 rows, wanted at least 16: raise --calibration" in failure(bundle, "int8_static")
 
 
-def test_calibration_is_chosen_in_a_runtime_that_is_wanted(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
+def test_no_runtime_is_opened_that_is_not_wanted(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even to choose the calibration in, fast as it may be."""
 
-    def noted(runtime: str, *rest: Any) -> Any:
-        opened.append(runtime)
-        return open_session(runtime, *rest)
+    def opener(*_: Any) -> Any:
+        raise AssertionError("it was opened, and nobody wants it")
 
-    monkeypatch.setattr(build_module, "open_session", noted)
-    monkeypatch.setattr(variants_module, "open_session", noted)
+    unwanted = dataclasses.replace(registry.find("openvino"), opener=opener)
+    others = [runtime for runtime in registry.RUNTIMES if runtime.name != unwanted.name]
+    monkeypatch.setattr(registry, "RUNTIMES", [unwanted, *others])
     monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
-    build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True), say=quiet)
-    assert len(opened) > 1  # parity, and a score for every way of calibration
-    assert set(opened) == {"onnxruntime"}
+    bundle = build("tiny", Options(("fp32", "int8_static"), ("onnxruntime",), quick=True), say=quiet)
+    assert not isinstance(bundle.certificate.variants["int8_static"], FailedVariant)
+
+
+@dataclasses.dataclass
+class Evaluated:
+    """A graph in onnx's own evaluator, which computes in numpy."""
+
+    model: bytes
+    spec: GraphSpec
+    threads: int
+    precision: Precision
+
+    def run(self, inputs: Arrays) -> Arrays:
+        names = [output.name for output in self.spec.outputs]
+        found = ReferenceEvaluator(onnx.load_from_string(self.model)).run(names, inputs)
+        return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_runtime_more_is_compared_planned_chosen_and_served(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row in the registry is all: no file of export/ or of the engine knows its name."""
+    evaluator = Runtime("evaluator", ("onnx",), ("onnx",), "cpu", ("fp32", "fp32_rewritten"), Evaluated)
+    monkeypatch.setattr(registry, "RUNTIMES", [*registry.RUNTIMES, evaluator])
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
+    here = Machine("riscv-v9")
+    options = Options(("fp32", "fp32_rewritten"), ("onnxruntime", "evaluator"), quick=True)
+    bundle = build("tiny", options, quiet, here)
+    assert [d.tensor for d in bundle.certificate.parity.runtimes["evaluator"]] == ["pixels", "image"]
+    assert {"fp32-evaluator", "fp32_rewritten-evaluator"} < set(bundle.certificate.devices["riscv-v9"].candidates)
+    candidate = bundle.manifest.candidate("generator-fp32_rewritten-evaluator@riscv-v9")
+    assert (candidate.verdict, candidate.requires) == ("passed", {"module": "onnx"})
+    only = dataclasses.replace(bundle.manifest, choice={"riscv-v9": ({"generator": candidate.id},)})
+    with contextlib.closing(open_model(dataclasses.replace(bundle, manifest=only), here)) as served:
+        assert served.candidate == {"generator": candidate.id}
+        assert f" evaluator-{version('onnx')} " in served.fingerprint
+        assert served.generator.preview([1]).shape == (1, 16, 16, 3)
+
+
+def test_fp32_is_compared_where_its_file_is_opened_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a runtime that takes other forms alone, nor in one whose files are built ahead of time."""
+    quantized = dataclasses.replace(registry.find("openvino"), name="quantized", variants=("int8_static",))
+    compiled = dataclasses.replace(registry.find("openvino"), name="compiled", ahead_of_time=True)
+    monkeypatch.setattr(registry, "RUNTIMES", [*registry.RUNTIMES, quantized, compiled])
+    assert parity_runtimes(registry.names()) == ["onnxruntime", "openvino"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (registry.names(), []),  # a machine without a GPU is no news
+        (
+            ("onnxruntime", "onnxruntime-cuda"),
+            ["onnxruntime-cuda needs a CUDA device, and this machine has none, so it is no candidate"],
+        ),
+    ],
+)
+def test_a_runtime_of_gpus_that_is_asked_for_by_name_is_told_to_be_none(
+    names: tuple[str, ...], said: list[str]
+) -> None:
+    heard: list[str] = []
+    found = installed(Options(("fp32",), names), Machine("avx2"), heard.append)
+    assert [line for line in heard if "cuda" in line] == said
+    assert "onnxruntime-cuda" not in found
 
 
 def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,7 @@ except OSError as error:
 def test_where_two_names_cannot_be_exchanged_the_old_bundle_is_moved_aside(
     tiny: Tiny, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
 ) -> None:
-    """A C library without renameat2, or a file system that does not exchange (NFS): two renames, and nothing is left."""
+    """A C library without renameat2, or a file system that does not exchange (NFS): two renames, nothing is left."""
     library = SimpleNamespace() if kernel == "none" else SimpleNamespace(renameat2=lambda *_: -1)
     monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: library)
     contents = {str(p.relative_to(bundle_path)): p.read_bytes() for p in files(bundle_path)}

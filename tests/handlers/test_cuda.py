@@ -1,4 +1,4 @@
-"""The CUDA driver through ctypes, against a driver of memory in a dictionary: what is called, and what a failure says."""
+"""The CUDA driver through ctypes, against a driver of memory in a dictionary: its calls, and what a failure says."""
 
 from __future__ import annotations
 
