@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from handlers import certificate as certificates
-from handlers.certificate import Certificate, CertificateError
+from handlers.certificate import Certificate
 from handlers.files import switch, write_file
 from handlers.generator import Model
 from handlers.manifest import ASSETS, MANIFEST, BundleError, FileSpec, Manifest, encode_manifest, read_manifest
+from handlers.records import RecordError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def read(path: Path) -> Bundle:
     data = _verified(path, manifest.certificate)
     try:
         certificate = certificates.decode(data, str(path / manifest.certificate.path))
-    except CertificateError as error:
+    except RecordError as error:
         raise BundleError(str(error)) from None
     named = {spec.path for spec in manifest.files.values()} | {MANIFEST, manifest.certificate.path}
     for file in path.rglob("*"):

@@ -18,10 +18,6 @@ SERVED_VERDICTS = ("reference", "passed")
 Number = int | float
 
 
-class CertificateError(ValueError):
-    """A certificate that is damaged or of an unknown format; the message names the file."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """When a candidate is served: inside the budget, batch-invariant, and this much faster than the reference."""
@@ -155,18 +151,12 @@ class Certificate:
 
 
 def decode(data: bytes, where: str) -> Certificate:
-    """The certificate from the bytes of the file `where`. Raises `CertificateError`."""
-    try:
-        raw = json.loads(data)
-    except ValueError as error:
-        raise CertificateError(f"{where} is not valid JSON ({error}); build the bundle again") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-        raise CertificateError(f"{where} has format {found!r}, this version reads {FORMAT!r}: build the bundle again")
+    """The certificate from the bytes of the file `where`. Raises `RecordError`, which names the place."""
+    raw = records.parse(data, where, FORMAT)
     try:
         return records.read(Certificate, raw, where)
     except records.RecordError as error:
-        raise CertificateError(f"{error}; build the bundle again") from None
+        raise records.RecordError(f"{error}; build the bundle again") from None
 
 
 def golden_key(option: Mapping[str, str]) -> str:

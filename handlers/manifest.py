@@ -124,12 +124,9 @@ class Manifest:
 def read_manifest(data: bytes, where: str) -> tuple[Manifest, str]:
     """The manifest and its digest from the bytes of manifest.json. Raises `BundleError`."""
     try:
-        raw = json.loads(data)
-    except ValueError as error:
-        raise BundleError(f"{where} is not valid JSON ({error}); build the bundle again") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-        raise BundleError(f"{where} has format {found!r}, this version reads {FORMAT!r}")
+        raw = records.parse(data, where, FORMAT)
+    except records.RecordError as error:
+        raise BundleError(str(error)) from None
     stated = raw.pop("digest", None)
     if stated != (found := _digest(raw)):
         raise BundleError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from typing import Any, TypeVar
@@ -12,6 +13,18 @@ T = TypeVar("T")
 
 class RecordError(ValueError):
     """JSON that does not fit its record: the place, what was found, what was wanted."""
+
+
+def parse(data: bytes, where: str, wanted: str) -> dict[str, Any]:
+    """The JSON object in the file `where`, whose field `format` is `wanted`. Raises `RecordError`."""
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise RecordError(f"{where} is not valid JSON ({error}); build the bundle again") from None
+    if not isinstance(raw, dict) or raw.get("format") != wanted:
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise RecordError(f"{where} has format {found!r}, this version reads {wanted!r}; build the bundle again")
+    return raw
 
 
 def read(cls: type[T], value: Any, where: str) -> T:

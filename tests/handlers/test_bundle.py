@@ -15,7 +15,7 @@ import pytest
 
 from handlers import bundle as bundles
 from handlers.archive import read_archive
-from handlers.manifest import BundleError, FileSpec
+from handlers.manifest import BundleError, FileSpec, file_spec
 from tests.conftest import ROOT, Tiny
 
 
@@ -107,6 +107,17 @@ def test_contents_that_do_not_fit_change_nothing(tiny: Tiny, bundle_path: Path) 
         )
     assert bundles.read(bundle_path).digest == tiny.bundle.digest
     assert [p.name for p in bundle_path.parent.iterdir()] == ["tiny"]
+
+
+def test_a_certificate_of_another_format_is_refused(tiny: Tiny, bundle_path: Path) -> None:
+    contents = {
+        str(p.relative_to(bundle_path)): p.read_bytes() for p in files(bundle_path) if p.name != "manifest.json"
+    }
+    data = contents["certificate.json"].replace(b"atelier-certificate/1", b"atelier-certificate/7")
+    manifest = dataclasses.replace(tiny.bundle.manifest, certificate=file_spec("certificate.json", data))
+    with pytest.raises(BundleError, match=r"certificate\.json has format 'atelier-certificate/7', this version reads"):
+        bundles.write(bundle_path, manifest, {**contents, "certificate.json": data})
+    assert bundles.read(bundle_path).digest == tiny.bundle.digest
 
 
 def test_a_full_disk_leaves_the_old_bundle(tiny: Tiny, bundle_path: Path) -> None:

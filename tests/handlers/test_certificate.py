@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from handlers.certificate import CertificateError, decode
+from handlers.certificate import decode
 from handlers.manifest import CERTIFICATE
+from handlers.records import RecordError
 from tests.conftest import Tiny
 
 
@@ -40,13 +41,13 @@ def test_it_is_written_as_it_was_read(tiny: Tiny, tiny_text: Tiny) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(raw: Any, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(CertificateError, match=re.escape(message)):
+    with pytest.raises(RecordError, match=re.escape(message)):
         decode(json.dumps({**raw, **change}).encode(), "certificate.json")
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"{", "is not valid JSON"), (b"[]", "has format 'list'")])
 def test_what_is_no_certificate_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(CertificateError, match=message):
+    with pytest.raises(RecordError, match=message):
         decode(data, "certificate.json")
 
 
