@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 
 from training.checks import ConfigError, refuse
 
+_CAPS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -56,4 +58,6 @@ def pick(name: PrecisionName, device: str) -> Precision:
 
 
 def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    """Whether oneDNN multiplies BF16 here: the CPU does, and ONEDNN_MAX_CPU_ISA leaves it so."""
+    capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _CAPS_WITHOUT_BF16
+    return not capped and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

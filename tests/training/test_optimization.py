@@ -16,11 +16,15 @@ from training.state import load_scaler, scaler_tensors
 FP32 = Precision("cpu", None)
 
 
-@pytest.mark.parametrize(("capable", "chosen"), [(True, "bf16"), (False, "fp32")])
+@pytest.mark.parametrize(
+    ("capable", "cap", "chosen"),
+    [(True, "", "bf16"), (False, "", "fp32"), (True, "AVX2", "fp32"), (True, "AVX512_CORE_BF16", "bf16")],
+)
 def test_auto_takes_bf16_where_the_cpu_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, capable: bool, chosen: str
+    monkeypatch: pytest.MonkeyPatch, capable: bool, cap: str, chosen: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": capable})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)  # oneDNN computes as if the CPU were that one
     assert str(pick("auto", "cpu")) == chosen
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # of another architecture
     assert str(pick("auto", "cpu")) == "fp32"
