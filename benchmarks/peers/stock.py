@@ -42,7 +42,8 @@ def stock(model: str, batch: int) -> Iterator[Peer]:
         weights = next(source / name for name in meta.files if name.startswith("model-"))
         network = {"model_file": str(ROOT / "training/models/dcgan.py"), "serialized_file": str(weights)}
         _archive(folder, batch, "stock_handler.py", sizes, **network)
-        with _serving(folder, f"stock TorchServe b{batch}", {}, *IMAGE) as peer:
+        # The network definition imports from the project, as that of texts does.
+        with _serving(folder, f"stock TorchServe b{batch}", {"PYTHONPATH": str(ROOT)}, *IMAGE) as peer:
             yield peer
 
 

@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.peers import launch
+from benchmarks.peers import launch, stock
 from benchmarks.peers.process import Peer, PeerError, process, wait
 from benchmarks.server import eventually
-from tests.conftest import ROOT
+from serving.client import request
+from tests.conftest import ROOT, Tiny
 
 # Starts a child of its own and ignores SIGTERM, as does the child: the worst that a server can do.
 STUBBORN = """
@@ -192,3 +193,14 @@ def test_ours_is_started_with_the_engine_priority(
     if nice is not None:  # whoever is not allowed to must not be measured under that name
         with pytest.raises(PeerError, match="runs its engine at nice 0, wanted -15"), launch.ours(archive, nice):
             pass
+
+
+@pytest.mark.server
+def test_the_stock_server_answers_with_a_picture(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its archive holds the network's own file, which imports from the project."""
+    monkeypatch.chdir(tiny.folder)
+    monkeypatch.setattr(stock, "send", lambda load: None)  # the JVM stays cold
+    with stock.stock("tiny", 2) as peer:
+        answer = request(peer.address, "POST", peer.path, b'{"seed": 5}', {"Content-Type": "application/json"}, 60)
+    assert answer.status == 200
+    assert answer.body.startswith(b"\x89PNG")
