@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## train, export, archive, serve, and fetch 16 faces to out/d
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
 	$(PY) -m pytest -m "$(HERE) and not long"
 
-test-fast: $(INSTALLED) ## those of them that start no server and train nothing for long: two minutes
+test-fast: $(INSTALLED) ## those of them that start no server and train nothing for long: some minutes
 	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow"
 
 test-long: $(INSTALLED) ## the long ones: the same again, many times
