@@ -1,21 +1,21 @@
-"""Archives whose generators misbehave on demand: certain seeds make them raise, stand still, die or take their time.
+"""Handlers whose generators misbehave on demand: certain seeds make them raise, stand still, die or take their time.
 
-The sabotage is code added to a copy of the archive; the bundle inside stays whole, so the launcher accepts it.
+The sabotage is code added to a copy of handlers/. Archives are made with it, and a launcher that is to serve them is
+told to (`--handlers`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 
 from export.archive import archive
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
-from handlers.identity import Identity, handlers_digest
+from handlers.identity import HOME
 
 RAISE, STAND_STILL, DIE, SLOW = 666_001, 666_002, 666_003, 666_004
 SLOW_SECONDS = 0.4
@@ -64,41 +64,25 @@ def rewritten(bundle: Bundle, folder: Path, name: str, batch_size: int | None = 
     return bundles.read(folder / name)
 
 
-def renamed(bundle: Bundle, name: str, store: Path, batch_size: int | None = None, **limits: int) -> Path:
-    """An archive of the same generator under another name, with other limits or another batch size."""
-    store = store.resolve()
+def renamed(
+    bundle: Bundle, name: str, store: Path, batch_size: int | None = None, home: Path = HOME, **limits: int
+) -> Path:
+    """An archive of the same generator under another name, with other limits, batch size or handlers."""
+    store, home = store.resolve(), home.resolve()
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         rewritten(bundle, Path(folder) / bundles.directory(name).parent, name, batch_size, **limits)
         os.chdir(folder)
         try:
-            return archive(name, store)
+            return archive(name, store, home)
         finally:
             os.chdir(before)
 
 
-def sabotage(path: Path) -> Path:
-    """Add the misbehaviour to an archive, in place; it states the version of what it holds now."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as name:
-        folder = Path(name)
-        with zipfile.ZipFile(path) as old:
-            members = old.namelist()
-            old.extractall(folder)
-        package = folder / "handlers/generators/__init__.py"
-        package.write_text(package.read_text() + _CODE)
-        _state_version(folder)
-        changed = folder / "changed.zip"
-        with zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
-            for member in members:
-                new.write(folder / member, member)
-        os.replace(changed, path)
-    return path
-
-
-def _state_version(folder: Path) -> None:
-    """Write the version of the unpacked archive's contents into its own manifest."""
-    stated = folder / "MAR-INF/MANIFEST.json"
-    document = json.loads(stated.read_text())
-    identity = Identity(bundles.read(folder / "bundle").digest, handlers_digest(folder / "handlers"))
-    document["model"]["modelVersion"] = identity.version
-    stated.write_text(json.dumps(document))
+def sabotaged(folder: Path) -> Path:
+    """A copy of the handlers that misbehave, as `folder`/handlers; the same each time."""
+    home = folder / "handlers"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+    package = home / "generators/__init__.py"
+    package.write_text(package.read_text() + _CODE)
+    return home

@@ -21,6 +21,7 @@ import psutil
 
 from serving.client import Response, request
 from serving.commands import wait_ready
+from serving.private_store import MODELS
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}
@@ -69,12 +70,13 @@ class Server:
         return {name: float(value) for name, _, value in pairs}
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of this server but the launcher, found by the folder that its command line names."""
+        """Every process of this server but the launcher, found by the folders that its command line names."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             if process.info["status"] == psutil.STATUS_ZOMBIE:
                 continue
-            if any(str(self.temporary) in part for part in process.info["cmdline"] or []):
+            places = (str(self.temporary), str(self.run_dir.resolve() / MODELS))
+            if any(place in part for part in process.info["cmdline"] or [] for place in places):
                 found.append(process)
         return found
 

@@ -8,21 +8,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import yaml
 from model_archiver.model_archiver import ModelArchiver
 from model_archiver.model_archiver_config import ModelArchiverConfig
 
 from handlers import bundle as bundles
-from handlers.archive import ENTRY, read_archive
+from handlers.archive import CONFIG, ENTRY, STUB, TORCH_STUB, model_config, read_archive
 from handlers.bundle import Bundle
 from handlers.identity import HOME, Identity, handlers_digest
-from handlers.manifest import Resources
 
 STORE = Path("model_store")
-# The proxy bounds what waits and says when to come again; the front end's own queue only has to be larger.
-JOB_QUEUE = 2048
-# TorchServe's worker imports torch only to recognise tensors in answers; ours are bytes. 1 s and 180 MB a worker.
-TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    """No answer is one."""\n'
 
 
 def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
@@ -44,35 +38,13 @@ def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
     return final
 
 
-def model_config(resources: Resources) -> str:
-    """The archive's model-config.yaml, so that no shared file names a model.
-
-    TorchServe's async mode, in which the worker gets every request at once; batches are formed behind it
-    (docs/decisions.md).
-    """
-    return yaml.safe_dump(
-        {
-            "minWorkers": resources.workers,
-            "maxWorkers": resources.workers,
-            "batchSize": 1,
-            "asyncCommunication": True,
-            "jobQueueSize": JOB_QUEUE,
-            "startupTimeout": 120,
-            # A front end that has given a worker up never tries again: the launcher decides about that, not a clock.
-            "maxRetryTimeoutInSec": 2_147_483,
-            "deviceType": "cpu",
-        },
-        sort_keys=False,
-    )
-
-
 def _package(bundle: Bundle, version: str, home: Path, work: Path) -> Path:
     manifest = bundle.manifest
     content = work / "content"  # the archiver takes the *contents* of a directory: stage a parent
     shutil.copytree(home, content / "handlers", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(bundle.directory, content / "bundle")
-    (content / "torch.py").write_text(TORCH_STUB)
-    config = work / "model-config.yaml"
+    (content / STUB).write_text(TORCH_STUB)
+    config = work / CONFIG
     config.write_text(model_config(manifest.resources))
     return pack(
         work,

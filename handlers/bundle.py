@@ -20,7 +20,10 @@ from handlers.certificate import Certificate
 from handlers.files import switch, write_file
 from handlers.generator import Model
 from handlers.manifest import ASSETS, MANIFEST, BundleError, FileSpec, Manifest, encode_manifest, read_manifest
+from handlers.onnx_file import OnnxError, check_onnx
 from handlers.records import RecordError
+
+AHEAD_OF_TIME = ("tensorrt",)  # runtimes whose files are engines of their own, no ONNX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,14 @@ def directory(name: str) -> Path:
 def read(path: Path) -> Bundle:
     """Read a bundle and check every file of it. Raises `BundleError` with the name of the file at fault."""
     manifest, digest = read_manifest(_bytes(path, MANIFEST), str(path / MANIFEST))
-    for spec in manifest.files.values():
-        _verified(path, spec)
+    graphs = {candidate.file for candidate in manifest.candidates if candidate.runtime not in AHEAD_OF_TIME}
+    for key, spec in manifest.files.items():
+        content = _verified(path, spec)
+        if key in graphs:
+            try:
+                check_onnx(content)
+            except OnnxError as error:
+                raise BundleError(f"{path / spec.path} {error}; build the bundle again") from None
     data = _verified(path, manifest.certificate)
     try:
         certificate = certificates.decode(data, str(path / manifest.certificate.path))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-HOME = Path(__file__).parent  # the handlers/ that run
+# The handlers/ that run. TorchServe imports them through a link in its temporary folder, which may be cleaned.
+HOME = Path(__file__).resolve().parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +24,20 @@ class Identity:
         return hashlib.sha256(f"{self.bundle}\n{self.handlers}\n".encode()).hexdigest()[:12]
 
 
-def handlers_digest(home: Path = HOME) -> str:
-    """sha256 over every file below the folder `home` but compiled ones: its path and its bytes, in order of path."""
+def read_handlers(home: Path = HOME) -> dict[str, bytes]:
+    """The bytes of every file below the folder `home` but compiled ones, by path."""
     files = {path.relative_to(home).as_posix(): path for path in home.rglob("*") if path.is_file()}
+    return {name: files[name].read_bytes() for name in sorted(files) if "__pycache__/" not in name}
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """sha256 over handlers: the path and the bytes of every file, in order of path."""
     total = hashlib.sha256()
-    for name in sorted(name for name in files if "__pycache__/" not in name):
-        data = files[name].read_bytes()
-        total.update(f"{name}\0{len(data)}\0".encode() + data)
+    for name in sorted(files):
+        total.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
     return total.hexdigest()
+
+
+def handlers_digest(home: Path = HOME) -> str:
+    """The digest of the handlers in the folder `home`."""
+    return digest_of(read_handlers(home))

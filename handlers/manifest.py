@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -19,6 +20,7 @@ FORMAT = "atelier-bundle/2"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 ASSETS = "assets/"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a model: it stands in addresses, paths and settings
 Precision = Literal["f32", "bf16"]  # what a runtime may compute the unquantized parts of a graph in
 
 
@@ -66,6 +68,11 @@ class Resources:
     workers: int
     batch_size: int  # requests computed together
 
+    def __post_init__(self) -> None:
+        for name, least in (("threads", 0), ("memory_mb", 1), ("workers", 1), ("batch_size", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} is {value}, wanted at least {least}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -89,6 +96,8 @@ class Manifest:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name is {self.name!r:.100}, wanted letters, digits, dots, - and _, at most 64")
         if isinstance(self.limits, BatchLimits) != (self.resources.lane == "batch"):
             raise ValueError(
                 f"limits are {type(self.limits).__name__}, which is not for the lane {self.resources.lane}"

@@ -19,7 +19,7 @@ def parse(data: bytes, where: str, wanted: str) -> dict[str, Any]:
     """The JSON object in the file `where`, whose field `format` is `wanted`. Raises `RecordError`."""
     try:
         raw = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{where} is not valid JSON ({error}); build the bundle again") from None
     if not isinstance(raw, dict) or raw.get("format") != wanted:
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
@@ -95,7 +95,7 @@ def _read_fields(kind: Any, value: Any, where: str) -> Any:
         return kind(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     except RecordError:
         raise
-    except ValueError as error:  # a check of the dataclass itself
+    except (ValueError, TypeError) as error:  # a check of the dataclass itself
         raise RecordError(f"{where}: {error}") from None
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from handlers.identity import HOME
 from serving.commands import down, wait_ready
 from serving.config import PortTaken, SocketPathError
 from serving.launcher import Options, up
@@ -45,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
             options.status_port,
             options.drain_seconds,
             options.engine_nice,
+            options.handlers,
         )
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
@@ -90,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     option = start.add_argument
     store = "folder of .mar archives (default: model_store), e.g. --model-store /srv/models"
     option("--model-store", type=Path, default=Path("model_store"), metavar="DIR", help=store)
+    handlers = (
+        "the handlers/ that serve (default: those of this checkout); archives that hold others are refused, "
+        "e.g. --handlers ../older/handlers"
+    )
+    option("--handlers", type=Path, default=HOME, metavar="DIR", help=handlers)
     option("--dev", action="store_true", help="inference on loopback HTTP, not on a unix socket, e.g. --dev")
     option("--port", type=int, default=0, help="port of --dev (default: a free one), e.g. --port 8080")
     status = "port of /ready and /metrics (default: a free one), e.g. --status-port 8082"

@@ -96,9 +96,7 @@ def properties(path: Path = FIXED) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def render(
-    where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path, max_request_bytes: int
-) -> str:
+def render(where: Addresses, store: Path, models: Sequence[str], workflow_store: Path, max_request_bytes: int) -> str:
     """The whole config.properties of one run; `max_request_bytes` is the largest body that any of its models takes."""
     run = {
         "inference_address": where.starting,
@@ -108,12 +106,19 @@ def render(
         "grpc_management_port": where.grpc_management_port,
         "metrics_config": METRICS_CONFIG,
         "model_store": store.resolve(),
-        # By name: "all" would also load directories and files that nobody has checked.
-        "load_models": ",".join(path.name for path in archives),
+        # By name: "all" would also load what was left over. Names of models hold no comma (handlers/manifest.py).
+        "load_models": ",".join(models),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
         # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further
         # one costs an event thread a second, and with it everybody who is served.
         "max_request_size": max_request_bytes + BODY_MARGIN,
     }
-    return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={value}\n" for key, value in run.items())
+    return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={_escaped(value)}\n" for key, value in run.items())
+
+
+def _escaped(value: object) -> str:
+    """A value as Java reads it in a properties file: Latin-1, and every backslash begins an escape."""
+    units = str(value).encode("utf-16-be")
+    codes = [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    return "".join(chr(code) if 0x20 < code < 0x7F and code != 0x5C else f"\\u{code:04x}" for code in codes)

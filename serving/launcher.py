@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from handlers.identity import HOME
+from handlers.ownership import OwnershipError
 from serving import config, store
 from serving.metrics import Merged
+from serving.private_store import PrivateStore
 from serving.signals import StopRequested, StopSignals
 from serving.state import only_one, remove_state, write_state
 from serving.status import Status, StatusServer
-from serving.store import Model, StoreError
+from serving.store import Model, Store, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage
 from serving.warm import ENTRIES, warm, warm_refusals, widen
@@ -39,6 +42,7 @@ class Options:
     status_port: int = 0
     drain_seconds: float = 10.0
     engine_nice: int = 0
+    handlers: Path = HOME  # those that serve
 
 
 def up(options: Options, say: Say = print) -> int:
@@ -70,6 +74,9 @@ class Launch:
         self._server: StatusServer | None = None
         self._merged: Merged | None = None
         self._models: list[Model] = []
+        self._private: PrivateStore | None = None
+        self._found: Store | None = None
+        self._changed: str | None = None
         self._watched = self._told = False
 
     def run(self, signals: StopSignals) -> int:
@@ -86,6 +93,8 @@ class Launch:
                 if self._watched and (left := drain(self._torchserve, self._models, drain_seconds)):
                     self._say(f"{left:.0f} requests were not finished after {drain_seconds:.0f} s")
                 self._torchserve.stop()
+            if self._private is not None:
+                self._private.close()
             remove_state(self._options.run_dir)
             if self._server is not None:
                 self._server.close()
@@ -116,24 +125,24 @@ class Launch:
     def _serve_once(self) -> str:
         """From archives to a server that answers, then watch it; returns why it was lost."""
         began, options = time.monotonic(), self._options
-        found = store.read(options.model_store, int(config.properties()["max_response_size"]))
+        found, private = self._read_store()
         self._models = found.models
         if self._torchserve is None:
             store.check_memory(self._models)
             log = options.run_dir / "torchserve.log"
-            self._torchserve = TorchServe(options.model_store, log, options.dev_port, options.engine_nice)
+            self._torchserve = TorchServe(private.folder, log, options.dev_port, options.engine_nice)
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
         if self._merged is None or self._server is None:
             self._merged = Merged(torchserve, self._status)
             self._server = StatusServer(self._status, self._merged, options.status_port)
         self._merged.front_end_begins()
         torchserve.start(
-            [model.archive for model in self._models],
+            names,
             max(model.manifest.limits.max_request_bytes for model in self._models),
         )
         self._tell_state(torchserve, self._server)
         self._say(f"starting TorchServe with {', '.join(names)}")
-        if found.problem:
+        if found.problem and not self._told:
             self._say(found.problem)
         self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
         torchserve.wait_loaded(set(names), LOAD_SECONDS)
@@ -154,6 +163,26 @@ class Launch:
             self._told = True
         return self._watch(torchserve)
 
+    def _read_store(self) -> tuple[Store, PrivateStore]:
+        """What is served, read once: a start after a loss serves the same again, whatever the store holds by then."""
+        if self._private is None or self._found is None:
+            options = self._options
+            try:
+                self._private = self._private or PrivateStore(options.run_dir)
+            except (OwnershipError, OSError) as error:
+                raise StoreError(f"{options.run_dir} cannot hold the models that are served: {error}") from None
+            limit = int(config.properties()["max_response_size"])
+            self._found = store.read(options.model_store, limit, self._private.folder, options.handlers)
+        return self._found, self._private
+
+    def _look_at_store(self) -> None:
+        """Tell, in a line and in `/ready`, that the store is no longer what is served."""
+        changed = self._found.listing.difference() if self._found is not None else None
+        if changed != self._changed:
+            self._changed = changed
+            self._status.store = changed
+            self._say(changed or "the store holds what is served again")
+
     def _tell_state(self, torchserve: TorchServe, server: StatusServer) -> None:
         values = {
             "inference": torchserve.addresses.inference,
@@ -171,6 +200,7 @@ class Launch:
         self._watched = True
         while True:
             time.sleep(WATCH_SECONDS)
+            self._look_at_store()
             look = watch.look()
             if look.lost is not None:
                 return look.lost

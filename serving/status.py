@@ -24,6 +24,7 @@ class Status:
         self._models: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self.torchserve_restarts = 0
+        self.store: str | None = None  # how the store differs from what is served
 
     def set(
         self,
@@ -49,7 +50,8 @@ class Status:
         """(ready, the JSON document)."""
         with self._lock:
             document: dict[str, object] = {"ready": self._ready, "reason": self._reason, "models": self._models}
-            return self._ready, {**document, "refused": self._refused} if self._refused else document
+            details = {"refused": self._refused or None, "store": self.store}
+            return self._ready, {**document, **{key: value for key, value in details.items() if value is not None}}
 
 
 class Source(Protocol):

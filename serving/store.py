@@ -1,21 +1,37 @@
-"""The model store before TorchServe sees it: are the archives whole, do their answers fit, is there memory for them."""
+"""The model store before TorchServe sees it: whose the archives are, are they whole, and do their answers fit.
+
+Each archive is opened once, and unpacked into a private folder of the run: what is checked there is what runs.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import shutil
+import stat
 from pathlib import Path
 
 import psutil
 
-from handlers.archive import read_archive
-from handlers.manifest import BundleError, Manifest
+from handlers.archive import Archive, complete, unpack
+from handlers.identity import HOME, digest_of, read_handlers
+from handlers.manifest import Manifest
+from handlers.ownership import OwnershipError, check_owner, check_place
+from serving.listing import Listing
 
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
 HEADROOM = 65536  # bytes that headers add to an answer
+MAX_REQUEST_BYTES = 32 << 20  # the front end keeps whole bodies in 250 MB, and the largest limit holds for all models
+ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.mar")
 
 
 class StoreError(RuntimeError):
     """A store of which nothing can be served; the message says which archive, and what to do."""
+
+
+class _Refused(ValueError):
+    """An archive that is whole, and cannot be served here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Store:
 
     models: list[Model]
     refused: dict[str, str]  # file name -> reason
+    listing: Listing  # of the store, as it was when it was read
 
     @property
     def problem(self) -> str | None:
@@ -40,49 +57,97 @@ class Store:
         return "; ".join(f"{name} is refused: {reason}" for name, reason in self.refused.items()) or None
 
 
-def read(folder: Path, max_response_bytes: int) -> Store:
-    """Every archive of the store, checked byte by byte. Raises `StoreError` if there is nothing to serve."""
-    archives = sorted(folder.glob("*.mar")) if folder.is_dir() else []
-    if not archives:
+def read(folder: Path, max_response_bytes: int, into: Path, home: Path = HOME) -> Store:
+    """Check every archive of the store, and make a folder `into`/MODEL of each that can be served.
+
+    `into` is an empty folder that nobody else can enter. `home` holds the handlers that serve: an archive has to hold
+    the same, and theirs are the bytes that run. Raises `StoreError` if there is nothing to serve.
+    """
+    listing = Listing.of(folder)
+    if not listing.archives:
         raise StoreError(
             f"{folder} holds no archives; make one with `python -m export archive NAME`, or run `make demo`"
         )
-    found: dict[str, list[Model]] = {}
+    try:
+        check_place(folder)
+    except (OwnershipError, OSError) as error:
+        raise StoreError(f"nothing of {folder} is served: {error}") from None
+    handlers = read_handlers(home)
+    trusted = digest_of(handlers)
+    found: dict[str, list[tuple[Model, Archive, Path]]] = {}
     refused: dict[str, str] = {}
-    for archive in archives:
+    for number, name in enumerate(sorted(listing.archives)):
+        aside = into / f".{number}"
+        aside.mkdir()
         try:
-            whole = read_archive(archive)
-        except (BundleError, OSError) as error:
-            refused[archive.name] = str(error)
+            whole = _open(folder / name, aside, trusted)
+            _check_fits(whole.bundle.manifest, max_response_bytes)
+        except Exception as error:  # whatever is wrong with one archive is no matter of the others
+            refused[_shown(name)] = str(error) or type(error).__name__
+            shutil.rmtree(aside, ignore_errors=True)
             continue
         manifest = whole.bundle.manifest
-        if (workers := manifest.resources.workers) != 1:
-            # The control words (hold, release, drain, health) reach one worker of a model, and nobody says which.
-            refused[archive.name] = (
-                f"it wants {workers} workers, the launcher can hold, drain and watch 1: "
-                "build it with resources.workers 1"
-            )
-            continue
-        limit = manifest.limits.max_response_bytes
-        if limit + HEADROOM > max_response_bytes:
-            refused[archive.name] = (
-                f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: "
-                "raise max_response_size"
-            )
-            continue
-        found.setdefault(manifest.name, []).append(Model(archive, manifest, whole.version))
+        model = Model(folder / name, manifest, whole.version)
+        found.setdefault(manifest.name, []).append((model, whole, aside))
     models = []
     for name, same in found.items():
-        if len(same) > 1:
-            for model in same:
-                others = ", ".join(other.archive.name for other in same if other is not model)
-                refused[model.archive.name] = f"{others} serves {name!r} too: remove the one you do not want"
-        else:
-            models += same
-    store = Store(models, refused)
+        for model, whole, aside in same:
+            others = ", ".join(other.archive.name for other, _, _ in same if other is not model)
+            try:
+                if others:
+                    raise _Refused(f"{others} serves {name!r} too: remove the one you do not want")
+                complete(aside, whole, handlers)
+                aside.rename(into / name)
+            except (_Refused, OSError) as error:
+                refused[model.archive.name] = str(error)
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                models.append(model)
+    store = Store(models, refused, listing)
     if not models:
         raise StoreError(f"{folder}: {store.problem}")
     return store
+
+
+def _open(path: Path, aside: Path, trusted: str) -> Archive:
+    """Open an archive once, look whose it is, and unpack what was opened."""
+    if not ARCHIVE_NAME.fullmatch(path.name):
+        raise _Refused("its name is not made of letters, digits, dots, - and _ alone: rename it")
+    if path.is_symlink():
+        check_place(path.resolve().parent)
+    # A pipe called so must not hold the launcher up.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _Refused(f"{path} is no file (mode {status.st_mode:o}): put an archive there")
+        check_owner(path.resolve(), status)
+        return unpack(file, path, aside, trusted)
+
+
+def _check_fits(manifest: Manifest, max_response_bytes: int) -> None:
+    """Raise `_Refused` for a model that this launcher, its front end or this machine cannot carry."""
+    if (workers := manifest.resources.workers) != 1:
+        # The control words (hold, release, drain, health) reach one worker of a model, and nobody says which.
+        raise _Refused(
+            f"it wants {workers} workers, the launcher can hold, drain and watch 1: build it with resources.workers 1"
+        )
+    limit = manifest.limits.max_response_bytes
+    if limit + HEADROOM > max_response_bytes:
+        raise _Refused(
+            f"it may answer with {limit} bytes, config.properties allows {max_response_bytes}: raise max_response_size"
+        )
+    if (limit := manifest.limits.max_request_bytes) > MAX_REQUEST_BYTES:
+        raise _Refused(
+            f"it takes bodies of {limit} bytes, the front end at most {MAX_REQUEST_BYTES}: lower max_request_bytes"
+        )
+    memory = psutil.virtual_memory().total >> 20
+    if (wanted := manifest.resources.memory_mb) > memory:
+        raise _Refused(f"it wants {wanted} MB of memory, this machine has {memory} MB: lower resources.memory_mb")
+
+
+def _shown(name: str) -> str:
+    """A file's name as it can stand in a message, whatever bytes it has."""
+    return name if ARCHIVE_NAME.fullmatch(name) else ascii(name)[:200]
 
 
 def check_memory(models: list[Model], available_mb: int | None = None) -> None:

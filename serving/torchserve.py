@@ -18,6 +18,7 @@ from pathlib import Path
 
 from serving import config
 from serving.client import request
+from serving.private_store import hold
 from serving.processes import alive, die_with_parent
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
@@ -51,7 +52,7 @@ class Worker:
 
 
 class TorchServe:
-    """One TorchServe, which can be started again at the same addresses.
+    """One TorchServe that serves the models of the folder `store`; it can be started again at the same addresses.
 
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
@@ -67,10 +68,11 @@ class TorchServe:
         except config.SocketPathError:
             self.folder.rmdir()
             raise
+        self._held = hold(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         self.front = self.addresses.starting  # where inference answers now
 
-    def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
+    def start(self, models: Sequence[str], max_request_bytes: int) -> None:
         """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
 
         Another start of the same TorchServe appends to the log; `log_tail` shows what came since.
@@ -79,7 +81,7 @@ class TorchServe:
             (self.folder / name).mkdir(exist_ok=True)
         settings = self.folder / "config.properties"
         workflows = self.folder / "workflows"
-        settings.write_text(config.render(self.addresses, self._store, archives, workflows, max_request_bytes))
+        settings.write_text(config.render(self.addresses, self._store, models, workflows, max_request_bytes))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         again = self._process is not None
         with self.log.open("ab" if again else "wb") as output:
@@ -164,6 +166,7 @@ class TorchServe:
                 self._process.kill()
                 self._process.wait()
             self._end_group(self._process.pid)
+        os.close(self._held)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_group(self, group: int) -> None:
@@ -193,7 +196,7 @@ class TorchServe:
 
     def _command(self, settings: Path) -> list[str]:
         options = [
-            f"-Dlog4j.configurationFile=file://{config.LOG_CONFIG}",
+            f"-Dlog4j.configurationFile={config.LOG_CONFIG.as_uri()}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             *config.properties()["vmargs"].split(),
         ]
@@ -204,6 +207,7 @@ class TorchServe:
         temporary = str(self.folder / "tmp")
         return {
             **kept,
+            "LC_ALL": "C.UTF-8",  # Java decodes paths by it: without, it finds none that has an umlaut
             "TMPDIR": temporary,
             "TEMP": temporary,
             "LOG_LOCATION": temporary,

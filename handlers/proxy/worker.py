@@ -94,7 +94,8 @@ def archived_bundle(context: Any) -> BundleHead:
 
     Raises `BundleError` if bundle and handlers are not what the archive's version says.
     """
-    folder = Path(context.system_properties["model_dir"])
+    # Not through TorchServe's link: engines open the bundle here for as long as the server runs.
+    folder = Path(context.system_properties["model_dir"]).resolve()
     manifest_path = folder / "bundle" / MANIFEST
     try:
         data = manifest_path.read_bytes()

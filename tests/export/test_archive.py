@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from export.__main__ import main
-from export.archive import JOB_QUEUE, archive, pack
-from handlers.archive import read_archive
+from export.archive import archive, pack
+from handlers.archive import JOB_QUEUE, read_archive
 from handlers.identity import HOME, Identity, handlers_digest
 from handlers.manifest import BundleError
 from tests.conftest import Tiny

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +11,14 @@ import pytest
 from tests.conftest import Tiny
 from tests.support.frontend import FrontEnd, front_end
 from tests.support.helpers import rewritten
-from tests.support.sabotage import sabotage
+from tests.support.sabotage import sabotaged
 
 
 @pytest.fixture(scope="session")
-def faulty_home(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The handlers/ of an unpacked archive whose generators misbehave at certain seeds (benchmarks/sabotage.py)."""
+def faulty_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Handlers whose generators misbehave at certain seeds (benchmarks/sabotage.py)."""
     folder = tmp_path_factory.mktemp("faulty")
-    copy = Path(shutil.copy(tiny.archive, folder / "faulty.mar"))
-    with zipfile.ZipFile(sabotage(copy)) as file:
-        file.extractall(folder)
-    yield folder / "handlers"
+    yield sabotaged(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

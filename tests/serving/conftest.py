@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tiny
-from tests.support.sabotage import renamed, sabotage
+from tests.support.sabotage import renamed, sabotaged
 from tests.support.server import JSON, STOP_SECONDS, Server, eventually, launcher, running
 
 HIDDEN = "hidden-value"
@@ -30,11 +30,16 @@ def store(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def faulty_store(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def faulty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sabotaged(tmp_path_factory.mktemp("faulty-home"))
+
+
+@pytest.fixture(scope="session")
+def faulty_store(tiny: Tiny, tiny_text: Tiny, faulty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`image` and `text` whose generators misbehave on demand (benchmarks/sabotage.py)."""
     folder = tmp_path_factory.mktemp("faulty")
     for name, model in (("image", tiny), ("text", tiny_text)):
-        sabotage(renamed(model.bundle, name, folder, max_compute_seconds=2))
+        renamed(model.bundle, name, folder, home=faulty_home, max_compute_seconds=2)
     return folder
 
 
@@ -48,8 +53,8 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def faulty(faulty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(faulty_store, tmp_path_factory.mktemp("faulty-run")) as started:
+def faulty(faulty_store: Path, faulty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(faulty_store, tmp_path_factory.mktemp("faulty-run"), "--handlers", str(faulty_home)) as started:
         yield started
 
 

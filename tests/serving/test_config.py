@@ -35,15 +35,15 @@ def test_the_hardening_is_there() -> None:
 
 def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     where = config.addresses(tmp_path, dev_port=None)
-    archives = [Path("a.mar"), Path("x/b.mar")]
-    text = config.render(where, tmp_path / "store", archives, tmp_path / "workflows", max_request_bytes=100_000)
+    models = ["a", "b"]
+    text = config.render(where, tmp_path / "store", models, tmp_path / "workflows", max_request_bytes=100_000)
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
     assert settings["inference_address"] == f"unix:{tmp_path}/starting.sock"  # nobody is let in before it is ready
     assert where.inference == f"unix:{tmp_path}/inference.sock"
     assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
     assert settings["model_store"] == str(tmp_path / "store")
-    assert settings["load_models"] == "a.mar,b.mar"  # checked archives by name, never "all"
+    assert settings["load_models"] == "a,b"  # checked models by name, never "all"
     assert settings["max_request_size"] == "165536"  # room above for the handler to say how much it takes
     ports = [settings["grpc_inference_port"], settings["grpc_management_port"], settings["metrics_address"]]
     assert len(set(ports)) == 3

@@ -191,16 +191,18 @@ def test_a_new_front_end_goes_on_counting(faulty: Server) -> None:
     assert faulty.metrics()[name] == before + 1
 
 
-def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(faulty_store: Path, tmp_path: Path) -> None:
+def test_an_archive_that_breaks_while_it_is_served_changes_nothing(
+    faulty_store: Path, faulty_home: Path, tmp_path: Path
+) -> None:
     store = tmp_path / "store"
     shutil.copytree(faulty_store, store)
-    with running(store, tmp_path / "run") as server:
+    with running(store, tmp_path / "run", "--handlers", str(faulty_home)) as server:
         told(faults.broken_archive(server, store, "text", "image"))
 
 
-def test_a_full_disk_stops_nobody(faulty_store: Path, tmp_path: Path) -> None:
+def test_a_full_disk_stops_nobody(faulty_store: Path, faulty_home: Path, tmp_path: Path) -> None:
     try:
-        outcome = told(faults.full_disk(faulty_store, tmp_path, "image"))
+        outcome = told(faults.full_disk(faulty_store, tmp_path, "image", faulty_home))
     except PermissionError as error:
         pytest.skip(f"{error}: run as root to try a full disk")
     assert outcome.lost == 0

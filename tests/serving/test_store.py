@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -13,14 +14,20 @@ from export.archive import archive
 from handlers import bundle as bundles
 from serving import store as stores
 from serving.__main__ import main
-from serving.store import StoreError
+from serving.store import Store, StoreError
 from tests.conftest import Tiny
 
 LIMIT = 33554432
 
 
+def read(folder: Path, max_response_bytes: int = LIMIT) -> Store:
+    """The store, its models unpacked beside it."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as into:
+        return stores.read(folder, max_response_bytes, Path(into))
+
+
 def test_a_whole_store_is_read(store: Path) -> None:
-    found = stores.read(store, LIMIT)
+    found = read(store)
     assert sorted(model.manifest.name for model in found.models) == ["text", "tight", "tiny"]
     assert all(len(model.version) == 12 for model in found.models)
     assert found.problem is None
@@ -30,13 +37,13 @@ def test_a_whole_store_is_read(store: Path) -> None:
 def test_a_store_without_archives(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match=f"{folder} holds no archives; make one with `python -m export archive NAME`"):
-        stores.read(tmp_path / folder, LIMIT)
+        read(tmp_path / folder)
 
 
 def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copy(tiny.archive, tmp_path)
     (tmp_path / "broken.mar").write_bytes(tiny.archive.read_bytes()[:5000])
-    found = stores.read(tmp_path, LIMIT)
+    found = read(tmp_path)
     assert [model.manifest.name for model in found.models] == ["tiny"]
     assert list(found.refused) == ["broken.mar"]
     assert "broken.mar is no whole archive" in found.refused["broken.mar"]
@@ -46,7 +53,7 @@ def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(tiny: Tiny, 
 def test_a_store_of_broken_archives_alone_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "broken.mar").write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"broken\.mar is refused: .*broken\.mar is no whole archive"):
-        stores.read(tmp_path, LIMIT)
+        read(tmp_path)
 
 
 def test_a_flipped_byte_inside_an_archive_is_found(
@@ -69,7 +76,7 @@ def test_two_archives_of_one_model_are_both_refused(tiny: Tiny, tiny_text: Tiny,
     shutil.copy(tiny.archive, tmp_path)
     shutil.copy(tiny.archive, tmp_path / "again.mar")
     shutil.copy(tiny_text.archive, tmp_path)
-    found = stores.read(tmp_path, LIMIT)
+    found = read(tmp_path)
     assert [model.manifest.name for model in found.models] == ["text"]
     assert found.refused["again.mar"] == f"{tiny.archive.name} serves 'tiny' too: remove the one you do not want"
     assert tiny.archive.name in found.refused
@@ -80,7 +87,7 @@ def test_answers_must_fit_the_front_end(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match=r"may answer with 16777216 bytes, config\.properties allows 1000000: raise max_resp"
     ):
-        stores.read(tmp_path, 1_000_000)
+        read(tmp_path, 1_000_000)
 
 
 def test_a_model_that_wants_two_workers_is_refused(tiny: Tiny, tiny_copy: Path, tiny_text: Tiny) -> None:
@@ -92,15 +99,15 @@ def test_a_model_that_wants_two_workers_is_refused(tiny: Tiny, tiny_copy: Path, 
     store = tiny_copy / "two"
     path = archive("tiny", store)
     with pytest.raises(StoreError, match="it wants 2 workers, the launcher can hold, drain and watch 1: build it with"):
-        stores.read(store, LIMIT)
+        read(store)
     shutil.copy(tiny_text.archive, store)
-    found = stores.read(store, LIMIT)
+    found = read(store)
     assert [model.manifest.name for model in found.models] == ["text"]
     assert list(found.refused) == [path.name]
 
 
 def test_short_memory_is_told_with_numbers(store: Path) -> None:
-    models = stores.read(store, LIMIT).models
+    models = read(store).models
     with pytest.raises(StoreError, match=r"memory is short: 500 MB are free, 1100 MB are needed .*tight 250 MB"):
         stores.check_memory(models, available_mb=500)
     stores.check_memory(models, available_mb=1100)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchmarks.sabotage import DIE, RAISE, SLOW, SLOW_SECONDS, STAND_STILL, renamed, rewritten, sabotage
+from benchmarks.sabotage import DIE, RAISE, SLOW, SLOW_SECONDS, STAND_STILL, renamed, rewritten, sabotaged
 
-__all__ = ["DIE", "RAISE", "SLOW", "SLOW_SECONDS", "STAND_STILL", "renamed", "rewritten", "sabotage"]
+__all__ = ["DIE", "RAISE", "SLOW", "SLOW_SECONDS", "STAND_STILL", "renamed", "rewritten", "sabotaged"]
