@@ -147,7 +147,8 @@ def _copy(members: ZipMembers, name: str, to: Path) -> None:
 
 
 def _check_statement(data: bytes, path: Path, name: str, identity: Identity) -> None:
-    model = json.loads(data)["model"]
+    document = json.loads(data)
+    model = document["model"]
     if not isinstance(model, dict):
         raise BundleError(f"{path}: {STATEMENT} says model is {model!r:.60}, wanted an object; archive it again")
     stated = (model.get("modelName"), model.get("modelVersion"))
@@ -155,6 +156,10 @@ def _check_statement(data: bytes, path: Path, name: str, identity: Identity) -> 
         raise BundleError(
             f"{path} says it is {stated[0]!s:.60} {stated[1]!s:.60}, its bundle and handlers are {name} "
             f"{identity.version}: archive it again"
+        )
+    if document.get("runtime") != "python":
+        raise BundleError(
+            f"{path}: {STATEMENT} says runtime is {document.get('runtime')!r:.60}, wanted 'python'; archive it again"
         )
     if model != (wanted := statement(name, identity.version)):
         odd = sorted(key for key in model.keys() | wanted.keys() if model.get(key) != wanted.get(key))

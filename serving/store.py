@@ -116,12 +116,16 @@ def _open(path: Path, aside: Path, trusted: str) -> Archive:
     if path.is_symlink():
         check_place(path.resolve().parent)
     # A pipe called so must not hold the launcher up.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _Refused(f"{path} is no file (mode {status.st_mode:o}): put an archive there")
         check_owner(path.resolve(), status)
-        return unpack(file, path, aside, trusted)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return unpack(file, path, aside, trusted)
+    finally:
+        os.close(descriptor)
 
 
 def _check_fits(manifest: Manifest, max_response_bytes: int) -> None:

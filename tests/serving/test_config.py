@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -75,3 +76,15 @@ def test_a_taken_port_is_named() -> None:
 
 def test_free_ports_are_different() -> None:
     assert len(set(config.free_ports(20))) == 20
+
+
+def test_a_path_of_any_characters_is_read_by_java_as_it_is(tmp_path: Path) -> None:
+    """A properties file is Latin-1 with escapes: UTF-8 would be other letters, a line break another setting."""
+    store = tmp_path / "jürgen 名 𝄞 100%#'=:\\!\nload_models=all"
+    where = config.addresses(tmp_path, dev_port=None)
+    text = config.render(where, store, ["a"], tmp_path / "workflows", max_request_bytes=100_000)
+    assert text.isascii()
+    (line,) = (line for line in text.splitlines() if line.startswith("model_store="))
+    value = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), line.removeprefix("model_store="))
+    assert value.encode("utf-16", "surrogatepass").decode("utf-16") == str(store)
+    assert text.count("load_models=a\n") == 1 and "load_models=all" not in text.splitlines()

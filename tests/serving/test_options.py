@@ -54,7 +54,12 @@ def test_a_model_that_refuses_to_load_is_told_with_the_log(
     archive("tiny", tmp_path / "store", home)
     command = [sys.executable, "-m", "serving", "up", "--model-store", str(tmp_path / "store"), "--run-dir"]
     answer = subprocess.run(
-        [*command, str(tmp_path / "run")], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*command, str(tmp_path / "run"), "--handlers", str(home)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert answer.returncode == 1
     told, _, log = answer.stderr.partition("\n")
