@@ -114,11 +114,12 @@ def running(
     *options: str,
     temporary: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    checkout: Path = ROOT,
 ) -> Iterator[Server]:
     """Start a launcher on `store`, wait until it is ready, and stop it at the end; it dies with this process.
 
     `temporary` becomes its TMPDIR (the default is a short one of its own: unix sockets have short paths),
-    `environment` is added to its environment.
+    `environment` is added to its environment, `checkout` holds its code.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = temporary is None
@@ -126,7 +127,7 @@ def running(
     log = (folder / "launcher.log").open("w+")
     process = subprocess.Popen(
         [*launcher(store, folder), "--stop-at-eof", *options],
-        cwd=ROOT,
+        cwd=checkout,
         env={**os.environ, **environment, "TMPDIR": str(place)},
         stdin=subprocess.PIPE,  # its other end is ours alone: the kernel closes it however we end
         stdout=log,

@@ -60,9 +60,16 @@ VARIANT = Gauge(
     ["model", "version", "role", "candidate"],
     multiprocess_mode="livemax",
 )
+FALLBACK = Gauge(
+    "atelier_fallback_info",
+    "1 while a candidate is served in the place of one that was chosen for this machine",
+    ["model"],
+    multiprocess_mode="livemax",
+)
 
 
-def tell_variant(model: str, version: str, candidate: dict[str, str]) -> None:
-    """Publish which candidates a worker serves."""
+def tell_variant(model: str, version: str, candidate: dict[str, str], fallback: bool) -> None:
+    """Publish which candidates a worker serves, and whether others were chosen for this machine."""
+    FALLBACK.labels(model).set(fallback)
     for role, identifier in candidate.items():
         VARIANT.labels(model, version, role, identifier).set(1)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handlers.identity import HOME
-from handlers.ownership import OwnershipError
 from serving import config, store
+from serving.fallbacks import fallbacks
 from serving.metrics import Merged
 from serving.private_store import PrivateStore
 from serving.signals import StopRequested, StopSignals
 from serving.state import only_one, remove_state, write_state
 from serving.status import Status, StatusServer
-from serving.store import Model, Store, StoreError
+from serving.store import Model, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage
 from serving.warm import ENTRIES, warm, warm_refusals, widen
@@ -74,9 +74,7 @@ class Launch:
         self._server: StatusServer | None = None
         self._merged: Merged | None = None
         self._models: list[Model] = []
-        self._private: PrivateStore | None = None
-        self._found: Store | None = None
-        self._changed: str | None = None
+        self._private = PrivateStore(options.model_store, options.run_dir, options.handlers)
         self._watched = self._told = False
 
     def run(self, signals: StopSignals) -> int:
@@ -93,8 +91,7 @@ class Launch:
                 if self._watched and (left := drain(self._torchserve, self._models, drain_seconds)):
                     self._say(f"{left:.0f} requests were not finished after {drain_seconds:.0f} s")
                 self._torchserve.stop()
-            if self._private is not None:
-                self._private.close()
+            self._private.close()
             remove_state(self._options.run_dir)
             if self._server is not None:
                 self._server.close()
@@ -125,12 +122,12 @@ class Launch:
     def _serve_once(self) -> str:
         """From archives to a server that answers, then watch it; returns why it was lost."""
         began, options = time.monotonic(), self._options
-        found, private = self._read_store()
+        found = self._private.read(int(config.properties()["max_response_size"]))
         self._models = found.models
         if self._torchserve is None:
             store.check_memory(self._models)
             log = options.run_dir / "torchserve.log"
-            self._torchserve = TorchServe(private.folder, log, options.dev_port, options.engine_nice)
+            self._torchserve = TorchServe(self._private.folder, log, options.dev_port, options.engine_nice)
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
         if self._merged is None or self._server is None:
             self._merged = Merged(torchserve, self._status)
@@ -154,6 +151,7 @@ class Launch:
             raise StartError(f"{problem}\n{torchserve.log_tail()}")
         torchserve.publish()
         self._status.set(True, EVERY_MODEL, words)
+        self._status.fallbacks = fallbacks(torchserve, self._models)
         self._say(
             f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
@@ -163,25 +161,11 @@ class Launch:
             self._told = True
         return self._watch(torchserve)
 
-    def _read_store(self) -> tuple[Store, PrivateStore]:
-        """What is served, read once: a start after a loss serves the same again, whatever the store holds by then."""
-        if self._private is None or self._found is None:
-            options = self._options
-            try:
-                self._private = self._private or PrivateStore(options.run_dir)
-            except (OwnershipError, OSError) as error:
-                raise StoreError(f"{options.run_dir} cannot hold the models that are served: {error}") from None
-            limit = int(config.properties()["max_response_size"])
-            self._found = store.read(options.model_store, limit, self._private.folder, options.handlers)
-        return self._found, self._private
-
     def _look_at_store(self) -> None:
-        """Tell, in a line and in `/ready`, that the store is no longer what is served."""
-        changed = self._found.listing.difference() if self._found is not None else None
-        if changed != self._changed:
-            self._changed = changed
-            self._status.store = changed
-            self._say(changed or "the store holds what is served again")
+        """Tell, in a line and in `/ready`, when the archives are no longer what is served."""
+        self._status.store = self._private.difference()
+        if (news := self._private.news()) is not None:
+            self._say(news)
 
     def _tell_state(self, torchserve: TorchServe, server: StatusServer) -> None:
         values = {
@@ -210,6 +194,7 @@ class Launch:
             elif not well:  # ready again only after a real answer of every model
                 problem, words = probe(torchserve, self._models)
                 self._status.set(problem is None, problem or EVERY_MODEL, words)
+                self._status.fallbacks = fallbacks(torchserve, self._models)
                 well = problem is None
 
 

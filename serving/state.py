@@ -7,8 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,15 +46,6 @@ def remove_state(run_dir: Path) -> None:
     (run_dir / STATE).unlink(missing_ok=True)
 
 
-def _is_a_run_of_ours(folder: Path) -> bool:
-    """Whether a folder that a state file names is what `TorchServe` makes there: anything else is not removed."""
-    if not folder.name.startswith(FOLDER_PREFIX) or folder.parent.resolve() != Path(tempfile.gettempdir()).resolve():
-        return False
-    found = folder.lstat()
-    private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
-    return private and found.st_uid == os.geteuid()
-
-
 @contextmanager
 def only_one(run_dir: Path) -> Iterator[None]:
     """Hold the run directory's lock, and clear away what a killed launcher left. Raises `AlreadyRunning`."""
@@ -68,9 +57,9 @@ def only_one(run_dir: Path) -> Iterator[None]:
             running = read_state(run_dir)
             who = f"process {running['pid']}" if running else "another process that is starting"
             raise AlreadyRunning(f"already running as {who}; stop it with `python -m serving down`") from None
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError):
             left = Path(json.loads((run_dir / STATE).read_text())["folder"])
-            if _is_a_run_of_ours(left):
+            if left.name.startswith(FOLDER_PREFIX):
                 shutil.rmtree(left, ignore_errors=True)
             remove_state(run_dir)
         yield

@@ -25,6 +25,7 @@ class Status:
         self._refused: dict[str, str] = {}
         self.torchserve_restarts = 0
         self.store: str | None = None  # how the store differs from what is served
+        self.fallbacks: dict[str, str] = {}  # by model, why what was chosen for this machine is not what runs
 
     def set(
         self,
@@ -50,7 +51,7 @@ class Status:
         """(ready, the JSON document)."""
         with self._lock:
             document: dict[str, object] = {"ready": self._ready, "reason": self._reason, "models": self._models}
-            details = {"refused": self._refused or None, "store": self.store}
+            details = {"refused": self._refused or None, "store": self.store, "fallbacks": self.fallbacks or None}
             return self._ready, {**document, **{key: value for key, value in details.items() if value is not None}}
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from serving import config
 from serving.client import request
-from serving.private_store import hold
 from serving.processes import alive, die_with_parent
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
@@ -68,7 +67,6 @@ class TorchServe:
         except config.SocketPathError:
             self.folder.rmdir()
             raise
-        self._held = hold(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         self.front = self.addresses.starting  # where inference answers now
 
@@ -166,7 +164,6 @@ class TorchServe:
                 self._process.kill()
                 self._process.wait()
             self._end_group(self._process.pid)
-        os.close(self._held)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_group(self, group: int) -> None:

@@ -25,6 +25,7 @@ class OpenedModel:
     candidate: dict[str, str]  # role -> candidate id
     fingerprint: str
     reason: str
+    passed_over: str = ""  # which choices of this machine did not open or computed other numbers, and why
 
     @property
     def seconds(self) -> float:
@@ -55,9 +56,11 @@ def open_model(bundle: Bundle, here: Machine | None = None) -> OpenedModel:
     passed_over: list[str] = []
     for option, reason in options:
         try:
-            return _open(bundle, here, option, "; ".join([reason, *passed_over]))
+            opened = _open(bundle, here, option, "; ".join([reason, *passed_over]))
         except (SessionError, BundleError) as error:
             passed_over.append(f"passed over {', '.join(option.values())}: {error}")
+        else:
+            return dataclasses.replace(opened, passed_over="; ".join(passed_over))
     raise BundleError(f"{bundle.directory}: no candidate can be served: {'; '.join(passed_over)}")
 
 

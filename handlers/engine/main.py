@@ -52,8 +52,9 @@ def main(file_descriptor: int, folder: str) -> int:
         return 1
     identity = Identity(bundle.digest, handlers_digest())
     log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, model.reason)
-    metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate)
+    metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate, bool(model.passed_over))
     document = describe(bundle, identity, model.candidate, model.fingerprint, model.reason)
+    document["serving"]["passed_over"] = model.passed_over
     connection.sendall(pack(0, Ready(document)))
     # The proxy may be gone when something is sent.
     with contextlib.closing(model), contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -39,6 +39,7 @@ class Control:
             "refuse": self._refuse,
         }
         self.described = b""  # the describe document, once the engine is open
+        self.passed_over = ""  # what the engine would have served, and why it does not
         self.draining = False
 
     def answer(self, call: Call, word: str) -> bytes:
@@ -55,6 +56,7 @@ class Control:
     def _health(self, call: Call) -> bytes:
         engine = self._engine
         figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
+        figures["passed_over"] = self.passed_over
         body = json.dumps({**figures, **self._queue.figures()}).encode()
         return whole_answer(call, body, 200 if engine.state == "ready" else 503)
 

@@ -101,6 +101,7 @@ class Service:
         match message:
             case Ready(describe):
                 self._control.described = json.dumps(describe).encode()
+                self._control.passed_over = str(describe.get("serving", {}).get("passed_over", ""))
             case Failed(reason):  # nobody waits for an engine that does not open
                 for waiting in self._queue.all():
                     self._drop(waiting, Refusal(503, f"the engine does not open: {reason}"))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
+import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from handlers.graph_spec import GraphSpec
 from handlers.manifest import Precision
-from handlers.runtimes.runtime import Arrays, Runtime, SessionError
+from handlers.runtimes.compiled_cache import open_cache
+from handlers.runtimes.runtime import Arrays, Runtime, SessionError, first_line, package_version
+
+log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -39,9 +44,7 @@ class Graph:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        if (cache := compiled_cache()) is not None:
-            settings["CACHE_DIR"] = str(cache)
-        self._compiled = core.compile_model(core.read_model(model=model), "CPU", settings)
+        self._compiled = _compiled(core, model, settings)
         self._request = self._compiled.create_infer_request()
         self._names = [output.name for output in spec.outputs]
 
@@ -55,16 +58,31 @@ class Graph:
         del self._request, self._compiled
 
 
-def compiled_cache() -> Path | None:
-    """The user's private folder of compiled models, or None where there is no home that can be written to."""
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = home / "atelier" / "openvino"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # read-only, or no home at all: compile at every start
-        return None
-    private = folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022
-    return folder if private and os.access(folder, os.W_OK) else None
+def _compiled(core: Any, model: bytes, settings: dict[str, object]) -> Any:
+    """The graph compiled with these settings, as it was kept from an earlier start where that can be.
+
+    The runtime has a cache of its own, which takes a file that was changed or cut for a whole one.
+    """
+    cache = open_cache("openvino")
+    if cache is None:
+        return core.compile_model(core.read_model(model=model), "CPU", settings)
+    key = _key(core, model, settings)
+    if (kept := cache.get(key)) is not None:
+        try:
+            return core.import_model(io.BytesIO(kept), "CPU", settings)
+        except Exception as error:  # the library's errors have no class of their own
+            log.warning("OpenVINO does not take its own compiled graph: %s; it is compiled again", first_line(error))
+            cache.remove(key)
+    compiled = core.compile_model(core.read_model(model=model), "CPU", settings)
+    cache.put(key, compiled.export_model().getvalue())
+    return compiled
+
+
+def _key(core: Any, model: bytes, settings: dict[str, object]) -> str:
+    """Differs wherever a compiled graph may: by file, settings, version of the runtime and processor."""
+    here = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    parts = [*settings.items(), package_version("openvino"), *here, os.environ.get("ONEDNN_MAX_CPU_ISA")]
+    return hashlib.sha256(hashlib.sha256(model).digest() + repr(parts).encode()).hexdigest()[:32]
 
 
 RUNTIME = Runtime(

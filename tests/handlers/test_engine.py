@@ -51,6 +51,7 @@ def with_openvino(bundle: Bundle, verdict: str = "passed", **changes: Any) -> Bu
 def test_the_choice_of_this_device_class_is_served(tiny: Tiny) -> None:
     opened = open_model(with_openvino(tiny.bundle))
     assert opened.candidate == {"generator": "fast"}
+    assert opened.passed_over == ""
     assert opened.reason.startswith(f"chosen for {machine().cpu}; 4 golden items equal")
     assert "openvino-" in opened.fingerprint
 
@@ -80,6 +81,7 @@ def test_a_choice_whose_requirement_fails_is_passed_over(tiny: Tiny) -> None:
     opened = open_model(with_openvino(tiny.bundle, requires={"module": "no_such_runtime"}))
     assert opened.candidate == REFERENCE
     assert "passed over fast: it requires module no_such_runtime, which is not installed here" in opened.reason
+    assert opened.passed_over == "passed over fast: it requires module no_such_runtime, which is not installed here"
     unknown = open_model(with_openvino(tiny.bundle, requires={"moon": "full"}))
     assert "passed over fast: it requires moon full, which is unknown to this version here" in unknown.reason
     older = open_model(with_openvino(tiny.bundle, requires={"module": "openvino", "version": "1.0"}))
