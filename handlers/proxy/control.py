@@ -56,7 +56,8 @@ class Control:
     def _health(self, call: Call) -> bytes:
         engine = self._engine
         figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
-        figures["passed_over"] = self.passed_over
+        if self.passed_over:
+            figures["passed_over"] = self.passed_over
         body = json.dumps({**figures, **self._queue.figures()}).encode()
         return whole_answer(call, body, 200 if engine.state == "ready" else 503)
 
