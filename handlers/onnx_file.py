@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+_GRAPH = 7  # of ModelProto
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
 # For each message, the fields that can hold a tensor somewhere below, and their messages.
 _BELOW: Mapping[str, Mapping[int, str]] = {
@@ -29,6 +30,8 @@ class OnnxError(ValueError):
 
 def check_onnx(data: bytes) -> None:
     """Raise `OnnxError` if a tensor of the ONNX file `data` keeps its numbers in another file."""
+    if not any(field == _GRAPH for field, _ in _fields(memoryview(data))):
+        raise OnnxError("is no ONNX file: it has no graph")
     waiting = [("model", memoryview(data), 0)]
     while waiting:
         kind, message, depth = waiting.pop()

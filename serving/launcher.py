@@ -147,13 +147,16 @@ class Launch:
         self._status.set(False, "warming")
         warmed = _warm(torchserve, names)
         problem, words = probe(torchserve, self._models)
-        if problem is not None:
+        if problem is not None and "ready" not in words.values():
             raise StartError(f"{problem}\n{torchserve.log_tail()}")
         torchserve.publish()
-        self._status.set(True, EVERY_MODEL, words)
+        self._status.set(problem is None, problem or EVERY_MODEL, words)
+        if problem is not None:  # one model that does not answer takes none of the others along
+            self._say(f"{problem}; the others are served\n{torchserve.log_tail()}")
         self._status.fallbacks = fallbacks(torchserve, self._models)
+        word = "ready" if problem is None else "started"
         self._say(
-            f"ready after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
+            f"{word} after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
         if not self._told:
@@ -180,7 +183,7 @@ class Launch:
         write_state(self._options.run_dir, values)
 
     def _watch(self, torchserve: TorchServe) -> str:
-        watch, well = Watch(torchserve, self._models), True
+        watch, well = Watch(torchserve, self._models), self._status.get()[0]
         self._watched = True
         while True:
             time.sleep(WATCH_SECONDS)

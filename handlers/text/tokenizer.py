@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers.text.patterns import check_patterns
+
 BEGIN, END, TURN = 1, 2, 3
 BOUNDARY = 0  # the byte that begins and ends a text of bytes
 CLS, SEP = "[CLS]", "[SEP]"  # what a BERT reads before the first turn, and behind each
@@ -90,7 +92,9 @@ def _open(data: bytes, what: str) -> tuple[Any, dict[str, int]]:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_str(data.decode()), json.loads(data)["model"]["vocab"]
+        tokenizer, document = Tokenizer.from_str(data.decode()), json.loads(data)
+        check_patterns(tokenizer, document)
+        return tokenizer, document["model"]["vocab"]
     except Exception as error:  # the library's errors have no class of their own
         raise ValueError(f"the {what} of the bundle cannot be read: {error}; build the bundle again") from None
 

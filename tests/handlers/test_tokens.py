@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from types import SimpleNamespace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from handlers.text import patterns
 from handlers.text.tokenizer import MARKS, SubwordTokenizer
 from training.models.seq2seq import BEGIN, END, PAD, TURN
 from training.tokenizer import SPECIAL
@@ -68,3 +73,32 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
         SubwordTokenizer(TRAINED.data, 500)
     with pytest.raises(ValueError, match=r"the tokenizer of the bundle cannot be read: .*; build the bundle again"):
         SubwordTokenizer(b'{"model": {}}', 64)
+
+
+def with_pattern(pattern: str) -> bytes:
+    """The tokenizer with a pattern of its own in front of its usual parts."""
+    document = json.loads(TRAINED.data)
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, document["pre_tokenizer"]]}
+    return json.dumps(document).encode()
+
+
+def test_patterns_of_a_file_that_are_quick_are_served() -> None:
+    served = SubwordTokenizer(with_pattern(r"\s+|\p{L}+|."), TRAINED.scored)
+    assert served.encode_turns(["The tea"])
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+b", r"(\s*)*\d", r"(a|aa)+$"])
+def test_patterns_of_a_file_that_take_for_ever_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"its regular expressions .*; build the bundle again"):
+        SubwordTokenizer(with_pattern(pattern), TRAINED.scored)
+
+
+def test_patterns_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    tokenizer = SimpleNamespace(encode=lambda *_, **__: ended.wait())
+    monkeypatch.setattr(patterns, "MAX_SECONDS", 0.01)
+    with pytest.raises(ValueError, match="were not through with 16 texts of 2048 characters after 0 s"):
+        patterns.check_patterns(tokenizer, {"pre_tokenizer": [{"pattern": {"Regex": "x"}}]})
+    ended.set()
+    patterns.check_patterns(tokenizer, {"model": {"vocab": {"Regex": 1}}})  # a token called so is no pattern
