@@ -32,6 +32,7 @@ TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    
 JOB_QUEUE = 2048
 MAX_SMALL_BYTES = 1 << 20  # of any file of an archive but those of its bundle
 MAX_HANDLERS_BYTES = 16 << 20
+LEFT_FREE_BYTES = 64 << 20  # of the disk that archives are unpacked to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ def unpack(file: BinaryIO, path: Path, into: Path, trusted: str | None = None) -
 
 def _unpack(members: ZipMembers, path: Path, into: Path, trusted: str | None) -> Archive:
     free = shutil.disk_usage(into).free
-    if members.bytes > free:
+    if members.bytes > free - LEFT_FREE_BYTES:
         raise BundleError(f"{path} unpacks to {members.bytes} bytes, {into} has {free} free: make room there")
     small = {name: members.read(name, MAX_SMALL_BYTES) for name in (STATEMENT, CONFIG, STUB, ENTRY)}
     found = _handlers(members, path)

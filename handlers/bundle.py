@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import mmap
 import os
 import shutil
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from handlers import certificate as certificates
@@ -23,6 +25,7 @@ from handlers.manifest import ASSETS, MANIFEST, BundleError, FileSpec, Manifest,
 from handlers.onnx_file import OnnxError, check_onnx
 from handlers.records import RecordError
 
+MAX_JSON_BYTES = 8 << 20  # of manifest and certificate, each; as objects they take twenty times as much
 AHEAD_OF_TIME = ("tensorrt",)  # runtimes whose files are engines of their own, no ONNX
 
 
@@ -65,16 +68,12 @@ def directory(name: str) -> Path:
 
 def read(path: Path) -> Bundle:
     """Read a bundle and check every file of it. Raises `BundleError` with the name of the file at fault."""
-    manifest, digest = read_manifest(_bytes(path, MANIFEST), str(path / MANIFEST))
+    manifest, digest = read_manifest(_json(path, MANIFEST), str(path / MANIFEST))
     graphs = {candidate.file for candidate in manifest.candidates if candidate.runtime not in AHEAD_OF_TIME}
     for key, spec in manifest.files.items():
-        content = _verified(path, spec)
-        if key in graphs:
-            try:
-                check_onnx(content)
-            except OnnxError as error:
-                raise BundleError(f"{path / spec.path} {error}; build the bundle again") from None
-    data = _verified(path, manifest.certificate)
+        _check_file(path, spec, key in graphs)
+    data = _json(path, manifest.certificate.path)
+    _compare(path, manifest.certificate, hashlib.sha256(data).hexdigest())
     try:
         certificate = certificates.decode(data, str(path / manifest.certificate.path))
     except RecordError as error:
@@ -110,20 +109,45 @@ def write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bund
     return dataclasses.replace(written, directory=path)
 
 
-def _bytes(path: Path, name: str) -> bytes:
+def _open(path: Path, name: str) -> BufferedReader:
     try:
-        return (path / name).read_bytes()
+        return (path / name).open("rb")
     except (FileNotFoundError, NotADirectoryError):
         hint = f"`python -m export build {path.name}`" if name == MANIFEST else "building the bundle again"
         raise BundleError(f"{path / name} is missing; it comes from {hint}") from None
 
 
+def _json(path: Path, name: str) -> bytes:
+    """The bytes of manifest or certificate. Raises `BundleError` if there are too many of them."""
+    with _open(path, name) as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise BundleError(f"{path / name} has over {MAX_JSON_BYTES} bytes, wanted fewer; build the bundle again")
+    return data
+
+
+def _check_file(path: Path, spec: FileSpec, graph: bool) -> None:
+    """Check the digest of a file, and that a graph's holds all of it, without reading it into memory."""
+    with _open(path, spec.path) as file:
+        _compare(path, spec, hashlib.file_digest(file, "sha256").hexdigest())
+        if graph:
+            empty = os.fstat(file.fileno()).st_size == 0  # which cannot be mapped
+            try:
+                check_onnx(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            except OnnxError as error:
+                raise BundleError(f"{path / spec.path} {error}; build the bundle again") from None
+
+
 def _verified(path: Path, spec: FileSpec) -> bytes:
-    data = _bytes(path, spec.path)
-    found = hashlib.sha256(data).hexdigest()
+    with _open(path, spec.path) as file:
+        data = file.read()
+    _compare(path, spec, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _compare(path: Path, spec: FileSpec, found: str) -> None:
     if found != spec.sha256:
         raise BundleError(
             f"{path / spec.path} is damaged: its sha256 is {found[:12]}..., the manifest wants {spec.sha256[:12]}...; "
             "build the bundle again"
         )
-    return data

@@ -7,6 +7,7 @@ onnx.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from mmap import mmap
 
 _GRAPH = 7  # of ModelProto
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
@@ -28,7 +29,7 @@ class OnnxError(ValueError):
     """A file that is no ONNX file, or not all of one; the message goes on behind the name of the file."""
 
 
-def check_onnx(data: bytes) -> None:
+def check_onnx(data: bytes | mmap) -> None:
     """Raise `OnnxError` if a tensor of the ONNX file `data` keeps its numbers in another file."""
     if not any(field == _GRAPH for field, _ in _fields(memoryview(data))):
         raise OnnxError("is no ONNX file: it has no graph")

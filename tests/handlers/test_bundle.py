@@ -62,6 +62,13 @@ def test_missing_and_foreign_files_are_named(bundle_path: Path) -> None:
         bundles.read(bundle_path.parent / "absent")
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "certificate.json"])
+def test_json_that_is_too_large_is_not_read(bundle_path: Path, name: str) -> None:
+    os.truncate(bundle_path / name, bundles.MAX_JSON_BYTES + 1)
+    with pytest.raises(BundleError, match=rf"{name} has over 8388608 bytes, wanted fewer; build the bundle again"):
+        bundles.read(bundle_path)
+
+
 def test_an_unknown_format_is_refused(bundle_path: Path) -> None:
     file = bundle_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": "atelier-bundle/7"}))
