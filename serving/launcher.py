@@ -123,6 +123,7 @@ class Launch:
         """From archives to a server that answers, then watch it; returns why it was lost."""
         began, options = time.monotonic(), self._options
         found = self._private.read(int(config.properties()["max_response_size"]))
+        self._look_at_store()
         self._models = found.models
         if self._torchserve is None:
             store.check_memory(self._models)
@@ -167,8 +168,9 @@ class Launch:
     def _look_at_store(self) -> None:
         """Tell, in a line and in `/ready`, when the archives are no longer what is served."""
         self._status.store = self._private.difference()
-        if (news := self._private.news()) is not None:
-            self._say(news)
+        for news in (self._private.news(), self._private.put_back()):
+            if news is not None:
+                self._say(news)
 
     def _tell_state(self, torchserve: TorchServe, server: StatusServer) -> None:
         values = {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from export.archive import archive
 from handlers.archive import CONFIG, ENTRY, STATEMENT, STUB, TORCH_STUB, model_config
-from handlers.bundle import read
+from handlers.bundle import directory, read, write
 from handlers.identity import handlers_digest
 from serving import store as stores
 from serving.listing import Listing
@@ -132,3 +135,43 @@ def test_a_changed_store_is_told_by_name(tmp_path: Path) -> None:
         (tmp_path / f"{number}.mar").write_bytes(b"")
     assert "and 7 more): a stop" in str(listing.difference())
     assert str(Listing(tmp_path / "absent", listing.archives).difference()).count("is gone") == 2
+
+
+@pytest.mark.parametrize(
+    "taken", ["models", "models/tiny", "models/tiny/bundle/files", "models/tiny/handlers/files.py"]
+)
+def test_what_was_taken_away_is_put_back(tiny: Tiny, tmp_path: Path, taken: str) -> None:
+    private = PrivateStore(tiny.archive.parent, tmp_path)
+    private.read(LIMIT)
+    assert private.put_back() is None
+    before = {path: path.read_bytes() for path in private.folder.rglob("*") if path.is_file()}
+    target = tmp_path / taken
+    target.unlink() if target.is_file() else shutil.rmtree(target)
+    assert private.put_back() == f"files of tiny were removed from {private.folder}: they are put back"
+    assert {path: path.read_bytes() for path in private.folder.rglob("*") if path.is_file()} == before
+    assert stat.S_IMODE(private.folder.stat().st_mode) == 0o700
+    assert private.put_back() is None
+    private.close()
+
+
+def test_another_version_is_not_put_in_its_place(tiny: Tiny, tiny_copy: Path, tmp_path: Path) -> None:
+    store = tmp_path / "one"
+    store.mkdir()
+    (store / "tiny.mar").write_bytes(tiny.archive.read_bytes())
+    private = PrivateStore(store, tmp_path / "run")
+    private.read(LIMIT)
+    other = dataclasses.replace(tiny.bundle.manifest, scope="image:other")
+    contents = {spec.path: tiny.bundle.read_file(key) for key, spec in other.files.items()}
+    contents[other.certificate.path] = (tiny.bundle.directory / other.certificate.path).read_bytes()
+    write(tiny_copy / directory("tiny"), other, contents)
+    (store / "tiny.mar").write_bytes(archive("tiny", tmp_path / "two").read_bytes())
+    shutil.rmtree(private.folder / "tiny")
+    told = private.put_back()
+    assert told == (
+        f"files of tiny were removed from {private.folder}; the store no longer holds tiny as served: "
+        "no next engine of theirs will open"
+    )
+    assert private.put_back() is None  # said once
+    (store / "tiny.mar").unlink()
+    assert list(private.folder.iterdir()) == []
+    private.close()
