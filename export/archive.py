@@ -14,7 +14,7 @@ from model_archiver.model_archiver_config import ModelArchiverConfig
 from handlers import bundle as bundles
 from handlers.archive import CONFIG, ENTRY, STUB, TORCH_STUB, model_config, read_archive
 from handlers.bundle import Bundle
-from handlers.identity import HOME, Identity, handlers_digest
+from handlers.identity import HOME, Identity, handlers_digest, read_handlers
 
 STORE = Path("model_store")
 
@@ -41,7 +41,9 @@ def archive(name: str, store: Path = STORE, home: Path = HOME) -> Path:
 def _package(bundle: Bundle, version: str, home: Path, work: Path) -> Path:
     manifest = bundle.manifest
     content = work / "content"  # the archiver takes the *contents* of a directory: stage a parent
-    shutil.copytree(home, content / "handlers", ignore=shutil.ignore_patterns("__pycache__"))
+    for path, data in read_handlers(home).items():
+        (content / "handlers" / path).parent.mkdir(parents=True, exist_ok=True)
+        (content / "handlers" / path).write_bytes(data)
     shutil.copytree(bundle.directory, content / "bundle")
     (content / STUB).write_text(TORCH_STUB)
     config = work / CONFIG

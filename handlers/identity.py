@@ -25,9 +25,14 @@ class Identity:
 
 
 def read_handlers(home: Path = HOME) -> dict[str, bytes]:
-    """The bytes of every file below the folder `home` but compiled ones, by path."""
-    files = {path.relative_to(home).as_posix(): path for path in home.rglob("*") if path.is_file()}
-    return {name: files[name].read_bytes() for name in sorted(files) if "__pycache__/" not in name}
+    """The bytes of every file below the folder `home`, by path, but compiled ones and what editors leave."""
+    files = {path.relative_to(home): path for path in home.rglob("*") if path.is_file()}
+    return {name.as_posix(): files[name].read_bytes() for name in sorted(files) if not _is_litter(name)}
+
+
+def _is_litter(name: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+    return hidden or name.suffix == ".pyc" or name.name.endswith("~")
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

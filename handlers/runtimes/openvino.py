@@ -74,7 +74,10 @@ def _compiled(core: Any, model: bytes, settings: dict[str, object]) -> Any:
             log.warning("OpenVINO does not take its own compiled graph: %s; it is compiled again", first_line(error))
             cache.remove(key)
     compiled = core.compile_model(core.read_model(model=model), "CPU", settings)
-    cache.put(key, compiled.export_model().getvalue())
+    try:
+        cache.put(key, compiled.export_model().getvalue())
+    except Exception as error:  # a graph that cannot be written is served all the same
+        log.warning("OpenVINO does not write its compiled graph: %s; the next start compiles again", first_line(error))
     return compiled
 
 

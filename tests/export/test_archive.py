@@ -137,6 +137,25 @@ def test_other_handlers_make_another_archive(tiny: Tiny, tmp_path: Path, monkeyp
     assert before.version != after.version
 
 
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "proxy/.service.py.swp", "proxy/service.py~", "media/old.pyc", ".x/y.py"]
+)
+def test_what_an_editor_leaves_is_no_part_of_the_handlers(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Else an open editor would make every archive one of other handlers."""
+    home = tmp_path / "handlers"
+    shutil.copytree(HOME, home, ignore=shutil.ignore_patterns("__pycache__"))
+    (home / name).parent.mkdir(exist_ok=True)
+    (home / name).write_bytes(b"\0")
+    assert handlers_digest(home) == handlers_digest()
+    monkeypatch.chdir(tiny.folder)
+    path = archive("tiny", tmp_path / "store", home)
+    assert path.name == tiny.archive.name
+    with zipfile.ZipFile(path) as file:
+        assert f"handlers/{name}" not in file.namelist()
+
+
 def test_an_archive_with_changed_handlers_and_the_old_version_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     path = tmp_path / "changed.mar"
     with zipfile.ZipFile(tiny.archive) as old, zipfile.ZipFile(path, "w") as new:
