@@ -32,7 +32,7 @@ TORCH_STUB = '"""Stands in for torch in this worker."""\n\n\nclass Tensor:\n    
 JOB_QUEUE = 2048
 MAX_SMALL_BYTES = 1 << 20  # of any file of an archive but those of its bundle
 MAX_HANDLERS_BYTES = 16 << 20
-LEFT_FREE_BYTES = 64 << 20  # of the disk that archives are unpacked to
+LEFT_FREE_BYTES = 16 << 20  # of the disk that archives are unpacked to
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Ready:
     """Engine to proxy, once: the engine is open and has this describe document."""
 
     describe: dict[str, Any]
-    passed_over: str = ""  # what was chosen for this machine and is not served, and why
+    reason: str = "the engine is open"  # or more, where it serves something else than was chosen
 
 
 @dataclasses.dataclass(frozen=True)

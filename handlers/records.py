@@ -19,7 +19,7 @@ def parse(data: bytes, where: str, wanted: str) -> dict[str, Any]:
     """The JSON object in the file `where`, whose field `format` is `wanted`. Raises `RecordError`."""
     try:
         raw = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(f"{where} is not valid JSON ({error}); build the bundle again") from None
     if not isinstance(raw, dict) or raw.get("format") != wanted:
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__

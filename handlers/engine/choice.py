@@ -28,6 +28,11 @@ class OpenedModel:
     passed_over: str = ""  # which choices of this machine did not open or computed other numbers, and why
 
     @property
+    def state(self) -> str:
+        """How it is open, for whoever watches it."""
+        return f"the engine is open; {self.passed_over}" if self.passed_over else "the engine is open"
+
+    @property
     def seconds(self) -> float:
         """Time spent in the graphs so far."""
         return sum(session.seconds for session in self.sessions.values())

@@ -54,7 +54,7 @@ def main(file_descriptor: int, folder: str) -> int:
     log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, model.reason)
     metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate, bool(model.passed_over))
     document = describe(bundle, identity, model.candidate, model.fingerprint, model.reason)
-    connection.sendall(pack(0, Ready(document, model.passed_over)))
+    connection.sendall(pack(0, Ready(document, model.state)))
     # The proxy may be gone when something is sent.
     with contextlib.closing(model), contextlib.suppress(BrokenPipeError, ConnectionResetError):
         outbox = Outbox(connection)

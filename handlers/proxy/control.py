@@ -39,7 +39,6 @@ class Control:
             "refuse": self._refuse,
         }
         self.described = b""  # the describe document, once the engine is open
-        self.passed_over = ""  # what the engine would have served, and why it does not
         self.draining = False
 
     def answer(self, call: Call, word: str) -> bytes:
@@ -56,8 +55,6 @@ class Control:
     def _health(self, call: Call) -> bytes:
         engine = self._engine
         figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
-        if self.passed_over:
-            figures["passed_over"] = self.passed_over
         body = json.dumps({**figures, **self._queue.figures()}).encode()
         return whole_answer(call, body, 200 if engine.state == "ready" else 503)
 

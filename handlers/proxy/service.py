@@ -99,9 +99,8 @@ class Service:
     def _passed_on(self, number: int, message: Message) -> bytes:
         """The bytes for the front end that follow from a message of the engine; empty if there are none."""
         match message:
-            case Ready(describe, passed_over):
+            case Ready(describe):
                 self._control.described = json.dumps(describe).encode()
-                self._control.passed_over = passed_over
             case Failed(reason):  # nobody waits for an engine that does not open
                 for waiting in self._queue.all():
                     self._drop(waiting, Refusal(503, f"the engine does not open: {reason}"))

@@ -38,12 +38,16 @@ def test_a_choice_that_does_not_open_is_told_in_health(tiny: Tiny, tmp_path: Pat
     contents[manifest.certificate.path] = (tiny.bundle.directory / manifest.certificate.path).read_bytes()
     bundles.write(tmp_path / "tiny", chosen, contents)
     with front_end(bundles.read(tmp_path / "tiny")) as front:
-        assert health(front)["passed_over"] == WHY
+        assert health(front)["reason"] == f"the engine is open; {WHY}"
         assert front.ask({"seed": 1}).status == 200
 
 
 def test_it_is_told_in_ready(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"tiny": {"engine": "ready", "passed_over": WHY}, "well": {"engine": "ready"}}
+    answers = {
+        "tiny": {"engine": "ready", "reason": f"the engine is open; {WHY}"},
+        "well": {"engine": "ready", "reason": "the engine is open"},
+        "closed": {"engine": "failed", "reason": f"no candidate can be served: {WHY}"},  # a problem, and told as one
+    }
 
     def control(_: object, name: str, word: str) -> dict[str, str]:
         assert word == "health"
@@ -53,7 +57,10 @@ def test_it_is_told_in_ready(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(fallbacks, "control", control)
     manifest = tiny.bundle.manifest
-    models = [Model(tiny.archive, dataclasses.replace(manifest, name=name), "1") for name in ("tiny", "well", "gone")]
+    models = [
+        Model(tiny.archive, dataclasses.replace(manifest, name=name), "1")
+        for name in ("tiny", "well", "closed", "gone")
+    ]
     status = Status()
     status.set(True, "every model answered a real request", {"tiny": "ready"})
     assert "fallbacks" not in status.get()[1]
