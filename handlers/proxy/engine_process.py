@@ -146,7 +146,7 @@ class EngineProcess:
             self._heard = time.monotonic()
             for frame in frames:
                 if isinstance(frame.message, Ready):
-                    self.state, self.reason = "ready", frame.message.reason
+                    self.state, self.reason = "ready", "the engine is open"
                 elif isinstance(frame.message, Failed):
                     self.state, self.reason = "failed", frame.message.reason
             self._on_frames(frames)

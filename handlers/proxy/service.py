@@ -99,8 +99,9 @@ class Service:
     def _passed_on(self, number: int, message: Message) -> bytes:
         """The bytes for the front end that follow from a message of the engine; empty if there are none."""
         match message:
-            case Ready(describe):
+            case Ready(describe, reason):
                 self._control.described = json.dumps(describe).encode()
+                self.engine.reason = reason
             case Failed(reason):  # nobody waits for an engine that does not open
                 for waiting in self._queue.all():
                     self._drop(waiting, Refusal(503, f"the engine does not open: {reason}"))
