@@ -96,7 +96,9 @@ def properties(path: Path = FIXED) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def render(where: Addresses, store: Path, models: Sequence[str], workflow_store: Path, max_request_bytes: int) -> str:
+def render(
+    where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path, max_request_bytes: int
+) -> str:
     """The whole config.properties of one run; `max_request_bytes` is the largest body that any of its models takes."""
     run = {
         "inference_address": where.starting,
@@ -107,7 +109,7 @@ def render(where: Addresses, store: Path, models: Sequence[str], workflow_store:
         "metrics_config": METRICS_CONFIG,
         "model_store": store.resolve(),
         # By name: "all" would also load what was left over. Names of models hold no comma (handlers/manifest.py).
-        "load_models": ",".join(models),
+        "load_models": ",".join(path.name for path in archives),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
         # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further

@@ -135,7 +135,7 @@ class Launch:
             self._server = StatusServer(self._status, self._merged, options.status_port)
         self._merged.front_end_begins()
         torchserve.start(
-            names,
+            [self._private.folder / name for name in names],
             max(model.manifest.limits.max_request_bytes for model in self._models),
         )
         self._tell_state(torchserve, self._server)

@@ -51,7 +51,7 @@ class Worker:
 
 
 class TorchServe:
-    """One TorchServe that serves the models of the folder `store`; it can be started again at the same addresses.
+    """One TorchServe, which can be started again at the same addresses.
 
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
@@ -70,7 +70,7 @@ class TorchServe:
         self._process: subprocess.Popen[bytes] | None = None
         self.front = self.addresses.starting  # where inference answers now
 
-    def start(self, models: Sequence[str], max_request_bytes: int) -> None:
+    def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
         """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
 
         Another start of the same TorchServe appends to the log; `log_tail` shows what came since.
@@ -79,7 +79,7 @@ class TorchServe:
             (self.folder / name).mkdir(exist_ok=True)
         settings = self.folder / "config.properties"
         workflows = self.folder / "workflows"
-        settings.write_text(config.render(self.addresses, self._store, models, workflows, max_request_bytes))
+        settings.write_text(config.render(self.addresses, self._store, archives, workflows, max_request_bytes))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         again = self._process is not None
         with self.log.open("ab" if again else "wb") as output:

@@ -36,7 +36,7 @@ def test_the_hardening_is_there() -> None:
 
 def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     where = config.addresses(tmp_path, dev_port=None)
-    models = ["a", "b"]
+    models = [Path("a"), Path("x/b")]
     text = config.render(where, tmp_path / "store", models, tmp_path / "workflows", max_request_bytes=100_000)
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
@@ -82,7 +82,7 @@ def test_a_path_of_any_characters_is_read_by_java_as_it_is(tmp_path: Path) -> No
     """A properties file is Latin-1 with escapes: UTF-8 would be other letters, a line break another setting."""
     store = tmp_path / "jürgen 名 𝄞 100%#'=:\\!\nload_models=all"
     where = config.addresses(tmp_path, dev_port=None)
-    text = config.render(where, store, ["a"], tmp_path / "workflows", max_request_bytes=100_000)
+    text = config.render(where, store, [store / "a"], tmp_path / "workflows", max_request_bytes=100_000)
     assert text.isascii()
     (line,) = (line for line in text.splitlines() if line.startswith("model_store="))
     value = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), line.removeprefix("model_store="))
