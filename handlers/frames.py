@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _HEAD = struct.Struct("!BQI")
@@ -109,10 +110,14 @@ def pack(number: int, message: Message) -> bytes:
 
 
 class Unpacker:
-    """Collects bytes as they come and gives whole frames."""
+    """Collects bytes as they come and gives whole frames.
 
-    def __init__(self) -> None:
-        self._data = bytearray()
+    `odd` is told the number of a frame whose payload makes no sense, and why; it is left out, the next ones are given.
+    Without it such a frame raises `ValueError`.
+    """
+
+    def __init__(self, odd: Callable[[int, str], None] | None = None) -> None:
+        self._data, self._odd = bytearray(), odd
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes. Raises `ValueError` for bytes that are no frame."""
@@ -125,8 +130,14 @@ class Unpacker:
             if len(self._data) - at < _HEAD.size + length:
                 break
             at += _HEAD.size
-            frames.append(Frame(number, _message(code, bytes(self._data[at : at + length]))))
+            payload = bytes(self._data[at : at + length])
             at += length
+            try:
+                frames.append(Frame(number, _message(code, payload)))
+            except ValueError as error:
+                if self._odd is None:
+                    raise
+                self._odd(number, str(error))
         del self._data[:at]
         return frames
 
@@ -138,5 +149,7 @@ def _message(code: int, payload: bytes) -> Message:
         return Data(payload)
     try:
         return _TYPES[code](**(json.loads(payload) if payload else {}))
+    except RecursionError:
+        raise ValueError(f"a frame of type {code} is nested too deeply") from None
     except TypeError as error:
         raise ValueError(f"a frame of type {code} has other fields than it should: {error}") from None

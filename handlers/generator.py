@@ -69,6 +69,11 @@ class Params(Protocol):
         """Of the answer, known before anything is computed."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """How much of what is computed at once it takes: images, the beams of a search, the texts of `n`."""
+        ...
+
     def public(self) -> dict[str, Any]:
         """The parameters as they were honoured, defaults and drawn seed included, ready for JSON."""
         ...
@@ -89,11 +94,6 @@ class StepParams(Params, Protocol):
         """Whether the answer is sent piece by piece."""
         ...
 
-    @property
-    def rows(self) -> int:
-        """How much of the generator's capacity it takes: the beams of a search, the texts of `n`."""
-        ...
-
 
 @runtime_checkable
 class StepGenerator(Protocol):
@@ -102,7 +102,12 @@ class StepGenerator(Protocol):
     `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
     """
 
-    capacity: int  # slots at once
+    capacity: int  # rows at once
+
+    @property
+    def free(self) -> int:
+        """How many of them are free."""
+        ...
 
     def parse(self, request: Request) -> StepParams:
         """Check one request without touching a session. Raises `Refusal`."""

@@ -46,6 +46,11 @@ class LatentParams:
         return media.CONTENT_TYPES[self.format] if self.grid or self.n == 1 else "application/json"
 
     @property
+    def rows(self) -> int:
+        """How many images it wants."""
+        return self.n
+
+    @property
     def seeds(self) -> range:
         """Image i of n uses seed + i, so that each can be had alone."""
         return range(self.seed, self.seed + self.n)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handlers.engine.batch_scheduler import BatchScheduler
-from handlers.frames import Data, End, Refused, Started
+from handlers.frames import Beat, Data, End, Refused, Started
 from handlers.generator import Media, Request
 from handlers.refusals import Refusal, deadline_passed, not_computed
 from tests.support.helpers import Ear, Uncertified, run_out
@@ -19,6 +19,7 @@ from tests.support.helpers import Ear, Uncertified, run_out
 @dataclasses.dataclass(frozen=True)
 class Named:
     name: str
+    rows: int = 1
     content_type: str = "text/plain"
 
     def public(self) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class Echo(Uncertified):
             raise Refusal(400, "name is bad", "name")
         if name == "broken parser":
             raise RuntimeError("the parser broke")
-        return Named(name)
+        return Named(name, request.params.get("rows", 1))
 
     def generate(self, batch: Sequence[Named]) -> list[Media]:
         names = [item.name for item in batch]
@@ -195,3 +196,69 @@ def test_the_last_waiting_item_can_be_cancelled(scheduler: BatchScheduler) -> No
     submit(scheduler, "a")
     scheduler.cancel(1)
     assert not scheduler.busy
+
+
+def test_a_group_has_as_many_images_as_a_tile(ear: Ear, echo: Echo) -> None:
+    """Sixteen wide requests are not one batch: those of each group are answered before the next is computed."""
+    scheduler = BatchScheduler(echo, ear.replies, 16, tile=32)
+    for number in range(1, 7):
+        scheduler.submit(number, {"name": f"w{number}", "rows": 16}, None)
+    scheduler.tick()
+    assert ear.ended() == [1, 2]
+    scheduler.cancel(3)
+    run_out(scheduler)
+    assert echo.batches == [["w1", "w2"], ["w4", "w5"], ["w6"]]
+    assert ear.kinds(3) == []
+
+
+def test_a_request_wider_than_a_tile_is_computed_alone(ear: Ear, echo: Echo) -> None:
+    scheduler = BatchScheduler(echo, ear.replies, 16, tile=4)
+    for number, rows in enumerate((9, 9, 1, 1), 1):
+        scheduler.submit(number, {"name": "abcd"[number - 1], "rows": rows}, None)
+    run_out(scheduler)
+    assert echo.batches == [["a"], ["c", "d"], ["b"]]
+
+
+def test_a_narrow_request_waits_for_two_groups_at_most(ear: Ear, echo: Echo) -> None:
+    scheduler = BatchScheduler(echo, ear.replies, 16, tile=32)
+    for number in range(1, 41):
+        scheduler.submit(number, {"name": f"w{number}", "rows": 16}, None)
+    scheduler.tick()
+    scheduler.submit(41, {"name": "small"}, None)
+    scheduler.tick()
+    scheduler.submit(42, {"name": "small"}, None)
+    scheduler.tick()
+    scheduler.tick()
+    assert ear.ends(41) == ear.ends(42) == End()
+    assert len(ear.ended()) == 8  # four groups: six of the wide ones
+
+
+def test_a_wide_request_is_not_kept_waiting_by_narrow_ones(ear: Ear, echo: Echo) -> None:
+    """More narrow ones than can be computed: what came before the wide one goes first, and nothing else for long."""
+    scheduler = BatchScheduler(echo, ear.replies, 4, tile=4)
+    submit(scheduler, *"abcdefgh", first=1)
+    scheduler.submit(9, {"name": "wide", "rows": 4}, None)
+    for number in range(10, 100, 5):
+        submit(scheduler, *"abcde", first=number)
+        scheduler.tick()
+    assert echo.batches.index(["wide"]) <= 4
+
+
+def test_between_two_retries_there_is_a_sign_of_life_and_a_look_at_the_deadline(
+    ear: Ear, echo: Echo, scheduler: BatchScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+
+    def take_long() -> None:
+        clock[0] += 10
+
+    echo.during = take_long
+    submit(scheduler, "a", "crash")
+    submit(scheduler, "b", first=3, deadline=1025.0)
+    scheduler.tick()
+    assert echo.batches == [["a", "crash", "b"], ["a"], ["crash"]]
+    assert ear.ends(3) == Refused(504, deadline_passed().message, None)
+    kinds = [type(frame.message) for frame in ear.frames if not isinstance(frame.message, Started)]
+    assert kinds == [Beat, Data, End, Beat, Refused, Beat, Refused, Beat]
+    assert ear.flushed == len(ear.frames)
