@@ -39,7 +39,7 @@ def generator(tiny_text: Tiny) -> StepText:
         ({"prompt": 7}, "prompt", "prompt is 7, wanted a string"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 1024"),
         ({"max_tokens": 1025}, "max_tokens", "max_tokens is 1025, wanted an integer from 1 to 1024"),
-        ({"max_tokens": 1.0}, "max_tokens", "max_tokens is 1.0, wanted an integer from 1 to 1024"),
+        ({"max_tokens": 1.5}, "max_tokens", "max_tokens is 1.5, wanted an integer from 1 to 1024"),
         ({"temperature": -0.1}, "temperature", "temperature is -0.1, wanted a number from 0 to 2"),
         ({"temperature": "hot"}, "temperature", 'temperature is "hot", wanted a number from 0 to 2'),
         ({"top_k": 257}, "top_k", "top_k is 257, wanted an integer from 0 to 256"),
