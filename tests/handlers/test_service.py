@@ -225,7 +225,7 @@ def test_headers_hold_no_text_of_a_users(text: FrontEnd, monkeypatch: pytest.Mon
     reply = text.ask({"prompt": SECRET, "max_tokens": 5, "seed": 1, "stream": stream})
     assert reply.status == 200
     receipt = decode_receipt(reply.headers["X-Atelier-Receipt"])
-    assert re.fullmatch("[0-9a-f]{64}", receipt["params"]["prompt"]["sha256"])
+    assert re.fullmatch("[0-9a-f]{64}", receipt["params"]["prompt"]["hmac_sha256"])
     assert "geheim" not in json.dumps(receipt)
     for _, _, content_type, headers, _ in frames:
         for value in (content_type, *headers, *headers.values()):
