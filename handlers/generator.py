@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from handlers.graph_spec import GraphSpec
@@ -153,6 +153,10 @@ class ReadingGenerator(StepGenerator, Protocol):
 
 class BatchGenerator(Protocol):
     """A generator that answers a whole batch at once (GAN, VAE, style transfer, WaveGAN)."""
+
+    alive: Callable[
+        [], None
+    ]  # its caller's; called between two pieces of work, so that long work is not taken for none
 
     def parse(self, request: Request) -> Params:
         """Check one request without touching a session. Raises `Refusal`."""

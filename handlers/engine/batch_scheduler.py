@@ -21,6 +21,7 @@ class BatchScheduler:
         self._generator, self._replies = generator, replies
         self._batch_size, self._tile = batch_size, tile or batch_size
         self._waiting = Waiting()
+        generator.alive = replies.pulse
 
     @property
     def busy(self) -> bool:

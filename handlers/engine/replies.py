@@ -13,6 +13,7 @@ from handlers.frames import Beat, Data, End, Message, Refused, Started, pack
 from handlers.generator import Request
 from handlers.refusals import Refusal, deadline_passed, not_computed
 
+PULSE_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +58,7 @@ class Replies:
         self.name, self.engine_seconds = name, engine_seconds
         self._emit, self._flush, self._receipt = emit, flush, receipt
         self._max_response_bytes = max_response_bytes
+        self._told = time.monotonic()  # when it was last said to be alive
         self._open: dict[int, bool] = {}  # requests that have not ended -> whether they have begun
 
     def take(
@@ -148,8 +150,14 @@ class Replies:
 
     def alive(self) -> None:
         """Send what has been replied so far, and a sign of life: for between two long pieces of work."""
+        self._told = time.monotonic()
         self._emit(pack(0, Beat()))
         self._flush()
+
+    def pulse(self) -> None:
+        """`alive`, but not more often than every `PULSE_SECONDS`: for between short pieces, too."""
+        if time.monotonic() - self._told >= PULSE_SECONDS:
+            self.alive()
 
     def singly(self, jobs: list[Job], run: Callable[[list[Job]], Any]) -> Iterator[tuple[list[Job], Any]]:
         """`run` on all jobs, or, if that raises, on each alone; those that raise alone are refused and left out.

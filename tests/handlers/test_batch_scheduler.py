@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from handlers.engine import replies
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.frames import Beat, Data, End, Refused, Started
 from handlers.generator import Media, Request
@@ -28,6 +29,8 @@ class Named:
 
 class Echo(Uncertified):
     """Answers with the name; names with a meaning misbehave."""
+
+    alive: Callable[[], None]
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -262,3 +265,20 @@ def test_between_two_retries_there_is_a_sign_of_life_and_a_look_at_the_deadline(
     kinds = [type(frame.message) for frame in ear.frames if not isinstance(frame.message, Started)]
     assert kinds == [Beat, Data, End, Beat, Refused, Beat, Refused, Beat]
     assert ear.flushed == len(ear.frames)
+
+
+def test_a_generator_at_long_work_gives_signs_of_life(
+    ear: Ear, echo: Echo, scheduler: BatchScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def work() -> None:
+        for _ in range(20):
+            clock[0] += replies.PULSE_SECONDS / 4
+            echo.alive()
+
+    echo.during = work
+    submit(scheduler, "a")
+    scheduler.tick()
+    assert [type(frame.message) for frame in ear.frames] == [Started, *[Beat] * 5, Data, End]

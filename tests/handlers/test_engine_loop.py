@@ -27,6 +27,8 @@ FAILED = Refused(500, not_computed().message, None)
 class Pictures(Counter):
     """Answers names at once, too, for the other lane."""
 
+    alive: Callable[[], None]
+
     def generate(self, batch: Sequence[Count]) -> list[Media]:
         return [Media(params.name.encode(), -1 if params.name == "miscounted" else 1) for params in batch]
 
