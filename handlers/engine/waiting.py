@@ -45,7 +45,7 @@ class Waiting:
             return []
         oldest = next(iter(self._jobs.values()))
         order = sorted(self._jobs.values(), key=_rows)  # of equal width the older first
-        if not self._narrow_first:
+        if not self._narrow_first and order[0] is not oldest:
             order.remove(oldest)
             order.insert(0, oldest)
         if oldest.rows > room and not alone and self._overtaken(oldest):

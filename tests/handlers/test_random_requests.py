@@ -14,11 +14,13 @@ from handlers.engine.choice import open_model
 from handlers.engine.main import scheduler_of
 from handlers.frames import Beat, Data, End, Frame, Refused, Started, Submit, Unpacker, pack
 from handlers.identity import Identity
-from tests.conftest import Tiny
+from tests.conftest import SLOW_FIXTURES, Tiny
 from tests.support.random_requests import request
 
 SHORT, LONG = 150, pytest.param(4000, marks=pytest.mark.long)
-KINDS = {"tiny": {"seed": 1}, "tiny_text": {"max_tokens": 3, "seed": 1}, "tiny_summary": {"max_tokens": 3, "seed": 1}}
+TEXT = {"max_tokens": 3, "seed": 1}
+SEEDED = {"tiny": {"seed": 1}, "tiny_text": TEXT, "tiny_summary": TEXT, "tiny_dialogue": TEXT}  # beside the example
+KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW_FIXTURES else pytest.param(kind) for kind in SEEDED]
 
 
 class Engine:
@@ -58,7 +60,7 @@ class Engine:
 def test_every_request_ends_once(kind: str, count: int, request_: Any) -> None:
     tiny: Tiny = request_(kind)
     engine, drawn = Engine(tiny), random.Random(f"{kind} {count}")
-    example = {**tiny.bundle.manifest.example, **KINDS[kind]}
+    example = {**tiny.bundle.manifest.example, **SEEDED[kind]}
     before = engine.answer(10**6, example)
     cancelled: set[int] = set()
     for number in range(1, count + 1):
