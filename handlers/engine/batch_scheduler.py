@@ -42,7 +42,7 @@ class BatchScheduler:
 
     def tick(self) -> None:
         """Compute one batch and send its answers; what is past its deadline is not computed."""
-        now = time.time()
+        now = time.monotonic()
         batch: list[Job] = []
         while self._waiting and len(batch) < self._batch_size:
             job = self._waiting.popleft()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import logging
 import os
 import select
@@ -25,7 +26,7 @@ from handlers.engine.priority import set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
-from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Submit, Unpacker, pack
+from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Refused, Submit, Unpacker, pack
 from handlers.identity import Identity, handlers_digest
 from handlers.runtimes.runtime import first_line
 
@@ -107,7 +108,7 @@ def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler 
             if not data:
                 return
             for frame in unpacker.feed(data):
-                _obey(frame, scheduler)
+                _obey(frame, scheduler, outbox)
         if scheduler.busy:
             scheduler.tick()
         if (now := time.monotonic()) - beat >= BEAT_SECONDS and not scheduler.overdue(BEAT_SECONDS):
@@ -116,8 +117,15 @@ def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler 
         outbox.flush()
 
 
-def _obey(frame: Frame, scheduler: BatchScheduler | StepScheduler) -> None:
+def _obey(frame: Frame, scheduler: BatchScheduler | StepScheduler, outbox: Outbox) -> None:
     if isinstance(frame.message, Submit):
-        scheduler.submit(frame.number, frame.message.params, frame.message.deadline)
+        try:
+            params = json.loads(frame.message.body)
+        except (ValueError, RecursionError):  # the proxy read it, with another depth of calls around it
+            outbox.put(pack(frame.number, Refused(400, "the body cannot be read; nest it less deeply", None)))
+        else:
+            scheduler.submit(frame.number, params, frame.message.deadline)
     elif isinstance(frame.message, Cancel):
         scheduler.cancel(frame.number)
+        # The proxy keeps the request's place until it hears this; whoever has ended already is ended once more.
+        outbox.put(pack(frame.number, Refused(499, "cancelled", None)))

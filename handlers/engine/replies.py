@@ -22,7 +22,7 @@ class Job:
 
     number: int
     params: Any
-    deadline: float | None  # seconds since the epoch
+    deadline: float | None  # on the clock of time.monotonic
     slot: Any = None  # of a StepGenerator
     flushed: float = 0.0  # when its stream was last sent, on the clock of time.monotonic; 0: never
 

@@ -118,7 +118,7 @@ def test_bad_requests_are_refused_at_once(scheduler: BatchScheduler, ear: Ear, e
 
 
 def test_late_items_are_not_computed_and_their_neighbours_are(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
-    now = time.time()
+    now = time.monotonic()
     for number, (name, deadline) in enumerate([("a", None), ("late", now - 1), ("b", now + 60)], 1):
         scheduler.submit(number, {"name": name}, deadline)
     scheduler.tick()
@@ -129,14 +129,14 @@ def test_late_items_are_not_computed_and_their_neighbours_are(scheduler: BatchSc
 
 
 def test_late_items_take_no_place_in_a_batch(scheduler: BatchScheduler, echo: Echo) -> None:
-    submit(scheduler, "x", "y", "z", deadline=time.time() - 1)
+    submit(scheduler, "x", "y", "z", deadline=time.monotonic() - 1)
     submit(scheduler, *"abcd", first=4)
     scheduler.tick()
     assert echo.batches == [list("abcd")]
 
 
 def test_a_batch_of_late_items_computes_nothing(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
-    submit(scheduler, "x", "y", deadline=time.time() - 1)
+    submit(scheduler, "x", "y", deadline=time.monotonic() - 1)
     assert run_out(scheduler) == 1
     assert echo.batches == []
     assert ear.ended() == [1, 2]
