@@ -7,6 +7,8 @@ import math
 import time
 from pathlib import Path
 
+import pytest
+
 from handlers.frames import Started
 from handlers.proxy.pending import MAX_ENGINES, Pending, Queue
 from handlers.proxy.wire import Call
@@ -121,6 +123,30 @@ def test_what_an_engine_had_begun_goes_with_it_and_what_waited_keeps_its_order()
     assert queue.take_back() == [begun]
     queue.remove(begun, 503)
     assert handed(queue) == [handed_over, calls[2]]
+
+
+def test_who_is_refused_in_one_moment_does_not_come_back_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue("m", 1, 100)
+    for number in range(100):
+        queue.add(Call(str(number), {}, {}), b"{}", math.inf)
+    queue._mean_seconds = 0.5
+    assert queue.wait_seconds() == 50
+    drawn = {queue.retry_after_s() for _ in range(500)}
+    assert len(drawn) > 5
+    assert 50 <= min(drawn) <= max(drawn) <= 75
+
+
+def test_a_timeout_is_the_callers_own(small: FrontEnd) -> None:
+    with stopped(small):
+        reply = small.ask({"seed": 1}, x_atelier_timeout="0.3")
+    assert (reply.status, reply.message) == (504, "the deadline passed before the answer was whole")
+
+
+def test_setting_the_clock_moves_no_deadline(image: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy and engine may have read another time of day: only X-Atelier-Deadline is one."""
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    assert image.ask({"seed": 1}).status == 200
+    assert image.ask({"seed": 1}, x_atelier_deadline="999").status == 504
 
 
 def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:
