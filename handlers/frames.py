@@ -1,7 +1,7 @@
 """The messages between a proxy and its engine process, and their frames on the socket pair.
 
 Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data`
-is its bytes, of every other message its fields as a JSON object.
+is its bytes, of `Submit` its deadline (8 bytes) and body, of every other message its fields as a JSON object.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _HEAD = struct.Struct("!BQI")
+_DEADLINE = struct.Struct("!d")
 MAX_PAYLOAD = 64 * 1024 * 1024  # bytes of a frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Submit:
-    """Proxy to engine: compute this request. `deadline` is in seconds since the epoch, None for no deadline."""
+    """Proxy to engine: compute this request.
 
-    params: Any
-    deadline: float | None
+    `body` is JSON in UTF-8 that the proxy has read once. `deadline` is on the clock of time.monotonic, which on Linux
+    both processes share: setting the machine's clock moves nothing.
+    """
+
+    body: bytes
+    deadline: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +108,8 @@ def pack(number: int, message: Message) -> bytes:
     """A message about request `number` as a frame."""
     if isinstance(message, Data):
         payload = message.body
+    elif isinstance(message, Submit):
+        payload = _DEADLINE.pack(message.deadline) + message.body
     else:
         fields = vars(message)
         payload = json.dumps(fields).encode() if fields else b""
@@ -147,6 +154,12 @@ def _message(code: int, payload: bytes) -> Message:
         raise ValueError(f"a frame of type {code}, known are {', '.join(map(str, _TYPES))}: this is no frame")
     if code == _CODES[Data]:
         return Data(payload)
+    if code == _CODES[Submit]:
+        if len(payload) < _DEADLINE.size:
+            raise ValueError(
+                f"a submission of {len(payload)} bytes, at least {_DEADLINE.size} are sent: this is no frame"
+            )
+        return Submit(payload[_DEADLINE.size :], _DEADLINE.unpack_from(payload)[0])
     try:
         return _TYPES[code](**(json.loads(payload) if payload else {}))
     except RecursionError:

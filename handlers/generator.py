@@ -50,7 +50,7 @@ class Request:
     """One request as it came in: parameters by name, and when its answer stops being useful."""
 
     params: Mapping[str, Any]
-    deadline: float | None = None  # seconds since the epoch
+    deadline: float | None = None  # on the clock of time.monotonic
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ class BatchScheduler:
 
     def tick(self) -> None:
         """Compute one group and send its answers; what is past its deadline is not computed."""
-        now = time.time()
+        now = time.monotonic()
         for job in [job for job in self._waiting if job.late(now)]:
             self._waiting.drop(job.number)
             self._replies.expire(job)
@@ -73,7 +73,7 @@ class BatchScheduler:
                     self._replies.end(job)
 
     def _generate(self, jobs: list[Job]) -> list[Media]:
-        if len(jobs) == 1 and jobs[0].late(time.time()):  # those before it in the group may have taken long
+        if len(jobs) == 1 and jobs[0].late(time.monotonic()):  # those before it in the group may have taken long
             raise deadline_passed()
         params = [job.params for job in jobs]
         media: list[Media] = self._replies.timed(len(jobs), lambda: self._generator.generate(params))

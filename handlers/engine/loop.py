@@ -6,6 +6,7 @@ proxy starts another.
 
 from __future__ import annotations
 
+import json
 import logging
 import select
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.step_scheduler import StepScheduler
-from handlers.frames import Beat, Cancel, Frame, Submit, Unpacker, pack
+from handlers.frames import Beat, Cancel, Frame, Refused, Submit, Unpacker, pack
 from handlers.runtimes.runtime import first_line
 
 BEAT_SECONDS = 0.5
@@ -99,7 +100,7 @@ def serve(connection: socket.socket, outbox: Outbox, scheduler: Scheduler) -> No
                 if not data:
                     return
                 for frame in unpacker.feed(data):
-                    obey(guard, scheduler, frame)
+                    obey(guard, scheduler, outbox, frame)
                 while odd:
                     scheduler.unreadable(odd.pop())
             if scheduler.busy:
@@ -115,13 +116,21 @@ def serve(connection: socket.socket, outbox: Outbox, scheduler: Scheduler) -> No
         return
 
 
-def obey(guard: Guard, scheduler: Scheduler, frame: Frame) -> None:
+def obey(guard: Guard, scheduler: Scheduler, outbox: Outbox, frame: Frame) -> None:
     """Do what a frame of the proxy asks; a request that cannot be taken fails alone."""
 
     def work() -> None:
         if isinstance(frame.message, Submit):
-            scheduler.submit(frame.number, frame.message.params, frame.message.deadline)
+            try:
+                params = json.loads(frame.message.body)
+            except (ValueError, RecursionError):  # the proxy read it, with another depth of calls around it
+                scheduler.unreadable(frame.number)
+            else:
+                scheduler.submit(frame.number, params, frame.message.deadline)
         elif isinstance(frame.message, Cancel):
             scheduler.cancel(frame.number)
 
     guard.run("a frame of the proxy", work, lambda: scheduler.spoiled(frame.number))
+    if isinstance(frame.message, Cancel):
+        # The proxy keeps the request's place until it hears this; whoever has ended already is ended once more.
+        outbox.put(pack(frame.number, Refused(499, "cancelled", None)))

@@ -23,7 +23,7 @@ class Job:
 
     number: int
     params: Any
-    deadline: float | None  # seconds since the epoch
+    deadline: float | None  # on the clock of time.monotonic
     rows: int = 1  # its share of what is computed at once: images, texts
     slot: Any = None  # of a StepGenerator
     flushed: float = 0.0  # when its stream was last sent, on the clock of time.monotonic; 0: never
@@ -135,7 +135,7 @@ class Replies:
     def refuse_unread(self, number: int) -> None:
         """End a request of which the engine could not even read the frame."""
         self._open.setdefault(number, False)
-        self.refuse(number, Refusal(400, "the request could not be read; send fewer values, nested less deeply"))
+        self.refuse(number, Refusal(400, "the body cannot be read; nest it less deeply"))
 
     def forget(self, number: int) -> None:
         """Send nothing more for a request: its caller has gone."""

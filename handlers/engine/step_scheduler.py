@@ -80,7 +80,7 @@ class StepScheduler:
 
     def tick(self) -> None:
         """One iteration: deadlines, admission, a step, what is due to be sent."""
-        now = time.time()
+        now = time.monotonic()
         for job in [job for job in (*self._live, *self._reading, *self._waiting) if job.late(now)]:
             self._replies.expire(job)
             self.cancel(job.number)

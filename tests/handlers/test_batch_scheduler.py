@@ -122,7 +122,7 @@ def test_bad_requests_are_refused_at_once(scheduler: BatchScheduler, ear: Ear, e
 
 
 def test_late_items_are_not_computed_and_their_neighbours_are(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
-    now = time.time()
+    now = time.monotonic()
     for number, (name, deadline) in enumerate([("a", None), ("late", now - 1), ("b", now + 60)], 1):
         scheduler.submit(number, {"name": name}, deadline)
     scheduler.tick()
@@ -133,14 +133,14 @@ def test_late_items_are_not_computed_and_their_neighbours_are(scheduler: BatchSc
 
 
 def test_late_items_take_no_place_in_a_batch(scheduler: BatchScheduler, echo: Echo) -> None:
-    submit(scheduler, "x", "y", "z", deadline=time.time() - 1)
+    submit(scheduler, "x", "y", "z", deadline=time.monotonic() - 1)
     submit(scheduler, *"abcd", first=4)
     scheduler.tick()
     assert echo.batches == [list("abcd")]
 
 
 def test_a_batch_of_late_items_computes_nothing(scheduler: BatchScheduler, ear: Ear, echo: Echo) -> None:
-    submit(scheduler, "x", "y", deadline=time.time() - 1)
+    submit(scheduler, "x", "y", deadline=time.monotonic() - 1)
     assert run_out(scheduler) == 1
     assert echo.batches == []
     assert ear.ended() == [1, 2]
@@ -251,7 +251,7 @@ def test_between_two_retries_there_is_a_sign_of_life_and_a_look_at_the_deadline(
     ear: Ear, echo: Echo, scheduler: BatchScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
     def take_long() -> None:
         clock[0] += 10
@@ -282,3 +282,11 @@ def test_a_generator_at_long_work_gives_signs_of_life(
     submit(scheduler, "a")
     scheduler.tick()
     assert [type(frame.message) for frame in ear.frames] == [Started, *[Beat] * 5, Data, End]
+
+
+def test_a_deadline_that_is_no_number_fails_that_request_alone(ear: Ear, scheduler: BatchScheduler) -> None:
+    soon: Any = "soon"
+    for number, deadline in enumerate((None, soon, time.monotonic() + 60), 1):
+        submit(scheduler, "a", first=number, deadline=deadline)
+    run_out(scheduler)
+    assert [ear.ends(1), ear.refusal(2).status, ear.ends(3)] == [End(), 500, End()]
