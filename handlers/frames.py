@@ -1,7 +1,7 @@
 """The messages between a proxy and its engine process, and their frames on the socket pair.
 
 Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data`
-is its bytes, of every other message its fields as a JSON object.
+is its bytes, of `Submit` its deadline (8 bytes) and body, of every other message its fields as a JSON object.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _HEAD = struct.Struct("!BQI")
+_DEADLINE = struct.Struct("!d")
 MAX_PAYLOAD = 64 * 1024 * 1024  # bytes of a frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Submit:
-    """Proxy to engine: compute this request. `deadline` is in seconds since the epoch, None for no deadline."""
+    """Proxy to engine: compute this request.
 
-    params: Any
-    deadline: float | None
+    `body` is JSON in UTF-8 that the proxy has read once. `deadline` is on the clock of time.monotonic, which on Linux
+    both processes share: setting the machine's clock moves nothing.
+    """
+
+    body: bytes
+    deadline: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +109,8 @@ def pack(number: int, message: Message) -> bytes:
     """A message about request `number` as a frame."""
     if isinstance(message, Data):
         payload = message.body
+    elif isinstance(message, Submit):
+        payload = _DEADLINE.pack(message.deadline) + message.body
     else:
         fields = vars(message)
         payload = json.dumps(fields).encode() if fields else b""
@@ -110,10 +118,14 @@ def pack(number: int, message: Message) -> bytes:
 
 
 class Unpacker:
-    """Collects bytes as they come and gives whole frames."""
+    """Collects bytes as they come and gives whole frames.
 
-    def __init__(self) -> None:
-        self._data = bytearray()
+    `odd` is told the number of a frame whose payload makes no sense, and why; it is left out, the next ones are given.
+    Without it such a frame raises `ValueError`.
+    """
+
+    def __init__(self, odd: Callable[[int, str], None] | None = None) -> None:
+        self._data, self._odd = bytearray(), odd
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes. Raises `ValueError` for bytes that are no frame."""
@@ -126,8 +138,14 @@ class Unpacker:
             if len(self._data) - at < _HEAD.size + length:
                 break
             at += _HEAD.size
-            frames.append(Frame(number, _message(code, bytes(self._data[at : at + length]))))
+            payload = bytes(self._data[at : at + length])
             at += length
+            try:
+                frames.append(Frame(number, _message(code, payload)))
+            except ValueError as error:
+                if self._odd is None:
+                    raise
+                self._odd(number, str(error))
         del self._data[:at]
         return frames
 
@@ -137,7 +155,15 @@ def _message(code: int, payload: bytes) -> Message:
         raise ValueError(f"a frame of type {code}, known are {', '.join(map(str, _TYPES))}: this is no frame")
     if code == _CODES[Data]:
         return Data(payload)
+    if code == _CODES[Submit]:
+        if len(payload) < _DEADLINE.size:
+            raise ValueError(
+                f"a submission of {len(payload)} bytes, at least {_DEADLINE.size} are sent: this is no frame"
+            )
+        return Submit(payload[_DEADLINE.size :], _DEADLINE.unpack_from(payload)[0])
     try:
         return _TYPES[code](**(json.loads(payload) if payload else {}))
+    except RecursionError:
+        raise ValueError(f"a frame of type {code} is nested too deeply") from None
     except TypeError as error:
         raise ValueError(f"a frame of type {code} has other fields than it should: {error}") from None

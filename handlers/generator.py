@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from handlers.graph_spec import GraphSpec
@@ -50,7 +50,7 @@ class Request:
     """One request as it came in: parameters by name, and when its answer stops being useful."""
 
     params: Mapping[str, Any]
-    deadline: float | None = None  # seconds since the epoch
+    deadline: float | None = None  # on the clock of time.monotonic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Params(Protocol):
     @property
     def content_type(self) -> str:
         """Of the answer, known before anything is computed."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How much of what is computed at once it takes: images, the beams of a search, the texts of `n`."""
         ...
 
     def public(self) -> dict[str, Any]:
@@ -89,11 +94,6 @@ class StepParams(Params, Protocol):
         """Whether the answer is sent piece by piece."""
         ...
 
-    @property
-    def rows(self) -> int:
-        """How much of the generator's capacity it takes: the beams of a search, the texts of `n`."""
-        ...
-
 
 @runtime_checkable
 class StepGenerator(Protocol):
@@ -102,7 +102,12 @@ class StepGenerator(Protocol):
     `start` and `step` change nothing when they raise, so that the caller can try the requests one by one.
     """
 
-    capacity: int  # slots at once
+    capacity: int  # rows at once
+
+    @property
+    def free(self) -> int:
+        """How many of them are free."""
+        ...
 
     def parse(self, request: Request) -> StepParams:
         """Check one request without touching a session. Raises `Refusal`."""
@@ -148,6 +153,10 @@ class ReadingGenerator(StepGenerator, Protocol):
 
 class BatchGenerator(Protocol):
     """A generator that answers a whole batch at once (GAN, VAE, style transfer, WaveGAN)."""
+
+    alive: Callable[
+        [], None
+    ]  # its caller's; called between two pieces of work, so that long work is not taken for none
 
     def parse(self, request: Request) -> Params:
         """Check one request without touching a session. Raises `Refusal`."""

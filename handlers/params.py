@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from handlers.foreign import remedy
 from handlers.refusals import Refusal
 
 MAX_SEED = 2**53 - 1  # the largest integer that JavaScript holds exactly
+MAX_VALUES = 1000  # of a list: more than any limit on what is inside allows, few enough to look at each
 TYPES = ("integer", "number", "boolean", "string", "strings", "messages")
+_SAME = {"jpg": "jpeg"}  # another usual name of a choice
+_QUOTED = {
+    "integer": re.compile(r"\s*[+-]?\d{1,20}\s*"),
+    "number": re.compile(r"\s*[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,3})?\s*"),
+    "boolean": re.compile(r"\s*(true|false)\s*", re.IGNORECASE),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +57,19 @@ class ParamSpec:
         return kind
 
     def check(self, value: Any) -> Any:
-        """The value if it is what is wanted, else `Refusal`. A bool is not an integer; 1.0 is not one either.
+        """The value if it is what is wanted, else `Refusal`.
 
-        Half a surrogate pair, which no UTF-8 can hold, is refused in every string.
+        JSON has one type of number: 7.0 and 1e3 are integers, and a bool is no number. A choice may be written in any
+        case. Half a surrogate pair, which no UTF-8 can hold, is refused in every string.
         """
+        if isinstance(value, list) and len(value) > MAX_VALUES:
+            message = f"{self.name} is a list of {len(value)} values, wanted {self.wanted()}, at most {MAX_VALUES}"
+            raise Refusal(400, message, self.name)
+        if self.type == "integer" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if self.choices is not None and isinstance(value, str) and value not in self.choices:
+            lower = value[:MAX_VALUES].lower()
+            value = next((choice for choice in self.choices if choice in (lower, _SAME.get(lower))), value)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         right = {
             "integer": isinstance(value, int) and not isinstance(value, bool),
@@ -59,7 +77,7 @@ class ParamSpec:
             "boolean": isinstance(value, bool),
             "string": isinstance(value, str),
             "strings": isinstance(value, str) or _all(value, str),
-            "messages": bool(value) and _all(value, Mapping),
+            "messages": are_objects(value),
         }[self.type]
         if right and number:
             right = isinstance(value, int) or math.isfinite(value)  # a huge integer is no float, and is out of range
@@ -68,7 +86,7 @@ class ParamSpec:
         if right and self.choices is not None:
             right = value in self.choices
         if not right:
-            raise Refusal(400, f"{self.name} is {_shown(value)}, wanted {self.wanted()}", self.name)
+            raise Refusal(400, f"{self.name} is {shown(value)}, wanted {self.wanted()}{self._hint(value)}", self.name)
         for text in _strings(value):
             try:
                 text.encode()
@@ -77,20 +95,32 @@ class ParamSpec:
                 raise Refusal(400, message, self.name) from None
         return float(value) if self.type == "number" else value
 
+    def _hint(self, value: Any) -> str:
+        pattern = _QUOTED.get(self.type)
+        if pattern is None or not isinstance(value, str) or not pattern.fullmatch(value):
+            return ""
+        return f"; write {value.strip().lower()} without quotes"
+
 
 def check_all(params: Any, specs: Sequence[ParamSpec]) -> dict[str, Any]:
     """Every parameter with its checked value or default. Unknown fields are refused and the known ones listed."""
     known = {spec.name: spec for spec in specs}
     if not isinstance(params, Mapping):
-        raise Refusal(400, f"the body is {_shown(params)}, wanted a JSON object with any of: {', '.join(known)}")
+        single = "; send what is in the list one by one" if isinstance(params, list) and params else ""
+        raise Refusal(400, f"the body is {shown(params)}, wanted a JSON object with any of: {', '.join(known)}{single}")
     unknown = [str(name) for name in params if name not in known]
     if unknown:
-        raise Refusal(
-            400, f"unknown field {_shown(unknown[0])}; known fields: {', '.join(known)}", _shown(unknown[0]).strip('"')
-        )
+        name, more = shown(unknown[0]), remedy(params, unknown, list(known))
+        message = f"unknown field {name}; known fields: {', '.join(known)}{'; ' + more if more else ''}"
+        raise Refusal(400, message, name.strip('"'))
     return {
         name: spec.check(params[name]) if params.get(name) is not None else spec.default for name, spec in known.items()
     }
+
+
+def are_objects(value: Any) -> bool:
+    """Whether it is a list of objects, of one at least."""
+    return bool(value) and _all(value, Mapping)
 
 
 def _all(value: Any, kind: type) -> bool:
@@ -98,12 +128,18 @@ def _all(value: Any, kind: type) -> bool:
 
 
 def _strings(value: Any) -> list[str]:
-    """Every string of a checked value: itself, those of a list, or those in messages."""
-    if isinstance(value, Mapping):
-        return [item for item in value.values() if isinstance(item, str)]
-    if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
-    return [value] if isinstance(value, str) else []
+    """Every string of a checked value, however deep: names and values of its objects, too."""
+    found: list[str] = []
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            left += [*item, *item.values()]
+        elif isinstance(item, list):
+            left += item
+    return found
 
 
 def draw_seed() -> int:
@@ -115,11 +151,11 @@ def _plain(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
-def _shown(value: Any) -> str:
-    """A short, printable rendering of what the caller sent."""
+def shown(value: Any) -> str:
+    """A short, printable rendering of what a caller sent, at most 61 characters."""
     names = {dict: "an object", list: "a list", bool: "a boolean", type(None): "null"}
     if type(value) in names:
         return f"{names[type(value)]} ({str(value).lower()})" if isinstance(value, bool) else names[type(value)]
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = "".join(c if c.isprintable() else "?" for c in text[:61])  # of what may be half a megabyte
+    text = f'"{value[:60]}"' if isinstance(value, str) else str(value)[:61]  # of what may be half a megabyte
+    text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 60 else text[:57] + '..."'

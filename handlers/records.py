@@ -18,8 +18,8 @@ class RecordError(ValueError):
 def parse(data: bytes, where: str, wanted: str) -> dict[str, Any]:
     """The JSON object in the file `where`, whose field `format` is `wanted`. Raises `RecordError`."""
     try:
-        raw = json.loads(data)
-    except ValueError as error:
+        raw = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{where} is not valid JSON ({error}); build the bundle again") from None
     if not isinstance(raw, dict) or raw.get("format") != wanted:
         found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
@@ -51,7 +51,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 (one case 
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise RecordError(f"{where} is an integer of {value.bit_length()} bits, wanted a number") from None
     if kind is Any or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
         return value
     raise _mismatch(where, value, kind.__name__)

@@ -16,7 +16,9 @@ class Status:
 
 STATUSES = {
     400: Status("Bad Request", "BadRequest", "bad_request"),
+    403: Status("Forbidden", "Forbidden", "bad_request"),
     404: Status("Not Found", "NotFound", "bad_request"),
+    409: Status("Conflict", "Conflict", "bad_request"),
     413: Status("Payload Too Large", "TooLarge", "too_large"),
     415: Status("Unsupported Media Type", "UnsupportedMediaType", "unsupported_type"),
     499: Status("Client Closed Request", "Cancelled", "cancelled"),

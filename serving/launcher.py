@@ -19,7 +19,7 @@ from serving.store import Model, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage
 from serving.warm import ENTRIES, warm, warm_refusals, widen
-from serving.watch import ASK_SECONDS, Watch, drain, probe
+from serving.watch import ASK_SECONDS, Watch, control, drain, probe
 
 LOAD_SECONDS = 75.0
 WATCH_SECONDS = 0.5
@@ -207,10 +207,14 @@ def _warm(torchserve: TorchServe, names: list[str]) -> str:
     """Make the front end's table wide and its code warm; returns with how much. Raises `FrontEndLost`."""
     try:
         for name in names:
-            if (held := widen(torchserve.front, name)) != ENTRIES:
+            if (held := widen(torchserve.front, name, torchserve.nonce)) != ENTRIES:
                 found = f"the front end held {held} requests to {name} at once, wanted {ENTRIES}"
                 raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
-        pings, refusals = warm(torchserve.front, names), warm_refusals(torchserve.front, names)
+        pings = warm(torchserve.front, names)
+        refusals = warm_refusals(torchserve.front, names, torchserve.nonce)
+        for name in names:
+            if (told := control(torchserve, name, "open")).get("status") != "open":  # its words are refused from now on
+                raise StartError(f"{name} does not know the word open ({told}): archive it again with these handlers")
     except (OSError, EOFError, ValueError) as error:  # a connection that ends, or bytes that are no HTTP
         tail = torchserve.log_tail()
         raise FrontEndLost(f"the front end died while it was warmed: {error!r}\n{tail}") from error

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from serving.processes import alive, die_with_parent
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
 FOLDER_PREFIX = "atelier-"
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
+NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py, as the next one
+LOOPBACK_ONLY = "ATELIER_LOOPBACK_ONLY"
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
 _KEEP_ENVIRONMENT = (
     "PATH",
@@ -61,6 +64,7 @@ class TorchServe:
         self.log = log
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
         self._store, self._engine_nice = store, engine_nice
+        self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
         self._log_began = 0  # bytes of the log that earlier starts wrote
         try:
             self.addresses = config.addresses(self.folder, dev_port)
@@ -211,6 +215,8 @@ class TorchServe:
             "METRICS_LOCATION": temporary,
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_folder),
             ENGINE_NICE: str(self._engine_nice),
+            NONCE: self.nonce,
+            LOOPBACK_ONLY: str(int(self.addresses.inference.startswith("http://"))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 

@@ -2,7 +2,7 @@
 
 Refusals are a path of their own, with a new connection each, and come in thousands just when there is no time to
 compile it. Raw asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` and
-`X-Atelier: refuse` answer without the engine.
+`X-Atelier: refuse` answer without the engine; words that only the launcher may say carry its nonce.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds:
 
 
 def warm_refusals(
-    address: str, models: Sequence[str], requests: int = REFUSALS, seconds: float = MAX_REFUSAL_SECONDS
+    address: str, models: Sequence[str], nonce: str, requests: int = REFUSALS, seconds: float = MAX_REFUSAL_SECONDS
 ) -> int:
     """Be refused by all models in turn until `requests` or `seconds` are used up; returns how often it was."""
-    return asyncio.run(_warm(address, models, "refuse", requests, seconds))
+    return asyncio.run(_warm(address, models, "refuse", requests, seconds, nonce))
 
 
-async def _warm(address: str, models: Sequence[str], command: str, requests: int, seconds: float) -> int:
+async def _warm(
+    address: str, models: Sequence[str], command: str, requests: int, seconds: float, nonce: str = ""
+) -> int:
     deadline = time.monotonic() + seconds
     share = -(-requests // CONNECTIONS)
-    orders = [_control(model, command) for model in models]
+    orders = [_control(model, command, nonce) for model in models]
     wanted = b"HTTP/1.1 503" if command == "refuse" else b"HTTP/1.1 200"
     counts = await asyncio.gather(*(_client(address, orders, wanted, share, deadline, i) for i in range(CONNECTIONS)))
     return sum(counts)
 
 
-def widen(address: str, model: str, seconds: float = 10.0) -> int:
+def widen(address: str, model: str, nonce: str, seconds: float = 10.0) -> int:
     """Let the front end hold `ENTRIES` requests to a model at once; returns how many it did.
 
     Nobody else may send any meanwhile. Its table of those requests is read and written by two threads without a lock,
@@ -51,19 +53,19 @@ def widen(address: str, model: str, seconds: float = 10.0) -> int:
     the two threads hardly ever meet. A look-up while it grows may fail, too: so nothing is answered while anything is
     being entered.
     """
-    return asyncio.run(_widen(address, model, seconds))
+    return asyncio.run(_widen(address, model, nonce, seconds))
 
 
-async def _widen(address: str, model: str, seconds: float) -> int:
+async def _widen(address: str, model: str, nonce: str, seconds: float) -> int:
     reader, writer = await _connect(address)
     try:
         async with asyncio.timeout(seconds):
             for at in range(0, ENTRIES, _BURST):
                 # One connection, so that the ping is entered behind the burst: its answer comes when nothing is left
                 # to enter.
-                writer.write(_control(model, "hold") * min(_BURST, ENTRIES - at) + _control(model, "ping"))
+                writer.write(_control(model, "hold", nonce) * min(_BURST, ENTRIES - at) + _control(model, "ping"))
                 await reader.readuntil(b"0\r\n\r\n")
-            writer.write(_control(model, "release"))
+            writer.write(_control(model, "release", nonce))
             await reader.readuntil(b'{"released": ')  # behind the answers of all that were held
             return int((await reader.readuntil(b"}"))[:-1])
     finally:
@@ -96,9 +98,10 @@ async def _client(
     return answered
 
 
-def _control(model: str, command: str) -> bytes:
+def _control(model: str, command: str, nonce: str = "") -> bytes:
+    word = f"X-Atelier: {command}\r\n" + (f"X-Atelier-Nonce: {nonce}\r\n" if nonce else "")
     return (
-        f"POST /predictions/{model} HTTP/1.1\r\nHost: localhost\r\nX-Atelier: {command}\r\n"
+        f"POST /predictions/{model} HTTP/1.1\r\nHost: localhost\r\n{word}"
         "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     ).encode()
 

@@ -79,6 +79,8 @@ class Watch:
             return f"{name} does not tell how it is ({error})"
         replaced = answer.get("restarts", 0) != self._restarts.get(name, 0)
         self._restarts[name] = answer.get("restarts", 0)
+        if answer.get("draining"):
+            return f"{name} is draining and takes no requests"
         if answer.get("engine") == "ready":
             return f"engine of {name} was replaced" if replaced else None
         return f"engine of {name}: {answer.get('engine')}, {answer.get('reason')}"
@@ -86,7 +88,7 @@ class Watch:
 
 def control(torchserve: TorchServe, name: str, command: str) -> dict[str, object]:
     """The answer of a model's proxy to a control word, as JSON. Raises `OSError`."""
-    headers = {**JSON, "X-Atelier": command}
+    headers = {**JSON, "X-Atelier": command, "X-Atelier-Nonce": torchserve.nonce}
     answer = request(torchserve.front, "POST", f"/predictions/{name}", b"{}", headers, ASK_SECONDS)
     try:
         document: dict[str, object] = json.loads(answer.body)

@@ -9,11 +9,9 @@ import contextlib
 import ctypes
 import logging
 import os
-import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,15 +19,15 @@ from handlers import metrics
 from handlers.bundle import Bundle, read
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.choice import OpenedModel, open_model
+from handlers.engine.loop import Outbox, serve
 from handlers.engine.priority import set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
-from handlers.frames import Beat, Cancel, Failed, Frame, Ready, Submit, Unpacker, pack
+from handlers.frames import Failed, Ready, pack
 from handlers.identity import Identity, handlers_digest
 from handlers.runtimes.runtime import first_line
 
-BEAT_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
@@ -55,29 +53,14 @@ def main(file_descriptor: int, folder: str) -> int:
     metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate, bool(model.passed_over))
     document = describe(bundle, identity, model.candidate, model.fingerprint, model.reason)
     connection.sendall(pack(0, Ready(document, model.state)))
-    # The proxy may be gone when something is sent.
-    with contextlib.closing(model), contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        outbox = Outbox(connection)
-        _serve(connection, outbox, scheduler_of(bundle, identity, model, outbox.put, outbox.flush))
+    outbox = Outbox(connection)
+    with contextlib.closing(connection), contextlib.closing(model):  # closed, the proxy need not wait for our end
+        try:
+            serve(connection, outbox, scheduler_of(bundle, identity, model, outbox.put, outbox.flush))
+        except Exception as error:
+            log.critical("the engine ends: %s", first_line(error), exc_info=error)
+            return 1
     return 0
-
-
-class Outbox:
-    """Frames on their way to the proxy, many in one write."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._frames: list[bytes] = []
-
-    def put(self, frame: bytes) -> None:
-        """Keep a frame for the next flush."""
-        self._frames.append(frame)
-
-    def flush(self) -> None:
-        """Send the kept frames. Raises `OSError` when the proxy is gone."""
-        if self._frames:
-            self._connection.sendall(b"".join(self._frames))
-            self._frames.clear()
 
 
 def scheduler_of(
@@ -95,29 +78,4 @@ def scheduler_of(
     )
     if manifest.resources.lane == "step":
         return StepScheduler(model.generator, replies)
-    return BatchScheduler(model.generator, replies, manifest.resources.batch_size)
-
-
-def _serve(connection: socket.socket, outbox: Outbox, scheduler: BatchScheduler | StepScheduler) -> None:
-    unpacker, beat = Unpacker(), 0.0
-    while True:
-        wait = 0.0 if scheduler.busy else BEAT_SECONDS
-        if select.select([connection], [], [], wait)[0]:
-            data = connection.recv(1 << 20)
-            if not data:
-                return
-            for frame in unpacker.feed(data):
-                _obey(frame, scheduler)
-        if scheduler.busy:
-            scheduler.tick()
-        if (now := time.monotonic()) - beat >= BEAT_SECONDS and not scheduler.overdue(BEAT_SECONDS):
-            beat = now
-            outbox.put(pack(0, Beat()))
-        outbox.flush()
-
-
-def _obey(frame: Frame, scheduler: BatchScheduler | StepScheduler) -> None:
-    if isinstance(frame.message, Submit):
-        scheduler.submit(frame.number, frame.message.params, frame.message.deadline)
-    elif isinstance(frame.message, Cancel):
-        scheduler.cancel(frame.number)
+    return BatchScheduler(model.generator, replies, manifest.resources.batch_size, manifest.limits.max_tile)

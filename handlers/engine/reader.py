@@ -5,6 +5,7 @@ To read is the encoder's pass over a source, here and in all of handlers/; its t
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,6 +15,7 @@ from handlers import metrics
 from handlers.engine.replies import Job
 
 TOGETHER = 4  # sources at once: FP32 gains nothing by more, and the first of them would wait for the last
+log = logging.getLogger(__name__)
 
 
 class Reader:
@@ -23,7 +25,7 @@ class Reader:
         self._name, self._read = name, read
         self._thread = ThreadPoolExecutor(1, "reader")
         self._began = 0.0
-        self._found: Future[list[Any]] | None = None
+        self._found: Future[dict[Job, Any]] | None = None
         self.jobs: list[Job] = []  # that are being read
 
     @property
@@ -34,15 +36,14 @@ class Reader:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Begin to read the sources of jobs in the thread."""
         self.jobs, self._began = list(jobs), time.monotonic()
-        given = {job: job.params for job in jobs}
-        self._found = self._thread.submit(lambda: list(zip(given, self._read(list(given.values())), strict=True)))
+        self._found = self._thread.submit(self._read_all, tuple(jobs))
 
     def forget(self, number: int) -> None:
         """Throw away the result of a request once it is read: its caller has gone."""
         self.jobs = [job for job in self.jobs if job.number != number]
 
-    def take(self, patience: float) -> tuple[list[Job], list[Any] | None] | None:
-        """Jobs and what was read for each, once it is there; None for it if reading raised.
+    def take(self, patience: float) -> tuple[list[Job], dict[Job, Any]] | None:
+        """Jobs and what was read for each, once all is there; of a source that could not be read there is nothing.
 
         Waits up to `patience` seconds.
         """
@@ -50,13 +51,32 @@ class Reader:
             return None
         future, jobs = self._found, self.jobs
         self._found, self.jobs = None, []
-        if future.exception() is not None:
-            return jobs, None
+        if (error := future.exception()) is not None:
+            log.error("the reader failed", exc_info=error)
+            return jobs, {}
         metrics.READ_SECONDS.labels(self._name).observe(time.monotonic() - self._began)
-        found = dict(future.result())
-        return jobs, [found[job] for job in jobs]
+        return jobs, future.result()
 
     def overdue(self, seconds: float) -> bool:
         """Whether a batch has been read for longer than `seconds`."""
         reading = self._found is not None and not self._found.done()  # nobody may be left who takes what is there
         return reading and time.monotonic() - self._began > seconds
+
+    def _read_all(self, jobs: Sequence[Job]) -> dict[Job, Any]:
+        """In the thread: what was read for each job, one by one where all together cannot be read."""
+        if len(jobs) > 1:
+            try:
+                return self._read_batch(jobs)
+            except Exception:
+                log.exception("%d sources cannot be read together; they are read one by one", len(jobs))
+        found: dict[Job, Any] = {}
+        for job in jobs:
+            self._began = time.monotonic()  # each has the whole time
+            try:
+                found |= self._read_batch([job])
+            except Exception:
+                log.exception("a source cannot be read: %s", job)
+        return found
+
+    def _read_batch(self, jobs: Sequence[Job]) -> dict[Job, Any]:
+        return dict(zip(jobs, self._read([job.params for job in jobs]), strict=True))

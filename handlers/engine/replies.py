@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from handlers import metrics
-from handlers.frames import Data, End, Message, Refused, Started, pack
+from handlers.frames import Beat, Data, End, Message, Refused, Started, pack
 from handlers.generator import Request
 from handlers.refusals import Refusal, deadline_passed, not_computed
 
+PULSE_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -22,7 +23,8 @@ class Job:
 
     number: int
     params: Any
-    deadline: float | None  # seconds since the epoch
+    deadline: float | None  # on the clock of time.monotonic
+    rows: int = 1  # its share of what is computed at once: images, texts
     slot: Any = None  # of a StepGenerator
     flushed: float = 0.0  # when its stream was last sent, on the clock of time.monotonic; 0: never
 
@@ -30,9 +32,19 @@ class Job:
         """Whether the deadline has passed."""
         return self.deadline is not None and now > self.deadline
 
+    def __str__(self) -> str:
+        """Its parameters for the log, where nothing may raise."""
+        try:
+            return f"request {self.number}, {self.params.public()}"
+        except Exception as error:
+            return f"request {self.number}, whose parameters cannot be told ({type(error).__name__})"
+
 
 class Replies:
-    """Frames of the engine's answers: every method that ends a request sends exactly one ending frame for it."""
+    """Frames of the engine's answers. A request that was taken gets exactly one ending frame, whatever is called.
+
+    One that has ended or was forgotten gets no more frames.
+    """
 
     def __init__(
         self,
@@ -46,11 +58,25 @@ class Replies:
         self.name, self.engine_seconds = name, engine_seconds
         self._emit, self._flush, self._receipt = emit, flush, receipt
         self._max_response_bytes = max_response_bytes
+        self._told = time.monotonic()  # when it was last said to be alive
+        self._open: dict[int, bool] = {}  # requests that have not ended -> whether they have begun
 
-    def take(self, parse: Callable[[Request], Any], number: int, params: Any, deadline: float | None) -> Job | None:
-        """The request as a job, or None after refusing it."""
+    def take(
+        self,
+        parse: Callable[[Request], Any],
+        number: int,
+        params: Any,
+        deadline: float | None,
+        most_rows: int | None = None,
+    ) -> Job | None:
+        """The request as a job, or None after refusing it: also one that wants more rows than there can be."""
+        self._open[number] = False
         try:
-            return Job(number, parse(Request(params, deadline=deadline)), deadline)
+            parsed = parse(Request(params, deadline=deadline))
+            rows = int(getattr(parsed, "rows", 1))
+            if rows < 1 or (most_rows is not None and rows > most_rows):
+                raise ValueError(f"a request of {rows} rows, wanted from 1 to {most_rows or 'any number'}")
+            return Job(number, parsed, None if deadline is None else float(deadline), rows)
         except Refusal as error:
             self.refuse(number, error)
         except Exception:
@@ -66,12 +92,16 @@ class Replies:
         begun = []
         for job in jobs:
             try:
-                started = Started(job.params.content_type, self._receipt(job.params))
+                started = pack(job.number, Started(job.params.content_type, self._receipt(job.params)))
+            except Refusal as error:
+                self.refuse(job.number, error)
+                continue
             except Exception:
                 log.exception("a request has no receipt")
                 self.fail(job.number)
                 continue
-            self._send(job.number, started)
+            self._open[job.number] = True
+            self._emit(started)
             begun.append(job)
         self._flush()
         return begun
@@ -82,16 +112,17 @@ class Replies:
             message = f"the answer has {len(data)} bytes, the limit is {self._max_response_bytes}: {hint}"
             self.refuse(job.number, Refusal(413, message))
             return False
-        self._send(job.number, Data(data))
+        if job.number in self._open:
+            self._emit(pack(job.number, Data(data)))
         return True
 
     def end(self, job: Job) -> None:
         """End a request whose answer is whole."""
-        self._send(job.number, End())
+        self._end(job.number, End())
 
     def refuse(self, number: int, refusal: Refusal) -> None:
         """End a request without an answer, or without the rest of it."""
-        self._send(number, Refused(refusal.status, refusal.message, refusal.field))
+        self._end(number, Refused(refusal.status, refusal.message, refusal.field))
 
     def expire(self, job: Job) -> None:
         """End a request whose deadline has passed."""
@@ -101,23 +132,60 @@ class Replies:
         """End a request that could not be computed; the log has the reason."""
         self.refuse(number, not_computed())
 
-    def singly(self, jobs: list[Job], run: Callable[[list[Job]], Any]) -> list[tuple[list[Job], Any]]:
-        """`run` on all jobs, or, if that raises, on each alone; those that raise alone are refused and left out."""
-        try:
-            return [(list(jobs), run(jobs))]
-        except Exception:
-            if len(jobs) > 1:
-                log.exception("%d requests failed together; they are tried one by one", len(jobs))
-        results = []
-        for job in jobs:
+    def refuse_unread(self, number: int) -> None:
+        """End a request of which the engine could not even read the frame."""
+        self._open.setdefault(number, False)
+        self.refuse(number, Refusal(400, "the body cannot be read; nest it less deeply"))
+
+    def forget(self, number: int) -> None:
+        """Send nothing more for a request: its caller has gone."""
+        self._open.pop(number, None)
+
+    def fail_begun(self) -> int:
+        """End every request that has begun, because nobody knows which of them is at fault; returns how many."""
+        begun = [number for number, started in self._open.items() if started]
+        for number in begun:
+            self.fail(number)
+        return len(begun)
+
+    def alive(self) -> None:
+        """Send what has been replied so far, and a sign of life: for between two long pieces of work."""
+        self._told = time.monotonic()
+        self._emit(pack(0, Beat()))
+        self._flush()
+
+    def pulse(self) -> None:
+        """`alive`, but not more often than every `PULSE_SECONDS`: for between short pieces, too."""
+        if time.monotonic() - self._told >= PULSE_SECONDS:
+            self.alive()
+
+    def singly(self, jobs: list[Job], run: Callable[[list[Job]], Any]) -> Iterator[tuple[list[Job], Any]]:
+        """`run` on all jobs, or, if that raises, on each alone; those that raise alone are refused and left out.
+
+        Results come as they are there, with a sign of life between two retries.
+        """
+        retried = list(jobs)
+        if len(jobs) > 1:
             try:
-                results.append(([job], run([job])))
+                found = run(jobs)
+            except Exception:
+                log.exception("%d requests failed together; they are tried one by one", len(jobs))
+                self.alive()
+            else:
+                yield retried, found
+                return
+        for job in retried:
+            try:
+                found = run([job])
             except Refusal as error:
                 self.refuse(job.number, error)
             except Exception:
-                log.exception("a request failed: %s", job.params.public())
+                log.exception("a request failed: %s", job)
                 self.fail(job.number)
-        return results
+            else:
+                yield [job], found
+            if len(retried) > 1:
+                self.alive()
 
     def timed(self, size: int, run: Callable[[], Any]) -> Any:
         """`run`, with its time divided into the engine's and the rest."""
@@ -129,5 +197,15 @@ class Replies:
         metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
         return result
 
-    def _send(self, number: int, message: Message) -> None:
-        self._emit(pack(number, message))
+    def count(self, items: int) -> None:
+        """Count what was made. A generator that miscounts is logged: its answers are whole all the same."""
+        try:
+            metrics.ITEMS.labels(self.name).inc(items)
+        except Exception:
+            log.exception("%r items cannot be counted", items)
+
+    def _end(self, number: int, message: Message) -> None:
+        if number in self._open:
+            frame = pack(number, message)
+            del self._open[number]
+            self._emit(frame)

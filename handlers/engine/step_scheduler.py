@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from handlers import metrics
 from handlers.engine.reader import TOGETHER, Reader
 from handlers.engine.replies import Job, Replies
+from handlers.engine.waiting import Waiting
 from handlers.generator import ReadingGenerator, StepGenerator
+from handlers.refusals import not_computed
 
 PATIENCE_SECONDS = 0.005  # for sources that are being read while there is nothing to step
 FLUSH_SECONDS = 0.02  # a stream is sent this often: often enough to read along, seldom enough to cost nothing
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class StepScheduler:
-    """Admits waiting requests into free slots, steps all live ones together, sends what is due."""
+    """Admits waiting requests into free rows, steps all live ones together, sends what is due."""
 
     def __init__(self, generator: StepGenerator, replies: Replies) -> None:
         self._generator, self._replies = generator, replies
-        self._waiting: deque[Job] = deque()
+        self._waiting = Waiting()
         self._live: list[Job] = []
         self._reader = Reader(replies.name, generator.read) if isinstance(generator, ReadingGenerator) else None
 
     @property
     def busy(self) -> bool:
         """Whether there are requests: whether a tick would compute anything."""
-        return bool(self._waiting or self._live or self._reading)
+        return bool(len(self._waiting) or self._live or self._reading)
 
     def overdue(self, seconds: float) -> bool:
         """Whether one batch of sources is read for longer than `seconds`; the steps beside it do not show that."""
@@ -46,27 +46,46 @@ class StepScheduler:
 
     def submit(self, number: int, params: Any, deadline: float | None) -> None:
         """Take a request, or refuse it at once."""
-        job = self._replies.take(self._generator.parse, number, params, deadline)
+        job = self._replies.take(self._generator.parse, number, params, deadline, self._generator.capacity)
         if job is not None:
-            self._waiting.append(job)
+            self._waiting.add(job)
 
     def cancel(self, number: int) -> None:
         """Forget a request, wherever it is; nothing more is sent for it."""
+        self._replies.forget(number)
+        if self._waiting.drop(number) is not None:
+            return
         for job in [job for job in self._live if job.number == number]:
             self._leave(job)
-        self._waiting = deque(job for job in self._waiting if job.number != number)
         if self._reader is not None:
             self._reader.forget(number)
 
+    def spoiled(self, number: int) -> None:
+        """Fail a request whose frame could not be obeyed."""
+        self._replies.fail(number)
+        self.cancel(number)
+
+    def unreadable(self, number: int) -> None:
+        """Refuse a request whose frame could not be read."""
+        self._replies.refuse_unread(number)
+        self.cancel(number)
+
+    def abandon(self) -> None:
+        """Fail what had begun when a tick raised, or else the oldest request: it or its like would raise again."""
+        for job in (*self._live, *self._reading):
+            self.spoiled(job.number)
+        if not self._replies.fail_begun():
+            for job in list(self._waiting)[:1]:
+                self.spoiled(job.number)
+
     def tick(self) -> None:
         """One iteration: deadlines, admission, a step, what is due to be sent."""
-        now = time.time()
+        now = time.monotonic()
         for job in [job for job in (*self._live, *self._reading, *self._waiting) if job.late(now)]:
-            self.cancel(job.number)
             self._replies.expire(job)
+            self.cancel(job.number)
         if self._reader is None:
-            if self._waiting and self._admits():
-                self._start(self._next(self._generator.capacity), None)
+            self._start(self._next(self._generator.capacity), None)
         else:
             self._join(self._reader)
         if self._live:
@@ -74,59 +93,64 @@ class StepScheduler:
         for job in list(self._live):
             self._send(job, time.monotonic())
 
-    def _admits(self) -> bool:
-        """Whether requests may join now: whenever there is room. A window batcher would wait until all have left."""
-        return bool(self._waiting[0].params.rows <= self._free())
-
     def _free(self) -> int:
-        return self._generator.capacity - sum(int(job.params.rows) for job in (*self._live, *self._reading))
+        """Rows that are free and that nobody who is being read will take."""
+        return self._generator.free - sum(job.rows for job in self._reading)
 
     def _next(self, most: int) -> list[Job]:
-        """Take at most `most` waiting requests that there is room for, and tell that they have begun."""
-        free, batch = self._free(), list[Job]()
-        # In order: one that is wide is not passed by.
-        while self._waiting and len(batch) < most and self._waiting[0].params.rows <= free:
-            batch.append(self._waiting.popleft())
-            free -= batch[-1].params.rows
-        return self._replies.begin(batch)
+        """Take at most `most` waiting requests that there is room for, and tell that they have begun.
+
+        They join whenever there is room. A window batcher would wait until all have left.
+        """
+        if not len(self._waiting):
+            return []
+        taken = self._waiting.take(self._free(), most)
+        if not taken and not self._live and not self._reading:
+            raise RuntimeError(f"{self._generator.free} of {self._generator.capacity} rows are free with no text live")
+        return self._replies.begin(taken) if taken else []
 
     def _join(self, reader: Reader) -> None:
         """Start what has been read, and have the next read."""
         taken = reader.take(0.0 if self._live or reader.idle else PATIENCE_SECONDS)
         if taken is not None:
             self._start(*taken)
-        if reader.idle and self._waiting and self._admits():
-            reader.submit(self._next(TOGETHER))
+        if reader.idle and (batch := self._next(TOGETHER)):
+            reader.submit(batch)
 
-    def _start(self, batch: list[Job], found: list[Any] | None) -> None:
-        """Give requests their slots.
-
-        Without what was read for them (it could not be, for all together) `start` reads, in the stepping thread.
-        """
-        read = {} if found is None else dict(zip(batch, found, strict=True))
+    def _start(self, batch: list[Job], found: dict[Job, Any] | None) -> None:
+        """Give requests their slots. Of those with sources, the ones that could not be read fail."""
+        if found is not None:
+            for job in batch:
+                if job not in found:
+                    self._replies.fail(job.number)
+            batch = [job for job in batch if job in found]
 
         def start(jobs: list[Job]) -> list[Any]:
             params = [job.params for job in jobs]
-            if read and isinstance(self._generator, ReadingGenerator):
-                return self._generator.start(params, [read[job] for job in jobs])
+            if found is not None and isinstance(self._generator, ReadingGenerator):
+                return self._generator.start(params, [found[job] for job in jobs])
             return self._generator.start(params)
 
-        for jobs, slots in self._replies.singly(batch, start) if batch else []:
+        for jobs, slots in self._replies.singly(batch, start) if batch else ():
             for job, slot in zip(jobs, slots, strict=True):
                 job.slot = slot
                 self._live.append(job)
 
     def _step(self) -> None:
         before = {job: job.slot.items for job in self._live}
-        stepped = self._replies.singly(
-            self._live,
-            lambda jobs: self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs])),
-        )
-        going_on = [job for jobs, _ in stepped for job in jobs]
+
+        def step(jobs: list[Job]) -> None:
+            # After a step that raised none may be stepped a second time: its text would not be that of its seed.
+            if len(jobs) == 1 and (jobs[0].slot.items != before[jobs[0]] or jobs[0].slot.finished is not None):
+                log.error("a step that raised had moved a text, which cannot go on: %s", jobs[0])
+                raise not_computed()
+            self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs]))
+
+        going_on = [job for jobs, _ in self._replies.singly(self._live, step) for job in jobs]
         for job in before.keys() - set(going_on):
             self._leave(job)
         self._live = going_on
-        metrics.ITEMS.labels(self._replies.name).inc(sum(job.slot.items - before[job] for job in going_on))
+        self._replies.count(sum(job.slot.items - before[job] for job in going_on))
 
     def _send(self, job: Job, now: float) -> None:
         done = job.slot.finished is not None
@@ -135,7 +159,7 @@ class StepScheduler:
         try:
             data = self._generator.drain(job.slot)
         except Exception:
-            log.exception("encoding an answer failed: %s", job.params.public())
+            log.exception("encoding an answer failed: %s", job)
             self._leave(job)
             self._replies.fail(job.number)
             return
@@ -153,6 +177,6 @@ class StepScheduler:
         try:
             self._generator.cancel(job.slot)
         except Exception:  # the others go on; the slot is lost
-            log.exception("a slot could not be given back: %s", job.params.public())
+            log.exception("a slot could not be given back: %s", job)
         if job in self._live:
             self._live.remove(job)

@@ -9,7 +9,8 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from handlers.runtimes.session import Session
 from handlers.sampling import philox
 
 ROLE = "generator"
+RUN_SECONDS = 5.0  # a run of the graph takes about as long at most: of large pictures on slow machines it has fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,11 @@ class LatentParams:
         return media.CONTENT_TYPES[self.format] if self.grid or self.n == 1 else "application/json"
 
     @property
+    def rows(self) -> int:
+        """How many images it wants."""
+        return self.n
+
+    @property
     def seeds(self) -> range:
         """Image i of n uses seed + i, so that each can be had alone."""
         return range(self.seed, self.seed + self.n)
@@ -60,6 +67,8 @@ class LatentImage:
         self._latent = int(model.graphs[ROLE].inputs[0].shape[1])
         self._tile = model.limits.max_tile
         self._tool = f"Atelier {model.name} {model.version}"
+        self._run = self._tile  # images of the next run of the graph
+        self.alive: Callable[[], None] = lambda: None
 
     def parse(self, request: Request) -> LatentParams:
         """Check one request. Raises `Refusal`."""
@@ -85,6 +94,7 @@ class LatentImage:
             for item in group:
                 answers.append(self._answer(item, pixels[at : at + item.n]))
                 at += item.n
+                self.alive()
         return answers
 
     def _groups(self, batch: Sequence[LatentParams]) -> Iterator[list[LatentParams]]:
@@ -110,7 +120,14 @@ class LatentImage:
         """(seed, truncation) pairs -> images (len(items), S, S, 3), computed in tiles that bound the memory."""
         z = philox.normals([seed for seed, _ in items], self._latent)
         z *= np.array([truncation for _, truncation in items], np.float32)[:, None]  # docs/sampling.md
-        tiles = [self._session.run({"z": z[at : at + self._tile]})["image"] for at in range(0, len(z), self._tile)]
+        tiles, at = [], 0
+        while at < len(z):
+            began, count = time.perf_counter(), min(self._run, len(z) - at)
+            tiles.append(self._session.run({"z": z[at : at + count]})["image"])
+            at += count
+            each = (time.perf_counter() - began) / count
+            self._run = max(1, min(self._tile, int(RUN_SECONDS / max(each, 1e-9))))
+            self.alive()
         return tiles[0] if len(tiles) == 1 else np.concatenate(tiles)
 
     def _answer(self, item: LatentParams, images: NDArray[np.uint8]) -> Media:

@@ -78,7 +78,15 @@ class Seq2Seq:
         if wanted > self.free:
             raise ValueError(f"{wanted} texts for {self.free} free rows")
         found = self.read(batch) if read is None else read
-        return [self._slot(params, arrays) for params, arrays in zip(batch, found, strict=True)]
+        slots: list[SourceSlot] = []
+        try:
+            for params, arrays in zip(batch, found, strict=True):
+                slots.append(self._slot(params, arrays))
+        except Exception:  # nobody knows of the rows that were taken
+            for slot in slots:
+                self.cancel(slot)
+            raise
+        return slots
 
     def step(self, slots: Sequence[SourceSlot]) -> None:
         """Every unfinished text of `slots` gets its next token. Nothing changes if this raises."""
@@ -140,10 +148,14 @@ class Seq2Seq:
         search = (params.beams, params.length_penalty, params.coverage_penalty, len(params.ids))
         slot = TextSlot(params, len(params.ids), [], beam=Beam.new(*search) if params.beams > 1 else None)
         draws = philox.uniforms(range(params.seed, params.seed + params.rows), params.max_tokens, STREAM).tolist()
-        for index in range(params.rows):
-            text = Text(index, Detokenizer(self._tokens.lead, params.stop), draws[index], BEGIN)
-            text.row = self._rows.add(params.ids, read["memory"], read, text.moved)
-            slot.texts.append(text)
+        try:
+            for index in range(params.rows):
+                text = Text(index, Detokenizer(self._tokens.lead, params.stop), draws[index], BEGIN)
+                text.row = self._rows.add(params.ids, read["memory"], read, text.moved)
+                slot.texts.append(text)
+        except Exception:
+            self.cancel(slot)
+            raise
         return slot
 
     def _run(self, texts: Sequence[Text]) -> dict[str, NDArray[Any]]:

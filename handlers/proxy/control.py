@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
+from handlers.proxy.doors import Doors
 from handlers.proxy.engine_process import EngineProcess
 from handlers.proxy.framing import refused, whole_answer
 from handlers.proxy.pending import Pending, Queue
@@ -13,7 +15,14 @@ from handlers.proxy.wire import Call
 from handlers.refusals import Refusal
 
 HOLD_SECONDS = 15.0
-PUBLIC = "ping, describe, health, cancel"  # the others are the launcher's
+MAX_HELD = 8192  # calls, without their bodies
+PUBLIC = "ping, describe, health, cancel"
+LAUNCHERS = ("open", "drain", "hold", "release", "refuse")  # they carry the run's nonce
+BEFORE_OPEN = ("hold", "release", "refuse")
+# Describe documents that are written in a burst, and per second after it: they need neither the engine nor a place in
+# the queue, and the front end keeps what its clients do not read.
+DESCRIBE_BYTES = 4 * 1024 * 1024
+DESCRIBE_BYTES_PER_SECOND = 512 * 1024
 
 
 class Control:
@@ -25,19 +34,26 @@ class Control:
         queue: Queue,
         drop: Callable[[Pending, Refusal], None],
         write: Callable[[bytes], None],
+        doors: Doors,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._queue, self._drop, self._write = engine, queue, drop, write
+        self._doors, self._clock = doors, clock
         self._held: list[Call] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._words: dict[str, Callable[[Call], bytes]] = {
             "ping": lambda call: whole_answer(call, b'{"status":"ok"}'),
-            "describe": self._describe,
+            "describe": self.describe,
             "health": self._health,
             "cancel": self._cancel,
+            "open": self._open,
             "drain": self._drain,
             "hold": self._hold,
             "release": lambda call: whole_answer(call, json.dumps({"released": self._release()}).encode()),
             "refuse": self._refuse,
         }
+        self._opened = False
+        self._describe_bytes, self._described_at = float(DESCRIBE_BYTES), clock()
         self.described = b""  # the describe document, once the engine is open
         self.draining = False
 
@@ -45,27 +61,42 @@ class Control:
         """The frames that answer a control word; none for one that is answered later. Raises `Refusal`."""
         if word not in self._words:
             raise Refusal(400, f"unknown value of the header X-Atelier; known: {PUBLIC}", "X-Atelier")
+        if word in LAUNCHERS and not self._doors.is_launcher(call):
+            raise Refusal(403, f"{word} is the launcher's word; callers have {PUBLIC}", "X-Atelier")
+        if word in BEFORE_OPEN and self._opened:
+            raise Refusal(403, f"{word} is for the warm-up, and the server is open", "X-Atelier")
         return self._words[word](call)
 
-    def _describe(self, call: Call) -> bytes:
+    def describe(self, call: Call) -> bytes:
+        """The frames of the describe document. Raises `Refusal`."""
         if not self.described:
-            return refused(call, Refusal(503, f"the engine is not open yet: {self._engine.reason}"))
+            raise Refusal(503, f"the engine is not open yet: {self._engine.reason}")
+        now = self._clock()
+        gained = (now - self._described_at) * DESCRIBE_BYTES_PER_SECOND
+        self._describe_bytes, self._described_at = min(DESCRIBE_BYTES, self._describe_bytes + gained), now
+        if self._describe_bytes < len(self.described):
+            raise Refusal(503, "more describe documents are asked for than are written in a second; keep one")
+        self._describe_bytes -= len(self.described)
         return whole_answer(call, self.described)
 
     def _health(self, call: Call) -> bytes:
         engine = self._engine
         figures = {"engine": engine.state, "reason": engine.reason, "restarts": engine.restarts}
-        body = json.dumps({**figures, **self._queue.figures()}).encode()
-        return whole_answer(call, body, 200 if engine.state == "ready" else 503)
+        body = json.dumps({**figures, "draining": self.draining, **self._queue.figures()}).encode()
+        return whole_answer(call, body, 503 if self.draining or engine.state != "ready" else 200)
 
     def _cancel(self, call: Call) -> bytes:
         """End a request for a caller who knows that nobody reads its answer any more: TorchServe never tells."""
-        identifier = call.headers.get("x-atelier-id", "")
-        pending = self._queue.named(identifier) if identifier else None
+        pending = self._queue.named(call)
         if pending is None:
             raise Refusal(404, "no request of that X-Atelier-Id is waiting or being computed", "X-Atelier-Id")
         self._drop(pending, Refusal(499, "cancelled by the caller"))
         return whole_answer(call, b'{"status":"cancelled"}')
+
+    def _open(self, call: Call) -> bytes:
+        """The warm-up is over: its words are refused from now on."""
+        self._opened = True
+        return whole_answer(call, b'{"status":"open"}')
 
     def _drain(self, call: Call) -> bytes:
         """Take no more requests; tells how many are left."""
@@ -79,12 +110,17 @@ class Control:
         now and then an entry is lost, which ends the worker for good. Entries in different bins do not meet, and a
         table never shrinks.
         """
-        if not self._held:
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
-        self._held.append(call)
+        if len(self._held) >= MAX_HELD:
+            raise Refusal(503, f"{MAX_HELD} calls are held, which is all; release them")
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
+        self._held.append(Call(call.id, {"host": ""}, {}))
         return b""
 
     def _release(self) -> int:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
         held, self._held = self._held, []
         for call in held:
             self._write(whole_answer(call, b"{}"))
@@ -92,5 +128,5 @@ class Control:
 
     def _refuse(self, call: Call) -> bytes:
         """Refuse the call as a full queue would, for the launcher's warm-up."""
-        self._queue.count(503, "warm_up")
+        self._queue.counts.status(503, "warm_up")
         return refused(call, Refusal(503, "refused, as the warm-up asks"))

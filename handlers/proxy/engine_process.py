@@ -7,6 +7,7 @@ everything risky happens in this child. No numpy here, nothing that takes long t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -16,13 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from handlers.frames import Failed, Frame, Ready, Unpacker
+from handlers.frames import Beat, Failed, Frame, Ready
 from handlers.identity import HOME
+from handlers.proxy.doors import NONCE
+from handlers.proxy.engine_link import EngineLink
 
 BACKOFF_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS = 10.0  # an engine that lived this long did not die of its own start
 OPEN_SECONDS = 120.0
 WATCH_SECONDS = 0.25
+REAP_SECONDS = 5.0  # that a killed engine may take to end; one that hangs in a driver is left to the kernel
+REAP_PAUSE_SECONDS = 0.01
+SILENT_LOOKS = 2  # in a row: after a pause of the whole machine nothing was heard, and nothing is wrong
+_KEPT_BACK = ("PYTHONPATH", NONCE)  # of the environment: search paths, and the launcher's word
 # The child finds `handlers` by its place, not through a search path: the archive's stub of torch lies beside it.
 _START = """
 import importlib.util, sys
@@ -45,16 +52,18 @@ class EngineProcess:
         stall_seconds: float,
         on_frames: Callable[[list[Frame]], None],
         on_lost: Callable[[str], None],
+        on_room: Callable[[], None],
         works: Callable[[], bool],
         home: Path = HOME,
     ) -> None:
         self._bundle, self._stall_seconds, self._home = bundle, stall_seconds, home
-        self._on_frames, self._on_lost, self._works = on_frames, on_lost, works
+        self._on_frames, self._on_lost, self._on_room, self._works = on_frames, on_lost, on_room, works
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._link: EngineLink | None = None
         self._heard = self._began = time.monotonic()
-        self._stalled = False
+        self._silent_looks = 0
+        self._stalled = self._deaf = False
         self.state, self.reason, self.restarts = "starting", "the engine is being opened", 0
 
     @property
@@ -66,7 +75,8 @@ class EngineProcess:
         """Start the child; it inherits one end of a socket pair."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
+        self._socket = ours  # closed with the engine, also with one that does not start
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(self._home), str(theirs.fileno()), str(self._bundle)],
@@ -74,9 +84,8 @@ class EngineProcess:
                 env=environment,
                 stdin=subprocess.DEVNULL,
             )
-        self._socket = ours
         self._heard = self._began = time.monotonic()
-        self._stalled = False
+        self._silent_looks, self._stalled = 0, False
 
     async def run(self) -> None:
         """Listen for ever; a child that ends is replaced after a pause that grows while it keeps dying."""
@@ -84,27 +93,45 @@ class EngineProcess:
         watch = asyncio.create_task(self._watch())
         try:
             while True:
-                if self._socket is None:
-                    self.start()
-                await self._listen()
+                try:
+                    if self._socket is None:
+                        self.start()
+                    await self._listen()
+                except Exception as error:  # no file descriptor or process is left, say: the next try may succeed
+                    log.exception("the engine cannot be started or listened to")
+                    self.kill(f"the engine cannot be started or listened to: {error}")
                 lived = time.monotonic() - self._began
-                why = self._buried()
+                why = await self._buried()
                 failures = 1 if lived > STEADY_SECONDS and self.state == "ready" else failures + 1
                 if self.state != "failed":
                     self.state = "restarting"
                     self.reason = why
                 self.restarts += 1
                 log.error("%s; requests in it fail, a new one is started", why)
-                self._on_lost(why)
+                try:
+                    self._on_lost(why)
+                except Exception:  # the next engine is started all the same
+                    log.exception("what a lost engine held could not be given up")
                 await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1])
         finally:
             watch.cancel()
             self.stop()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be handed over: it is open, and little of what it was sent is on the way."""
+        return self.state == "ready" and self._link is not None and self._link.has_room
+
     def send(self, data: bytes) -> None:
         """Hand a frame to the child; what a dying child does not take is answered by `on_lost`."""
-        if self._writer is not None:
-            self._writer.write(data)  # buffered: a child in a long step does not hold anybody up
+        if self._link is not None:
+            self._link.send(data)  # buffered: a child in a long step does not hold anybody up
+
+    def listen(self, wanted: bool) -> None:
+        """Take none of its frames, or take them again: nobody reads them at the moment. It is not silent meanwhile."""
+        self._deaf, self._heard = not wanted, time.monotonic()
+        if self._link is not None:
+            self._link.listen(wanted)
 
     def kill(self, why: str) -> None:
         """End the child now; `run` replaces it."""
@@ -117,12 +144,13 @@ class EngineProcess:
         self._disconnect()
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(REAP_SECONDS)
 
     def _disconnect(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-            self._writer = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
         elif self._socket is not None:
             self._socket.close()
         self._socket = None
@@ -130,33 +158,34 @@ class EngineProcess:
     async def _listen(self) -> None:
         """Take frames until the child is gone."""
         assert self._socket is not None
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
-        unpacker = Unpacker()
-        while True:
-            try:
-                data = await reader.read(1 << 18)
-                frames = unpacker.feed(data)
-            except OSError:  # it died with frames unread
-                return
-            except ValueError as error:
-                self.kill(f"the engine's bytes make no sense: {error}")
-                return
-            if not data:
-                return
-            self._heard = time.monotonic()
-            for frame in frames:
-                if isinstance(frame.message, Ready):
-                    self.state, self.reason = "ready", "the engine is open"
-                elif isinstance(frame.message, Failed):
-                    self.state, self.reason = "failed", frame.message.reason
-            self._on_frames(frames)
+        link = EngineLink(self._take, self._on_room)
+        self._link = link
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=self._socket)
+        link.listen(not self._deaf)
+        await link.gone.wait()
+        if link.error is not None:
+            self.kill(f"the engine's bytes make no sense: {link.error}")
 
-    def _buried(self) -> str:
+    def _take(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            # Once it is open only its own word that it is well counts: a stream may go on beside a part that hangs.
+            if self.state != "ready" or isinstance(frame.message, Beat):
+                self._heard = time.monotonic()
+            if isinstance(frame.message, Ready):
+                self.state, self.reason = "ready", "the engine is open"
+            elif isinstance(frame.message, Failed):
+                self.state, self.reason = "failed", frame.message.reason
+        self._on_frames(frames)
+
+    async def _buried(self) -> str:
         """Close what is left of a child that has ended; returns a sentence about its end."""
-        assert self._process is not None
         self._disconnect()
-        self._process.kill()  # it may have closed its socket without ending
-        code = self._process.wait()
+        process, code = self._process, None
+        if process is not None:
+            process.kill()  # it may have closed its socket without ending
+            deadline = time.monotonic() + REAP_SECONDS
+            while (code := process.poll()) is None and time.monotonic() < deadline:
+                await asyncio.sleep(REAP_PAUSE_SECONDS)  # in the event loop `wait` would hold up everybody
         if self._stalled or self.state == "failed":
             return self.reason
         return f"the engine died (exit code {code})"
@@ -165,10 +194,21 @@ class EngineProcess:
         """Kill a child that says nothing while it has work, or does not open."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            silent = time.monotonic() - self._heard
-            if self.state == "ready" and self._works() and silent > self._stall_seconds:
-                self.kill(f"the engine stood still for {silent:.0f} s")
-                self._heard = time.monotonic()
-            elif self.state != "ready" and self.pid is not None and silent > OPEN_SECONDS:
-                self.kill(f"the engine did not open within {OPEN_SECONDS:.0f} s")
-                self._heard = time.monotonic()
+            try:
+                self._look()
+            except Exception:  # the watch goes on
+                log.exception("a look at the engine failed")
+
+    def _look(self) -> None:
+        silent = 0.0 if self._deaf else time.monotonic() - self._heard
+        if self.state == "ready" and self._works() and silent > self._stall_seconds:
+            why = f"the engine stood still for {silent:.0f} s"
+        elif self.state != "ready" and self.pid is not None and silent > OPEN_SECONDS:
+            why = f"the engine did not open within {OPEN_SECONDS:.0f} s"
+        else:
+            self._silent_looks = 0
+            return
+        self._silent_looks += 1
+        if self._silent_looks >= SILENT_LOOKS:
+            self.kill(why)
+            self._heard, self._silent_looks = time.monotonic(), 0

@@ -19,8 +19,11 @@ EVENTS = "text/event-stream"
 
 
 def whole_answer(call: Call, body: bytes, status: int = 200) -> bytes:
-    """All frames of a JSON answer that is known at once; health alone has a status other than 200."""
-    if _takes_one_frame(call):
+    """All frames of a JSON answer that is known at once; health alone has a status other than 200.
+
+    What did not come over HTTP takes one frame: a second would be a second answer.
+    """
+    if not call.is_http:
         return encode(call.id, body, status, _phrase(status), JSON, stream="false")
     stream: Literal["true"] | None = None if status >= 400 else "true"
     return encode(call.id, body, status, _phrase(status), JSON, stream=stream) + encode(call.id, b"", stream="false")
@@ -40,14 +43,9 @@ def refused(call: Call, refusal: Refusal, begun: str | None = None) -> bytes:
     # No header ever holds text of the user's: a line break in one would kill the worker.
     headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
     parts = (call.id, body, refusal.status, _phrase(refusal.status), JSON, headers)
-    if _takes_one_frame(call):
+    if not call.is_http:
         return encode(*parts, stream="false")
     return encode(*parts) + encode(call.id, b"", stream="false")
-
-
-def _takes_one_frame(call: Call) -> bool:
-    """Over gRPC, and of a describe request, a second frame would be a second answer."""
-    return not call.is_http or call.headers.get("describe") == "True"
 
 
 def _phrase(status: int) -> str:

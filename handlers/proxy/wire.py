@@ -14,13 +14,20 @@ big-endian and signed (torchserve 0.12.0, ts/protocol/otf_message_handler.py):
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 from collections.abc import Mapping
 from typing import Literal
 
 STREAM = "ts_stream_next"  # "true": more frames follow; "false": this is the last, the front end forgets the request
+MAX_VALUES = 16  # of one request; what a form holds beyond them is passed over, no object is made of it
+MAX_STRING_BYTES = 64 * 1024 * 1024  # the front end's own limit of a request is far below
+GRPC_HEADERS = ("describe", "ts_request_sequence_")
 _INT = struct.Struct("!i")
 _END = _INT.pack(-1)
+# Values of up to 32 bytes each in name, type and content, passed over in C: a form of a megabyte has 300,000 of them.
+_SHORT_STRING = b"|".join([b"\\x00", *(b"\\x%02x.{%d}" % (size, size) for size in range(1, 33))])
+_SHORT_VALUES = re.compile(b"(?s:(?:(?:\\x00\\x00\\x00(?:%b)){3})*+)" % _SHORT_STRING)
 
 
 class WireError(ValueError):
@@ -29,16 +36,27 @@ class WireError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One request as the front end hands it over; header names are lower-case."""
+    """One request as the front end hands it over.
+
+    Header names are lower-case; one that came twice has both values, with a comma between (RFC 9110, 5.2).
+    """
 
     id: str
     headers: dict[str, str]
-    values: dict[str, bytes]  # parameter name -> value; a plain body is called "body"
+    values: dict[str, bytes]  # parameter name -> value; a plain body is called "body"; at most MAX_VALUES
 
     @property
     def is_http(self) -> bool:
-        """HTTP/1.1 requests have a Host; what comes over gRPC has none."""
-        return "host" in self.headers
+        """What comes over gRPC has no header, but for the front end's own; every HTTP request has one, even if no Host.
+
+        The front end adds `explain` to every prediction over HTTP.
+        """
+        return any(not name.startswith(GRPC_HEADERS) for name in self.headers)
+
+    @property
+    def asks_to_describe(self) -> bool:
+        """Whether the front end itself asks for the describe document: a caller's header comes among others."""
+        return self.headers == {"describe": "True"}
 
 
 class _Short(Exception):
@@ -46,7 +64,7 @@ class _Short(Exception):
 
 
 class _Cursor:
-    def __init__(self, data: bytearray, at: int) -> None:
+    def __init__(self, data: bytearray, at: int = 0) -> None:
         self._data, self.at = data, at
 
     def take(self, count: int) -> bytes:
@@ -65,36 +83,101 @@ class _Cursor:
         return self.sized(self.integer())
 
     def sized(self, length: int) -> bytes:
-        if length < 0:
-            raise WireError(f"a length of {length} inside a message of the front end")
-        return self.take(length)
+        return self.take(_checked(length))
 
-    def strings(self, count: int) -> list[list[bytes]]:
-        """Groups of `count` strings until a length of -1."""
-        groups = []
+    def headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
         while (length := self.integer()) != -1:
-            groups.append([self.sized(length), *(self.string() for _ in range(count - 1))])
-        return groups
+            name, value = self.sized(length).decode(errors="replace").lower(), self.string().decode(errors="replace")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return headers
+
+    def values(self) -> tuple[dict[str, bytes], bool]:
+        """The first values, and whether there are no others."""
+        values: dict[str, bytes] = {}
+        for _ in range(MAX_VALUES):
+            if (length := self.integer()) == -1:
+                return values, True
+            name, _, value = self.sized(length), self.string(), self.string()
+            values[name.decode(errors="replace")] = value
+        return values, False
+
+    def skip_values(self) -> bool:
+        """Go on behind all values that are there; returns whether the end of them was."""
+        data, at, unpack = self._data, self.at, _INT.unpack_from
+        try:
+            while True:
+                if (passed := _SHORT_VALUES.match(data, at)) is not None:
+                    at = self.at = passed.end()
+                if (length := unpack(data, at)[0]) == -1:
+                    self.at = at + 4
+                    return True
+                at += 4 + _checked(length)
+                at += 4 + _checked(unpack(data, at)[0])
+                at += 4 + _checked(unpack(data, at)[0])
+                if at > len(data):
+                    return False
+                self.at = at
+        except struct.error:  # the rest has not come
+            return False
 
 
-def parse(data: bytearray, at: int = 0) -> tuple[list[Call], int] | None:
-    """The calls of the message that begins at `at`, and where it ends; None while it is not all there.
+class Reader:
+    """Collects the front end's bytes as they come and gives whole calls.
 
-    Raises `WireError` for anything but a prediction message.
+    It holds what has come of one call. Of a call with more than MAX_VALUES values the rest is dropped as it comes.
     """
-    cursor = _Cursor(data, at)
-    try:
-        if (command := cursor.take(1)) != b"I":
-            raise WireError(f"the front end sent command {command!r}, wanted b'I'")
-        calls = []
-        while (length := cursor.integer()) != -1:
-            identifier = cursor.sized(length).decode()
-            headers = {n.decode().lower(): v.decode() for n, v in cursor.strings(2)}
-            values = {name.decode(): value for name, _, value in cursor.strings(3)}
-            calls.append(Call(identifier, headers, values))
-        return calls, cursor.at
-    except _Short:
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._inside = False  # a message whose end has not come
+        self._skipped: Call | None = None  # whose other values are passed over
+
+    @property
+    def held(self) -> int:
+        """Bytes of the call that is not whole."""
+        return len(self._data)
+
+    def feed(self, data: bytes) -> list[Call]:
+        """The calls that `data` completes. Raises `WireError` for anything but prediction messages."""
+        self._data += data
+        cursor, done, calls = _Cursor(self._data), 0, list[Call]()
+        try:
+            while True:
+                if (call := self._next(cursor)) is not None:
+                    calls.append(call)
+                done = cursor.at
+        except _Short:
+            del self._data[: max(done, cursor.at if self._skipped is not None else 0)]
+        return calls
+
+    def _next(self, cursor: _Cursor) -> Call | None:
+        if self._skipped is not None:
+            if not cursor.skip_values():
+                raise _Short
+            call, self._skipped = self._skipped, None
+            return call
+        if not self._inside:
+            if (command := cursor.take(1)) != b"I":
+                raise WireError(f"the front end sent command {command!r}, wanted b'I'")
+            self._inside = True
+        elif (length := cursor.integer()) == -1:
+            self._inside = False
+        else:
+            identifier = cursor.sized(length).decode(errors="replace")
+            headers = cursor.headers()
+            values, whole = cursor.values()
+            call = Call(identifier, headers, values)
+            if whole:
+                return call
+            self._skipped = call
         return None
+
+
+def _checked(length: int) -> int:
+    if length < 0 or length > MAX_STRING_BYTES:
+        raise WireError(f"a length of {length} inside a message of the front end")
+    return length
 
 
 def encode(

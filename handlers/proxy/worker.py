@@ -8,14 +8,16 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from handlers.bundle import BundleHead
 from handlers.identity import Identity, handlers_digest
 from handlers.manifest import MANIFEST, BundleError, read_manifest
+from handlers.proxy.doors import Doors
 from handlers.proxy.service import Service
-from handlers.proxy.wire import WireError, parse
+from handlers.proxy.wire import Call, Reader, WireError
 
 # An answer to LOAD that comes sooner can be lost: the front end begins to wait only after sending it.
 LOAD_SECONDS = 1.05
@@ -23,29 +25,56 @@ PARENT_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class _FrontEnd(asyncio.Protocol):
-    """The connection to the front end."""
+# Bytes for the front end that it has not read: over them neither it nor the engine is read from, so that no more come
+# than answers to what was read before, one of them at most as large as the model's max_response_bytes.
+MAX_UNREAD_BYTES = 8 * 1024 * 1024
+
+
+class FrontEndLink(asyncio.Protocol):
+    """The connection to the front end; `gone` is set at its end."""
 
     def __init__(self, service: Service, gone: asyncio.Event) -> None:
-        self._service, self._gone, self._data = service, gone, bytearray()
+        self._service, self._gone = service, gone
+        self._reader, self._calls = Reader(), deque[Call]()
+        self._transport: asyncio.Transport | None = None
+        self._unread = False  # it does not read what it is sent
 
     def connection_made(self, transport: Any) -> None:
+        """Bound what waits for the front end."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._service.write = transport.write
 
     def data_received(self, data: bytes) -> None:
-        self._data += data
-        at = 0
+        """Take the calls that are whole."""
         try:
-            while at < len(self._data) and (message := parse(self._data, at)) is not None:
-                calls, at = message
-                for call in calls:
-                    self._service.take(call)
-        except (WireError, UnicodeDecodeError):
+            self._calls += self._reader.feed(data)
+        except WireError:
             log.exception("the front end's bytes make no sense")
             self._gone.set()
-        del self._data[:at]
+        self._take()
+
+    def _take(self) -> None:
+        while self._calls and not self._unread:  # an answer may be what fills the buffer
+            self._service.take(self._calls.popleft())
+
+    def pause_writing(self) -> None:
+        """The bound is reached: nothing more is read."""
+        self._listen(False)
+
+    def resume_writing(self) -> None:
+        """The front end reads again, and so do we."""
+        self._listen(True)
+        self._take()
+
+    def _listen(self, wanted: bool) -> None:
+        self._unread = not wanted
+        self._service.engine.listen(wanted)
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The front end is gone."""
         self._gone.set()
 
 
@@ -66,9 +95,9 @@ class AsyncWorker:
         loop, gone, service = asyncio.get_running_loop(), asyncio.Event(), self.service
         self._socket.setblocking(False)
         if self._socket.family is socket.AF_UNIX:
-            await loop.create_unix_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+            await loop.create_unix_connection(lambda: FrontEndLink(service, gone), sock=self._socket)
         else:
-            await loop.create_connection(lambda: _FrontEnd(service, gone), sock=self._socket)
+            await loop.create_connection(lambda: FrontEndLink(service, gone), sock=self._socket)
         engine = asyncio.create_task(service.engine.run())
         parent = asyncio.create_task(_parent_gone())
         try:
@@ -113,7 +142,7 @@ def load(context: Any) -> None:
     began = time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)
     bundle = archived_bundle(context)
-    service = Service(bundle)
+    service = Service(bundle, doors=Doors.of_environment())
     service.engine.start()
     AsyncWorker.service = service
     sys.modules["__main__"].AsyncService = AsyncWorker  # type: ignore[attr-defined]

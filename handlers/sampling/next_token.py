@@ -36,9 +36,13 @@ def forbid(scores: NDArray[np.float32], tokens: Sequence[int]) -> None:
 
 
 def penalize(scores: NDArray[np.float32], written: Sequence[int], penalty: float) -> None:
-    """Lower the scores (V,) of tokens that were written before, in place."""
+    """Lower the scores (V,) of tokens that were written before, in place. What is finite stays finite."""
     seen = np.unique(np.array(written, np.int64))
-    scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    before = scores[seen]
+    with np.errstate(over="ignore"):
+        after = np.where(before > 0, before / penalty, before * penalty)
+    largest = np.finfo(np.float32).max
+    scores[seen] = np.where(np.isfinite(before), np.clip(after, -largest, largest), before)
 
 
 def choose(scores: NDArray[np.float32], rules: Sequence[Rule], uniforms: Sequence[float]) -> NDArray[np.int64]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import re
+import secrets
 from typing import Protocol
 
 from handlers.generator import StepParams
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
 
+_KEY = secrets.token_bytes(32)  # of this process: a short text could be found by trying if its plain hash were known
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # Unicode's category Cc but for tab, line feed, return
 
 
@@ -49,5 +51,8 @@ def check_characters(field: str, text: str) -> None:
 
 
 def hashed(text: str) -> dict[str, str]:
-    """The SHA-256 of a caller's text, which a receipt holds in its place."""
-    return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    """What a receipt holds in place of a caller's text: an HMAC-SHA256 under a key that no one else ever has.
+
+    Equal texts have equal ones for as long as this process lives; nothing can be found out from one alone.
+    """
+    return {"hmac_sha256": hmac.digest(_KEY, text.encode(), "sha256").hex()}

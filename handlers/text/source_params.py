@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handlers.limits import SourceLimits
-from handlers.params import ParamSpec, check_all, draw_seed
+from handlers.params import ParamSpec, are_objects, check_all, draw_seed, shown
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
 from handlers.text.params import check_characters, content_type, hashed
 from handlers.text.sources import Source, Sources
 
 ROLES = ("user", "assistant")
+OTHER_ROLES = ("system", "developer", "tool", "function")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +103,42 @@ def parse(
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The contents of messages, whose roles must take turns. Raises `Refusal`."""
+    turns = []
     for at, message in enumerate(messages):
-        if set(message) != {"role", "content"} or not isinstance(message["content"], str):
-            raise Refusal(400, f"messages[{at}] wants exactly a role and a content, both strings", "messages")
+        turns.append(_content(f"messages[{at}]", message))
         wanted = ROLES[at % 2]
-        if message["role"] != wanted:
-            found = message["role"] if message["role"] in (*ROLES, "system", "tool", "developer") else "another one"
-            raise Refusal(
-                400, f"messages[{at}] has the role {found}, wanted {wanted}: user and assistant take turns", "messages"
-            )
+        if message["role"] == wanted:
+            continue
+        found = message["role"] if message["role"] in (*ROLES, *OTHER_ROLES) else "another one"
+        remedy = "user and assistant take turns"
+        if found in OTHER_ROLES:
+            remedy += ", and no other is read: put what it says into the first message of the user, or leave it out"
+        elif at and found == messages[at - 1]["role"]:
+            remedy += f"; join the two of the {found} into one message"
+        raise Refusal(400, f"messages[{at}] has the role {found}, wanted {wanted}: {remedy}", "messages")
     if len(messages) % 2 == 0:
         raise Refusal(400, "messages must end with one of the user, which is what is answered", "messages")
-    return tuple(message["content"] for message in messages)
+    return tuple(turns)
+
+
+def _content(place: str, message: Mapping[str, Any]) -> str:
+    """The text of a message of a role and a content, which is a string or a list of parts. Raises `Refusal`."""
+    more = [name for name in message if name not in ("role", "content")]
+    content: Any = message.get("content")
+    if more or not isinstance(message.get("role"), str) or not (isinstance(content, str) or are_objects(content)):
+        remedy = f"; leave out {shown(more[0])}" if more else ""
+        raise Refusal(400, f"{place} wants exactly a role and a content, both strings{remedy}", "messages")
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content:
+        kind, text = part.get("type"), part.get("text")
+        if kind != "text" or not isinstance(text, str) or len(part) != 2:
+            found = f"one of type {shown(kind)}" if kind != "text" else "one with other fields"
+            wanted = 'a string or a list of parts {"type": "text", "text": "..."}'
+            raise Refusal(400, f"{place} has a content with {found}, wanted {wanted}: words alone are read", "messages")
+        texts.append(text)
+    return "".join(texts)
 
 
 def _check_turn(field: str, turn: str) -> None:

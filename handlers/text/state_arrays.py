@@ -39,20 +39,25 @@ class StateArrays:
     ) -> int:
         """Take a row for a source with the tokens `ids` and memory (as many or more, H); returns its number.
 
-        `moved` is called with the new place whenever the row is moved.
+        `moved` is called with the new place whenever the row is moved. Raises `ValueError` when all rows are in use, or
+        for arrays that do not fit; then nothing is taken.
         """
         row = self.live
         if row == self.capacity:
             raise ValueError(f"all {self.capacity} rows are in use")
         self._moved.append(moved)
         self.lengths[row] = length = len(ids)
-        self._fit()
-        self.tokens[row] = 0
-        self.tokens[row, :length] = ids
-        self.memory[row] = 0.0
-        self.memory[row, :length] = memory[:length]
-        for name, array in self.states.items():
-            array[row] = states.get(name, 0.0)  # what the encoder says nothing of begins with zeros
+        try:
+            self._fit()
+            self.tokens[row] = 0
+            self.tokens[row, :length] = ids
+            self.memory[row] = 0.0
+            self.memory[row, :length] = memory[:length]
+            for name, array in self.states.items():
+                array[row] = states.get(name, 0.0)  # what the encoder says nothing of begins with zeros
+        except Exception:
+            self.release(row)
+            raise
         return row
 
     def release(self, row: int) -> None:

@@ -28,7 +28,7 @@ from handlers.frames import (
 DATA = 13  # the type of a frame of bytes
 
 messages: list[st.SearchStrategy[Message]] = [
-    st.builds(Submit, st.dictionaries(st.text(max_size=5), st.integers()), st.none() | st.floats(0, 2e9)),
+    st.builds(Submit, st.binary(max_size=60), st.floats(0, 2e9)),
     st.builds(Started, st.text(max_size=9), st.text(max_size=9)),
     st.builds(Data, st.binary(max_size=60)),
     st.builds(Refused, st.integers(400, 599), st.text(max_size=9), st.none() | st.text(max_size=9)),
@@ -54,6 +54,11 @@ def test_a_frame_comes_with_its_last_byte() -> None:
     for byte in stream[:-1]:
         assert unpacker.feed(bytes([byte])) == []
     assert unpacker.feed(stream[-1:]) == [Frame(7, Data(b"abc"))]
+
+
+def test_a_submission_without_a_deadline_is_refused() -> None:
+    with pytest.raises(ValueError, match="a submission of 3 bytes, at least 8 are sent: this is no frame"):
+        Unpacker().feed(struct.pack("!BQI", 1, 7, 3) + b"{}\n")
 
 
 def test_fields_of_another_version_are_refused() -> None:

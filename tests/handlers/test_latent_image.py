@@ -13,6 +13,7 @@ from PIL import Image
 
 from handlers.engine.choice import OpenedModel, open_model
 from handlers.generator import Request
+from handlers.generators import latent_image
 from handlers.generators.latent_image import LatentImage
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
@@ -118,3 +119,23 @@ def test_contradictions_are_refused(
 def test_a_tile_of_one_gives_the_same_images(tiny: Tiny, engine: OpenedModel, generator: LatentImage) -> None:
     single = LatentImage(with_limits(tiny.bundle.model(), max_tile=1), engine.sessions)
     assert make(single, {"seed": 2, "n": 7}) == make(generator, {"seed": 2, "n": 7})
+
+
+def test_between_two_pieces_of_work_it_is_alive(generator: LatentImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a request takes: of a slow model a run of the graph has fewer images, and they are the same."""
+    request = {"seed": 2, "n": 9}
+    wanted = make(generator, request)
+    signs: list[int] = []
+    monkeypatch.setattr(generator, "alive", lambda: signs.append(generator._run))
+    make(generator, {"seed": 1})
+    assert len(signs) == 2  # after the run and after the file
+    monkeypatch.setattr(latent_image, "RUN_SECONDS", 0.0)  # slower than anything
+    make(generator, {"seed": 1})
+    signs.clear()
+    assert make(generator, request) == wanted
+    assert signs == [1] * 10
+    monkeypatch.setattr(latent_image, "RUN_SECONDS", 1e9)
+    make(generator, {"seed": 1})
+    signs.clear()
+    assert make(generator, request) == wanted
+    assert len(signs) == 2

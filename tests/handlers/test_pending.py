@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from handlers.frames import Started
-from handlers.proxy import control
-from handlers.proxy.pending import MAX_ENGINES, Queue
+from handlers.proxy.pending import MAX_ENGINES, Pending, Queue
 from handlers.proxy.wire import Call
 from tests.conftest import Tiny
 from tests.support.frontend import FrontEnd, front_end
@@ -20,31 +19,11 @@ from tests.support.sabotage import SLOW_SECONDS
 from tests.support.server import eventually
 
 
-def test_held_calls_are_answered_at_release(image: FrontEnd) -> None:
-    held = [image.send(b"{}", x_atelier="hold") for _ in range(3)]
-    assert json.loads(image.ask(b"{}", x_atelier="ping").body) == {"status": "ok"}
-    assert not any(future.done() for future in held)
-    assert json.loads(image.ask(b"{}", x_atelier="release").body) == {"released": 3}
-    assert {future.result(60).body for future in held} == {b"{}"}
-    assert json.loads(image.ask(b"{}", x_atelier="release").body) == {"released": 0}
-
-
-def test_held_calls_are_answered_by_themselves_after_a_while(image: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "HOLD_SECONDS", 0.05)
-    assert image.ask(b"{}", x_atelier="hold").status == 200
-
-
-def test_it_refuses_as_a_full_queue_does_where_it_is_asked_to(image: FrontEnd) -> None:
-    refused = image.ask(b"{}", x_atelier="refuse")
-    assert (refused.status, refused.message) == (503, "refused, as the warm-up asks")
-    assert refused.headers["Retry-After"] == "1"
-
-
 def test_drained_it_takes_no_more_but_answers_what_it_has(tiny: Tiny) -> None:
     with front_end(tiny.bundle) as front:
         with stopped(front):
             had = front.send({"seed": 1})
-            assert json.loads(front.ask(b"{}", x_atelier="drain").body)["in_flight"] == 1
+            assert json.loads(front.word("drain").body)["in_flight"] == 1
             refused = front.ask({"seed": 2})
         assert refused.status == 503
         assert refused.message == "the server is stopping and takes no more requests; send it to another one"
@@ -101,28 +80,73 @@ def test_an_engine_gets_twice_what_it_computes_at_once(tiny: Tiny, tmp_path: Pat
         assert {future.result(60).status for future in futures} == {200}
 
 
+def handed(queue: Queue) -> list[Pending]:
+    """All that the engine is handed now."""
+    return list(iter(queue.next, None))
+
+
 def test_what_takes_three_engines_along_before_it_is_begun_is_handed_to_no_fourth() -> None:
     queue = Queue("m", 2, 8)
     call = Call("id", {}, {})
-    guilty = queue.add(call, {}, math.inf)
+    guilty = queue.add(call, b"{}", math.inf)
     for _ in range(MAX_ENGINES - 1):
-        assert list(queue.next()) == [guilty]
+        assert handed(queue) == [guilty]
         assert queue.take_back() == []
         assert queue.figures()["queued"] == 1
-    later = queue.add(call, {}, math.inf)
-    assert list(queue.next()) == [guilty, later]
+    later = queue.add(call, b"{}", math.inf)
+    assert handed(queue) == [guilty], "what two engines died with is handed over alone"
     assert queue.take_back() == [guilty], "the third engine died with it"
-    assert list(queue.next()) == [later], "what came later has had one engine"
+    assert handed(queue) == [later], "what came later has had no engine"
+
+
+def test_what_was_suspected_and_is_begun_after_all_holds_nobody_up() -> None:
+    queue = Queue("m", 2, 8)
+    suspects = [queue.add(Call(str(number), {}, {}), b"{}", math.inf) for number in range(2)]
+    for _ in range(MAX_ENGINES - 1):
+        assert handed(queue) == suspects
+        assert queue.take_back() == []
+    assert handed(queue) == suspects[:1]
+    queue.start(suspects[0], Started("text/plain", ""))
+    later = queue.add(Call("later", {}, {}), b"{}", math.inf)
+    assert handed(queue) == [], "the next suspect goes alone, too"
+    queue.remove(suspects[0], 200)
+    assert handed(queue) == suspects[1:]
+    queue.remove(suspects[1], 400)
+    assert handed(queue) == [later]
 
 
 def test_what_an_engine_had_begun_goes_with_it_and_what_waited_keeps_its_order() -> None:
     queue = Queue("m", 1, 8)
-    calls = [queue.add(Call(str(number), {}, {}), {}, math.inf) for number in range(4)]
-    begun, handed_over = queue.next()
-    begun.start(Started("text/plain", ""))
+    calls = [queue.add(Call(str(number), {}, {}), b"{}", math.inf) for number in range(4)]
+    begun, handed_over = handed(queue)
+    queue.start(begun, Started("text/plain", ""))
     assert queue.take_back() == [begun]
     queue.remove(begun, 503)
-    assert list(queue.next()) == [handed_over, calls[2]]
+    assert handed(queue) == [handed_over, calls[2]]
+
+
+def test_who_is_refused_in_one_moment_does_not_come_back_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue("m", 1, 100)
+    for number in range(100):
+        queue.add(Call(str(number), {}, {}), b"{}", math.inf)
+    queue._mean_seconds = 0.5
+    assert queue.wait_seconds() == 50
+    drawn = {queue.retry_after_s() for _ in range(500)}
+    assert len(drawn) > 5
+    assert 50 <= min(drawn) <= max(drawn) <= 75
+
+
+def test_a_timeout_is_the_callers_own(small: FrontEnd) -> None:
+    with stopped(small):
+        reply = small.ask({"seed": 1}, x_atelier_timeout="0.3")
+    assert (reply.status, reply.message) == (504, "the deadline passed before the answer was whole")
+
+
+def test_setting_the_clock_moves_no_deadline(image: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy and engine may have read another time of day: only X-Atelier-Deadline is one."""
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    assert image.ask({"seed": 1}).status == 200
+    assert image.ask({"seed": 1}, x_atelier_deadline="999").status == 504
 
 
 def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:
@@ -133,7 +157,7 @@ def test_a_deadline_ahead_is_served(image: FrontEnd) -> None:
 def test_a_deadline_that_passes_while_it_waits(small: FrontEnd) -> None:
     with stopped(small):
         reply = small.ask({"seed": 1}, x_atelier_deadline=str(time.time() + 0.3))
-        assert health(small)["in_flight"] == 0  # nobody holds its place
+        assert health(small)["in_flight"] == 0  # its caller has his answer
     assert (reply.status, reply.message) == (504, "the deadline passed before the answer was whole")
     assert json.loads(reply.body)["type"] == "DeadlineExceeded"
 

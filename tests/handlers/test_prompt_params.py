@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def generator(tiny_text: Tiny) -> StepText:
         ({"prompt": 7}, "prompt", "prompt is 7, wanted a string"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0, wanted an integer from 1 to 1024"),
         ({"max_tokens": 1025}, "max_tokens", "max_tokens is 1025, wanted an integer from 1 to 1024"),
-        ({"max_tokens": 1.0}, "max_tokens", "max_tokens is 1.0, wanted an integer from 1 to 1024"),
+        ({"max_tokens": 1.5}, "max_tokens", "max_tokens is 1.5, wanted an integer from 1 to 1024"),
         ({"temperature": -0.1}, "temperature", "temperature is -0.1, wanted a number from 0 to 2"),
         ({"temperature": "hot"}, "temperature", 'temperature is "hot", wanted a number from 0 to 2'),
         ({"top_k": 257}, "top_k", "top_k is 257, wanted an integer from 0 to 256"),
@@ -75,10 +76,15 @@ def test_a_drawn_seed_is_told(generator: StepText) -> None:
     assert generator.parse(Request({})).seed != slot.params.seed
 
 
-def test_a_receipt_holds_the_hash_of_a_prompt(generator: StepText) -> None:
-    params = generator.parse(Request({"prompt": "geheim", "seed": 1}))
-    assert params.public()["prompt"] == {"sha256": hashlib.sha256(b"geheim").hexdigest()}
-    assert "geheim" not in json.dumps(params.public())
+def test_a_receipt_holds_a_hash_of_a_prompt_that_nobody_can_try(generator: StepText) -> None:
+    """Whoever sees the receipt of a short text could find it if its hash were a plain one."""
+    public = [generator.parse(Request({"prompt": text, "seed": 1})).public() for text in ("geheim", "geheim", "other")]
+    assert re.fullmatch("[0-9a-f]{64}", public[0]["prompt"]["hmac_sha256"])
+    assert public[0] == public[1] != public[2]
+    told = json.dumps(public[0])
+    assert "geheim" not in told
+    for plain in (hashlib.sha256(b"geheim"), hashlib.sha1(b"geheim"), hashlib.md5(b"geheim")):
+        assert plain.hexdigest() not in told
 
 
 def test_streams_and_answers_have_their_content_types(generator: StepText) -> None:

@@ -123,6 +123,8 @@ def test_a_source_that_cannot_be_read_fails_alone(scheduler: StepScheduler, ear:
     assert ear.refusal(3).status == 500
     assert [ear.ends(number) for number in (1, 2, 4)] == [End()] * 3
     assert reading.free == 8
+    assert reading.reads == [["x"], ["a", "unreadable", "b"], ["a"], ["unreadable"], ["b"]]
+    assert threading.get_ident() not in reading.threads  # the steps of others never wait for that
 
 
 def test_a_request_that_is_cancelled_in_reading_is_forgotten(

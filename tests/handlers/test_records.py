@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from handlers.records import RecordError, read
+from handlers.records import RecordError, parse, read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ def test_a_fitting_object_is_read() -> None:
     [
         ({"name": 3}, r"f\.name is '3' \(int\), wanted str"),
         ({"name": "bad"}, "f: name must not be bad"),
+        ({"by_name": {"p": 10**400}}, r"f\.by_name\.p is an integer of 1329 bits, wanted a number"),
         ({"inner": {"size": True}}, r"f\.inner\.size is 'True' \(bool\), wanted int"),
         ({"inner": {"size": 1.5}}, r"f\.inner\.size is '1\.5' \(float\), wanted int"),
         ({"inner": {}}, r"f\.inner lacks the field 'size'"),
@@ -66,3 +67,12 @@ def test_a_fitting_object_is_read() -> None:
 def test_refusals(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordError, match=message):
         read(Outer, GOOD | change, "f")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[" * 100_000, b'{"format": "x"}\xff', b'\xef\xbb\xbf{"format": "x"}', '{"format": "x"}'.encode("utf-16")],
+)
+def test_what_is_no_json_in_utf_8_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(RecordError, match=r"^there/file is not valid JSON \(.*\); build the bundle again$"):
+        parse(data, "there/file", "x")

@@ -77,3 +77,14 @@ def test_no_more_rows_than_there_are(rows: StateArrays) -> None:
     with pytest.raises(ValueError, match="all 4 rows are in use"):
         Owner(rows, 1, 9.0)
     assert rows.live == 4
+
+
+def test_a_source_that_does_not_fit_takes_no_row(rows: StateArrays) -> None:
+    first = Owner(rows, 2, 1.0)
+    wrong = np.zeros((9, 9), np.float32)
+    for positions, states in ((2, {}), (5, {"h": wrong})):
+        with pytest.raises(ValueError, match="could not broadcast"):
+            rows.add([1] * 5, np.zeros((positions, 3), np.float32), states, lambda row: None)
+        assert rows.live == 1
+        assert rows.memory.shape == (4, 4, 3)
+    first.check(rows)

@@ -171,6 +171,16 @@ def test_too_many_texts_are_an_error_that_changes_nothing(generator: Seq2Seq, do
     assert generator.free == generator.capacity
 
 
+def test_a_start_that_raises_takes_no_rows(generator: Seq2Seq, document: str) -> None:
+    """One request starts whole, the next in the middle of its texts not."""
+    good, bad = (generator.parse(Request({"text": document, "temperature": 1, "n": 3})) for _ in range(2))
+    read = generator.read([good, bad])
+    read[1] = {**read[1], "memory": read[1]["memory"][:, :1, None]}
+    with pytest.raises(ValueError, match="could not broadcast"):
+        generator.start([good, bad], read)
+    assert generator.free == generator.capacity
+
+
 def test_a_step_that_raises_changes_nothing(generator: Seq2Seq, document: str, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = requests_of(document)
     wanted = answers(generator, *requests)

@@ -182,6 +182,32 @@ def test_a_long_conversation_loses_its_beginning() -> None:
         ([{"role": "user"}], "messages[0] wants exactly a role and a content, both strings"),
         ([{"role": "user", "content": "a", "name": "x"}], "messages[0] wants exactly a role and a content"),
         ([{"role": "user", "content": ["a"]}], "messages[0] wants exactly a role and a content, both strings"),
+        ([{"role": "user", "content": None}], "messages[0] wants exactly a role and a content, both strings"),
+        ([{"role": "user", "content": []}], "messages[0] wants exactly a role and a content, both strings"),
+        ([{"role": ["user"], "content": "a"}], "messages[0] wants exactly a role and a content, both strings"),
+        (
+            [{"role": "user", "content": "a", "name\n": "x"}],
+            'messages[0] wants exactly a role and a content, both strings; leave out "name?"',
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+            'messages[0] has a content with one of type "image_url", wanted a string or a list of parts {',
+        ),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a", "x": 1}]}],
+            "messages[0] has a content with one with other fields, wanted a string or a list of parts",
+        ),
+        ([{"role": "user", "content": [{"type": "text", "text": "a\ud800"}]}], "messages holds half of a surrogate"),
+        (
+            [{"role": "system", "content": "a"}],
+            "messages[0] has the role system, wanted user: user and assistant take turns, and no other is read: "
+            "put what it says into the first message of the user, or leave it out",
+        ),
+        (
+            chat("a")[:1] * 2,
+            "messages[1] has the role user, wanted assistant: user and assistant take turns; "
+            "join the two of the user into one message",
+        ),
         ([{"role": "system", "content": "a"}], "messages[0] has the role system, wanted user"),
         ([{"role": "owner", "content": "a"}], "messages[0] has the role another one, wanted user"),
         (chat("a")[:1] * 2, "messages[1] has the role user, wanted assistant: user and assistant take turns"),
@@ -203,3 +229,16 @@ def test_a_receipt_holds_no_text_of_the_users() -> None:
     assert public["seed"] == 1
     assert public["source"] != parse(text="other words", seed=1).public()["source"]
     assert set(public) >= {"source", "stop", "max_tokens", "temperature", "beams", "truncate"}
+
+
+def test_parts_of_text_are_joined() -> None:
+    parts = [{"type": "text", "text": "one "}, {"text": "three", "type": "text"}]
+    found = parse(True, messages=[{"role": "user", "content": parts}])
+    assert (found.turns, found.ids) == (("one three",), (13, 15))
+    assert found.public()["source"] == parse(True, messages=chat("one three")).public()["source"]
+
+
+def test_integers_may_be_written_as_floats() -> None:
+    found = parse(text="a", max_tokens=8.0, min_tokens=1e0, top_k=20.0, n=3.0, beams=1.0, seed=1e3, temperature=1)
+    assert (found.max_tokens, found.min_tokens, found.top_k, found.rows, found.seed) == (8, 1, 20, 3, 1000)
+    assert all(type(value) is int for value in (found.max_tokens, found.rows, found.seed))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from handlers.engine import step_scheduler
+from handlers.engine import step_scheduler, waiting
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Data, End, Refused, Started
 from handlers.refusals import deadline_passed
-from tests.support.counting import Counter
+from tests.support.counting import Counter, FakeSlot
 from tests.support.helpers import Ear, run_out
 
 
@@ -78,12 +79,37 @@ def test_a_free_slot_is_taken_while_long_ones_go_on(scheduler: StepScheduler, ea
     assert counter.free == 2
 
 
-def test_a_wide_request_waits_for_its_rows_and_is_not_passed_by(scheduler: StepScheduler, counter: Counter) -> None:
-    for number, (name, steps, rows) in enumerate([("long", 3, 1), ("wide", 2, 2), ("next", 1, 1)], 1):
+def test_narrow_requests_pass_a_wide_one_for_a_while(
+    counter: Counter, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, scheduler = Clock(monkeypatch), StepScheduler(counter, ear.replies)
+    for number, (name, steps, rows) in enumerate([("long", 9, 1), ("wide", 1, 2), ("a", 1, 1), ("b", 1, 1)], 1):
         scheduler.submit(number, {"name": name, "steps": steps, "rows": rows}, None)
+    scheduler.tick()
+    scheduler.tick()
+    assert counter.steps == [["long", "a"], ["long", "b"]]  # there is no room for the wide one, and none is left idle
+    clock.now += waiting.PASS_SECONDS
+    scheduler.submit(5, {"name": "c", "steps": 1}, None)
     run_out(scheduler)
-    assert counter.steps == [["long"], ["long"], ["long"], ["wide"], ["wide"], ["next"]]
+    assert counter.steps[2:] == [["long"]] * 7 + [["wide"], ["c"]]  # from now on everybody lets it go first
     assert counter.free == 2
+
+
+def test_rows_of_texts_that_have_ended_are_free(scheduler: StepScheduler, counter: Counter) -> None:
+    """A request of two texts, one of which ends early: the next one does not wait for the other."""
+    scheduler.submit(1, {"name": "wide", "steps": 5, "rows": 2}, None)
+    scheduler.tick()
+    counter.free += 1  # as a generator does when a text of several ends
+    scheduler.submit(2, {"name": "next", "steps": 1}, None)
+    scheduler.tick()
+    assert counter.steps[1] == ["wide", "next"]
+
+
+def test_a_request_that_is_wider_than_all_rows_is_refused_at_once(scheduler: StepScheduler, ear: Ear) -> None:
+    for number, rows in enumerate((3, 0, -1), 1):
+        scheduler.submit(number, {"name": "a", "rows": rows}, None)
+        assert ear.refusal(number).status == 500
+    assert not scheduler.busy
 
 
 def test_a_request_joins_between_two_steps(scheduler: StepScheduler, counter: Counter) -> None:
@@ -133,6 +159,29 @@ def test_a_failed_step_is_tried_one_by_one_and_only_the_culprit_fails(
     assert ear.data(1) == b"cc"  # what was sent before stays sent
     assert (ear.data(2), ear.ends(2)) == (b"bbbbb", End())
     assert counter.steps[2:5] == [["crash", "b"], ["crash"], ["b"]]
+
+
+def test_a_text_that_a_failed_step_had_moved_is_not_stepped_again(
+    ear: Ear, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would skip a token of its seed."""
+
+    class HalfWay(Counter):
+        def step(self, slots: Sequence[FakeSlot]) -> None:
+            if len(slots) > 1:
+                super().step(slots[:1])
+                raise RuntimeError("broken after the first")
+            super().step(slots)
+
+    generator = HalfWay()
+    scheduler = StepScheduler(generator, ear.replies)
+    for number, name in enumerate("ab", 1):
+        scheduler.submit(number, {"name": name, "stream": False}, None)
+    run_out(scheduler)
+    assert generator.steps == [["a"], ["b"], ["b"], ["b"]]
+    assert (ear.refusal(1).status, ear.data(2)) == (500, b"bbb")
+    assert "a step that raised had moved a text, which cannot go on: request 1" in caplog.text
+    assert generator.free == 2
 
 
 def test_a_failed_step_gives_its_slot_to_the_next(scheduler: StepScheduler, ear: Ear, counter: Counter) -> None:
@@ -203,10 +252,11 @@ def test_a_deadline_in_the_middle_of_a_stream_ends_it(
     scheduler: StepScheduler, ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     scheduler.submit(1, {"name": "a", "steps": 100}, 1001.0)
     scheduler.submit(2, {"name": "b", "steps": 4}, None)
     scheduler.tick()
+    now = 1000.5
     scheduler.tick()
     now = 1001.5
     run_out(scheduler)
@@ -220,7 +270,7 @@ def test_a_deadline_in_the_middle_of_a_stream_ends_it(
 def test_a_late_waiting_request_never_starts(
     scheduler: StepScheduler, ear: Ear, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler.submit(1, {"name": "a"}, time.time() - 1)
+    scheduler.submit(1, {"name": "a"}, time.monotonic() - 1)
     scheduler.submit(2, {"name": "b"}, None)
     run_out(scheduler)
     assert ear.kinds(1) == [Refused]

@@ -78,6 +78,44 @@ def test_the_same_number_draws_the_same_token_and_the_ends_stay_inside() -> None
     assert [sampling.draw(SCORES, Rule(1.0), u) for u in (1e-16, 0.4999, 0.5001, 1 - 1e-16)] == [0, 0, 1, 4]
 
 
+TINY = [5e-324, 1e-308, 1e-300, 1e-45, 1e-38, 1e-20, 1e-9]  # numbers that a request may hold where 0 is the least
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 1e-45, 1.0, 30.0, -30.0, 3e38, -3e38, 88.0, -1e-38]), min_size=2, max_size=9),
+    st.lists(
+        st.builds(
+            Rule,
+            st.sampled_from([0.0, -0.0, *TINY, 1.0, 2.0]),
+            st.sampled_from([0, 1, 2, 256, 1000]),
+            st.sampled_from([*TINY, 0.01, 1 - 2**-53, 1.0]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from([2.0**-53, 0.5, 1 - 2.0**-53]),
+)
+def test_extreme_numbers_draw_a_token_that_is_possible(scores: list[float], rules: list[Rule], uniform: float) -> None:
+    """Neither NaN nor an exception nor a warning, and the same token in every way of drawing it."""
+    rows = np.tile(np.array(scores, np.float32), (len(rules), 1))
+    sampling.forbid(rows, [0])
+    chosen = sampling.choose(rows, rules, [uniform] * len(rules))
+    for row, rule, token in zip(rows, rules, chosen.tolist(), strict=True):
+        assert token != 0
+        if rule.temperature > 0:
+            assert token == sampling.draw(row, rule, uniform)
+        if rule.temperature < 1e-40 or rule.top_k == 1 or rule.top_p < 1e-40:
+            assert row[token] == row.max()
+
+
+@pytest.mark.parametrize("penalty", [0.5, 2.0, 1 + 2**-52, 1 - 2**-53])
+def test_the_repetition_penalty_leaves_no_score_that_is_no_number(penalty: float) -> None:
+    scores = np.array([3.4e38, -3.4e38, 1e-45, -1e-45, 0.0, -np.inf], np.float32)
+    sampling.penalize(scores, range(6), penalty)
+    assert not np.isnan(scores).any()
+    assert 0 <= sampling.draw(scores, Rule(1e-308), 0.5) < 5
+
+
 def test_forbidden_tokens_are_never_drawn() -> None:
     scores = np.stack([SCORES, SCORES])
     sampling.forbid(scores, (0, 2))

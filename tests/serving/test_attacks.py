@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -139,3 +140,69 @@ def test_control_words_of_torchserve_change_nothing(server: Server) -> None:
     for path in ("/api-description", "/ping", "/v1/models/tiny:predict"):
         request(server.inference, "GET", path)
     assert server.post({"seed": 1}).status == 200
+
+
+@pytest.mark.parametrize("word", ["open", "drain", "hold", "release", "refuse"])
+def test_the_launchers_words_are_refused_of_callers(server: Server, word: str) -> None:
+    answer = server.post(
+        {}, headers={"Content-Type": "application/json", "X-Atelier": word, "X-Atelier-Nonce": "0" * 32}
+    )
+    assert answer.status == 403
+    assert f"{word} is the launcher's word" in answer.body.decode()
+    assert server.ready()[0] == 200
+    assert server.post({"seed": 1}).status == 200
+
+
+def answered(server: Server, data: bytes) -> bytes:
+    """The first line of what a raw request gets."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(server.inference.removeprefix("unix:"))
+        client.sendall(data)
+        return client.recv(4096).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("headers", [(), ("Host: x", "describe: True"), ("describe: True",), ("Host: ",)])
+@pytest.mark.parametrize(("version", "body", "status"), [("1.0", b'{"seed":1}', 200), ("1.1", b"[", 400)])
+def test_requests_without_host_or_with_torchserves_own_words_are_answered(
+    server: Server, headers: tuple[str, ...], version: str, body: bytes, status: int
+) -> None:
+    lines = (f"POST /predictions/tiny HTTP/{version}", *headers, "Content-Type: application/json")
+    data = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode() + body
+    assert answered(server, data).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/explanations/tiny",
+        "/tiny/predict",
+        "/models/tiny/invoke",
+        "/invocations?model_name=tiny",
+        "/v1/models/tiny:predict",
+        "/predictions/tiny/VERSION/any/thing",
+    ],
+)
+def test_doors_beside_predictions_are_closed(server: Server, path: str) -> None:
+    workers = json.loads(request(server.management, "GET", "/models/tiny").body)
+    version = workers[0]["modelVersion"]
+    headers = {"Content-Type": "application/json"}
+    answer = request(server.inference, "POST", path.replace("VERSION", version), b'{"seed":1}', headers)
+    assert answer.status == 404
+    assert request(server.inference, "POST", f"/predictions/tiny/{version}", b'{"seed":1}', headers).status == 200
+
+
+def test_large_forms_and_bodies_of_tiny_objects_cost_no_worker(server: Server) -> None:
+    """Eight callers send what would take minutes to make objects of, and everybody is still served."""
+    jvm, workers = server.jvm().pid, {process.pid for process in server.workers()}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    objects = b"[" + b"{}," * 21_000 + b"1]"
+    with ThreadPoolExecutor(8) as pool:
+        forms = [pool.submit(server.post, b"a&" * 60_000, "tiny", form) for _ in range(16)]
+        trees = [pool.submit(server.post, objects, "tiny") for _ in range(64)]
+        for seed in range(5):
+            assert server.post({"seed": seed}, timeout=30).status == 200
+        assert {future.result().status for future in forms} == {415}
+        assert {future.result().status for future in trees} == {400}
+    assert server.ready()[0] == 200
+    assert (server.jvm().pid, {process.pid for process in server.workers()}) == (jvm, workers)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from serving import torchserve
+from handlers.proxy import doors
+from serving import config, torchserve, watch
+from serving.client import Response
 from serving.torchserve import StartError, TorchServe, Worker
+from serving.watch import Look, Watch
 
 SAYS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
 
@@ -71,3 +77,48 @@ def test_a_worker_that_is_not_started_yet_is_waited_for(
     monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(-1, "UNLOADING")]})
     with pytest.raises(StartError, match="not every model was ready after 0 s"):
         started.wait_loaded({"a"}, 0.3)
+
+
+@pytest.mark.parametrize(("dev_port", "loopback"), [(None, "0"), (0, "1")])
+def test_workers_are_told_the_nonce_of_the_run_and_whether_web_pages_reach_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dev_port: int | None, loopback: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    monkeypatch.setenv(doors.NONCE, "of the shell that started it")
+    runs = [TorchServe(tmp_path, tmp_path / "log", dev_port) for _ in range(2)]
+    told = [run._environment() for run in runs]
+    for run in runs:
+        run.stop()
+    assert [environment[doors.NONCE] for environment in told] == [run.nonce for run in runs]
+    assert {environment[doors.LOOPBACK_ONLY] for environment in told} == {loopback}
+    assert len({run.nonce for run in runs}) == 2
+    assert all(len(run.nonce) >= 32 for run in runs)
+
+
+@pytest.mark.parametrize("name", [doors.NONCE, doors.LOOPBACK_ONLY])
+def test_torchserve_hands_on_what_the_launcher_tells_workers(name: str) -> None:
+    """It keeps back whatever looks like a secret."""
+    assert re.fullmatch(config.properties()["blacklist_env_vars"], name) is None
+
+
+class Draining:
+    """A TorchServe whose model drains, by nobody's doing that the launcher knows of."""
+
+    pid, front, nonce = 1, "unix:/nowhere", "n"
+
+    def workers(self) -> dict[str, list[Worker]]:
+        return {"faces": [Worker(1, "READY")]}
+
+
+def test_a_model_that_drains_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def answer(*arguments: Any) -> Response:
+        sent.append(arguments)
+        return Response(503, {}, b'{"engine": "ready", "restarts": 0, "draining": true}')
+
+    monkeypatch.setattr(watch, "request", answer)
+    model: Any = SimpleNamespace(manifest=SimpleNamespace(name="faces"))
+    draining: Any = Draining()
+    assert Watch(draining, [model]).look() == Look("faces is draining and takes no requests")
+    assert sent[0][4]["X-Atelier-Nonce"] == "n"

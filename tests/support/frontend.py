@@ -16,10 +16,13 @@ from typing import Any
 
 from handlers.bundle import Bundle
 from handlers.identity import HOME
+from handlers.proxy.doors import Doors
 from handlers.proxy.service import Service
 from handlers.proxy.wire import STREAM, Call
 
-JSON = {"content-type": "application/json", "host": "localhost"}
+JSON = {"content-type": "application/json", "host": "localhost", "url_path": "", "explain": "False"}
+NONCE = "the launcher's"
+DOORS = Doors(NONCE)
 
 
 @dataclasses.dataclass
@@ -74,8 +77,8 @@ def decode(data: bytes) -> Iterator[tuple[str, int, str, dict[str, str], bytes]]
 class FrontEnd:
     """Runs a service in a thread of its own."""
 
-    def __init__(self, bundle: Bundle, home: Path = HOME) -> None:
-        self.service = Service(bundle, self._written, home)
+    def __init__(self, bundle: Bundle, home: Path = HOME, doors: Doors = DOORS) -> None:
+        self.service = Service(bundle, self._written, home, doors)
         self.loop = asyncio.new_event_loop()
         self._replies: dict[str, tuple[Reply, Future[Reply]]] = {}
         self._count = 0
@@ -116,6 +119,10 @@ class FrontEnd:
     ) -> Reply:
         return self.send(body, headers, **more).result(seconds)
 
+    def word(self, word: str) -> Reply:
+        """What is answered to a word of the launcher's."""
+        return self.ask(b"{}", x_atelier=word, x_atelier_nonce=NONCE)
+
     def ask_all(self, bodies: Sequence[Any]) -> list[Reply]:
         """All at once."""
         return [future.result(60) for future in [self.send(body) for body in bodies]]
@@ -146,8 +153,8 @@ class FrontEnd:
 
 
 @contextmanager
-def front_end(bundle: Bundle, home: Path = HOME) -> Iterator[FrontEnd]:
-    front = FrontEnd(bundle, home)
+def front_end(bundle: Bundle, home: Path = HOME, doors: Doors = DOORS) -> Iterator[FrontEnd]:
+    front = FrontEnd(bundle, home, doors)
     try:
         yield front.wait_ready()
     finally:
