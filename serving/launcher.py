@@ -11,7 +11,8 @@ from serving import config, store
 from serving.metrics import Merged
 from serving.signals import StopRequested, StopSignals
 from serving.state import only_one, remove_state, write_state
-from serving.status import Status, StatusServer
+from serving.status import Status
+from serving.status_server import StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage

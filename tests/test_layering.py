@@ -18,7 +18,14 @@ ALLOWED: dict[str, set[str] | None] = {
     "training": set(),
     "handlers": set(),
     "export": {"training", "handlers"},
-    "serving": {"handlers.archive", "handlers.bundle", "handlers.files", "handlers.manifest"},
+    "serving": {
+        "handlers.archive",
+        "handlers.bundle",
+        "handlers.cgroups",
+        "handlers.files",
+        "handlers.manifest",
+        "handlers.metric_files",
+    },
     "gateway": set(),
     "benchmarks": None,
 }

@@ -16,7 +16,8 @@ from serving import watch
 from serving.client import request
 from serving.commands import wait_ready
 from serving.state import read_state
-from serving.status import Status, StatusServer
+from serving.status import Status
+from serving.status_server import StatusServer
 from serving.torchserve import StartError, Worker
 
 
@@ -25,6 +26,9 @@ class Fixed:
 
     def text(self) -> bytes:
         return b"a_total 1.0\n"
+
+    def tidy(self) -> None:
+        """Nothing is left of anybody."""
 
 
 def test_ready_follows_the_status() -> None:
