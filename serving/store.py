@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from handlers.archive import read_archive
+from handlers.cgroups import MIB, memory_limit
 from handlers.manifest import BundleError, Manifest
 
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
@@ -85,15 +86,21 @@ def read(folder: Path, max_response_bytes: int) -> Store:
     return store
 
 
-def check_memory(models: list[Model], available_mb: int | None = None) -> None:
-    """Raise `StoreError` when the models' stated needs exceed the memory that is free now."""
+def check_memory(models: list[Model], available_mb: int | None = None, root: Path = Path("/")) -> None:
+    """Raise `StoreError` when the models' stated needs exceed the memory that is free now.
+
+    That is what is left of the machine's (`available_mb`) or of the control group's, whichever is less.
+    """
     if available_mb is None:
         available_mb = psutil.virtual_memory().available // 2**20
+    limit, where = memory_limit(root), ""
+    if limit is not None and limit.left // MIB < available_mb:
+        available_mb, where = limit.left // MIB, f" under the limit of {limit}"
     needs = {m.manifest.name: m.manifest.resources.memory_mb for m in models}
     wanted = JVM_MB + sum(needs.values())
     if wanted > available_mb:
         parts = ", ".join(f"{name} {mb} MB" for name, mb in needs.items())
         raise StoreError(
-            f"memory is short: {available_mb} MB are free, {wanted} MB are needed (TorchServe {JVM_MB} MB, {parts}); "
-            "stop something, or move archives out of the store"
+            f"memory is short: {available_mb} MB are free{where}, {wanted} MB are needed (TorchServe {JVM_MB} MB, "
+            f"{parts}); stop something{', raise that limit,' if where else ','} or move archives out of the store"
         )
