@@ -16,7 +16,7 @@ PACKAGES = ("torch", "onnx", "onnxscript", "numpy", "pillow")  # beside the runt
 
 
 def environment(here: Machine | None = None) -> dict[str, Any]:
-    """Device class, CPU, cores and what may be used of them, Python, system and the versions of the packages that are installed."""
+    """Device class, CPU, cores and limits, Python, system and the versions of the packages that are installed."""
     return {
         "device_class": (here or machine()).cpu,
         "cpu": _cpu_name(),

@@ -105,7 +105,7 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
         paths.update(dict.fromkeys(names.split(","), path))
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(" "), (after.split(" ", 2) + ["", "", ""])[:3]
+        fields, (kind, _, options) = before.split(" "), [*after.split(" ", 2), "", "", ""][:3]
         name = "" if kind == "cgroup2" else controller
         if kind not in ("cgroup", "cgroup2") or name not in paths or (name and name not in options.split(",")):
             continue
@@ -119,7 +119,7 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
 
 def _below(path: str, shown: str) -> str:
     """A group's path from the mount on, which shows the groups from `shown` on."""
-    if shown != "/" and path != shown and not path.startswith(f"{shown}/"):
+    if shown not in ("/", path) and not path.startswith(f"{shown}/"):
         return ""
     inside = path.removeprefix(shown) if shown != "/" else path
     return "" if ".." in inside.split("/") else inside.strip("/")
