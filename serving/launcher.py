@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from serving.status_server import StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage
-from serving.warm import ENTRIES, warm, warm_refusals, widen
+from serving.warm import ENTRIES, warm_both, widen
 from serving.watch import ASK_SECONDS, Watch, drain, probe
 
 LOAD_SECONDS = 75.0
@@ -136,6 +137,9 @@ class Launch:
         self._say(f"starting TorchServe with {', '.join(names)}")
         if found.problem:
             self._say(found.problem)
+        self._status.warnings = [exposed] if (exposed := torchserve.seal()) else []
+        for warning in () if self._told else (*self._status.warnings, *_root_warning()):
+            self._say(f"warning: {warning}")
         self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
         torchserve.wait_loaded(set(names), LOAD_SECONDS)
         loaded = time.monotonic()
@@ -186,12 +190,13 @@ class Launch:
 
 def _warm(torchserve: TorchServe, names: list[str]) -> str:
     """Make the front end's table wide and its code warm; returns with how much. Raises `FrontEndLost`."""
+    began = time.monotonic()
     try:
         for name in names:
             if (held := widen(torchserve.front, name)) != ENTRIES:
                 found = f"the front end held {held} requests to {name} at once, wanted {ENTRIES}"
                 raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
-        pings, refusals = warm(torchserve.front, names), warm_refusals(torchserve.front, names)
+        pings, refusals = warm_both(torchserve.front, names, spent=time.monotonic() - began)
     except (OSError, EOFError, ValueError) as error:  # a connection that ends, or bytes that are no HTTP
         tail = torchserve.log_tail()
         raise FrontEndLost(f"the front end died while it was warmed: {error!r}\n{tail}") from error
@@ -199,3 +204,12 @@ def _warm(torchserve: TorchServe, names: list[str]) -> str:
         found = f"{pings} pings were answered and {refusals} requests refused during the warm-up, wanted some of either"
         raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
     return f"{pings} pings and {refusals} refusals"
+
+
+def _root_warning() -> list[str]:
+    """A sentence if this runs as root; a list, to be said beside others."""
+    if os.geteuid() != 0:
+        return []
+    return [
+        "this runs as root, so a fault in a runtime or in TorchServe has the whole machine: give it a user of its own"
+    ]

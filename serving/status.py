@@ -16,6 +16,7 @@ class Status:
         self._models: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self.torchserve_restarts = 0
+        self.warnings: list[str] = []  # what an operator should know, while it serves all the same
 
     def set(
         self,
@@ -41,4 +42,5 @@ class Status:
         """(ready, the JSON document)."""
         with self._lock:
             document: dict[str, object] = {"ready": self._ready, "reason": self._reason, "models": self._models}
-            return self._ready, {**document, "refused": self._refused} if self._refused else document
+            document |= {"refused": self._refused} if self._refused else {}
+            return self._ready, document | ({"warnings": self.warnings} if self.warnings else {})
