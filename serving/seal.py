@@ -1,4 +1,4 @@
-"""TCP ports of a process that no other user may reach: found, and shut from outside where it has no network of its own.
+"""TCP ports of a process that no other user may reach: found, and shut from outside.
 
 TorchServe always opens two ports for gRPC; one of them manages it, for everybody on the machine. What it listens on can
 be taken from it while it runs: a copy of its socket (pidfd_getfd(2), Linux 5.6) is shut down, and nothing connects any
@@ -17,6 +17,7 @@ from pathlib import Path
 
 _PIDFD_GETFD = 438  # linux/unistd.h, the same on every architecture
 _LISTEN = "0A"  # include/net/tcp_states.h
+REACHED = "other users of this machine can reach TorchServe's gRPC"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -57,25 +58,23 @@ def shut(pid: int, descriptor: int) -> None:
 
 
 def seal(pid: int, ports: Collection[int], keep: Collection[int], seconds: float) -> str | None:
-    """Wait until a process listens on all of `ports`, and shut those and others but `keep`; returns why some stay open.
+    """Wait until a process listens on all of `ports`, and shut every port of it but `keep`; returns why one stays open.
 
-    A process in a network namespace of its own is left as it is. Raises `OSError` when the process has gone.
+    In a network namespace of its own a port that stays open is reached by nobody else, so there that is no reason.
+    Raises `OSError` when the process has gone, or nothing can be learned of it.
     """
     deadline, left = time.monotonic() + seconds, set(ports)
-    while not isolated(pid):  # it enters its namespace a moment after it was started
+    while left:
         for descriptor, port in listening(pid).items():
             if port not in keep:
                 try:
                     shut(pid, descriptor)
                 except OSError as error:
-                    return (
-                        "other users of this machine can reach TorchServe's gRPC on TCP: it may have no network of its "
-                        f"own, and port {port} cannot be shut from outside ({error.strerror})"
-                    )
+                    why = f"it has no network of its own, and port {port} cannot be shut from outside: {error.strerror}"
+                    return None if isolated(pid) else f"{REACHED} ({why})"
                 left.discard(port)
-        if not left:
-            return None
-        if time.monotonic() > deadline:
-            return f"TorchServe did not open port {min(left)} within {seconds:.0f} s, so it could not be shut"
+        if time.monotonic() > deadline and left:
+            why = f"port {min(left)} was not open after {seconds:.0f} s, so it could not be shut"
+            return None if isolated(pid) else f"{REACHED} ({why})"
         time.sleep(0.02)
     return None

@@ -112,9 +112,10 @@ class TorchServe:
         if pid is None:
             return None
         keep = () if self._own_network else (int(where.inference.rpartition(":")[2]),)
-        with contextlib.suppress(OSError):
+        try:
             return seal.seal(pid, (where.grpc_inference_port, where.grpc_management_port), keep, SEAL_SECONDS)
-        return None
+        except OSError as error:
+            return None if self.pid is None else f"{seal.REACHED} (nothing can be learned of its ports: {error})"
 
     def workers(self) -> dict[str, list[Worker]]:
         """Every worker by model name. Raises `OSError` while nothing listens."""
