@@ -1,8 +1,8 @@
 """`/ready` and `/metrics` on a loopback port of the launcher, for probes and scrapers; anybody of this machine may ask.
 
 One thread for all connections, one for `/metrics`. A connection costs a file and a few kilobytes, there are at most
-`MAX_CONNECTIONS`, and each has its time: the oldest gives way to a newcomer, so that those who send a byte now and then
-keep nobody out who asks at once.
+`MAX_CONNECTIONS`, and each has its time: the oldest that has not asked yet gives way to a newcomer, so that those who
+send a byte now and then keep nobody out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Protocol
@@ -23,7 +22,9 @@ from typing import Protocol
 from serving.status import Status
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-MAX_CONNECTIONS = 32
+MAX_CONNECTIONS = 64
+ACCEPTED = 16  # at once
+WAITING = 1024  # in the kernel's queue: whoever finds that full comes again a second later
 MAX_HEAD = 8192  # bytes of a request, all of it: nobody needs a body here
 HEAD_SECONDS = 5.0  # from the first to the last byte of a request
 TOTAL_SECONDS = 15.0  # and of its answer: a scrape waits up to 5 s for a front end that is silent
@@ -49,7 +50,7 @@ class StatusServer:
 
     def __init__(self, status: Status, source: Source, port: int) -> None:
         self._status, self._collector = status, _Collector(source)
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=16)
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._open: dict[_Connection, None] = {}  # the oldest first
         self._loop = asyncio.new_event_loop()
@@ -64,8 +65,9 @@ class StatusServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        make = functools.partial(_Connection, self._open, self._answer)
-        server = self._loop.run_until_complete(self._loop.create_server(make, sock=self._socket, backlog=16))
+        make = functools.partial(_Connection, self._open, self._status, self._collector)
+        server = self._loop.run_until_complete(self._loop.create_server(make, sock=self._socket, backlog=ACCEPTED))
+        self._socket.listen(WAITING)  # asyncio takes one figure for both
         tidying = self._loop.create_task(self._tidy())
         try:
             self._loop.run_forever()
@@ -83,18 +85,6 @@ class StatusServer:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             await self._collector.tidy()
-
-    async def _answer(self, path: str) -> tuple[int, str, bytes]:
-        """Status, content type and body for a path."""
-        if path == "/ready":
-            ready, document = self._status.get()
-            return (200 if ready else 503), "application/json", json.dumps(document).encode()
-        if path == "/metrics":
-            try:
-                return 200, TEXT, await self._collector.text()
-            except Exception as error:
-                return _error(500, f"the metrics cannot be collected: {type(error).__name__}: {error}")
-        return _error(404, "known paths: /ready, /metrics")
 
 
 class _Collector:
@@ -133,8 +123,8 @@ class _Collector:
 class _Connection(asyncio.Protocol):
     """One request and its answer; then the connection ends."""
 
-    def __init__(self, others: dict[_Connection, None], answer: Callable[[str], object]) -> None:
-        self._others, self._answer = others, answer
+    def __init__(self, others: dict[_Connection, None], status: Status, collector: _Collector) -> None:
+        self._others, self._status, self._collector = others, status, collector
         self._data = bytearray()
         self._task: asyncio.Task[None] | None = None
 
@@ -145,15 +135,20 @@ class _Connection(asyncio.Protocol):
         self._timers = [loop.call_later(TOTAL_SECONDS, self.cut), loop.call_later(HEAD_SECONDS, self._late)]
         self._others[self] = None
         if len(self._others) > MAX_CONNECTIONS:
-            next(iter(self._others)).cut()
+            next((other for other in self._others if not other.asked), next(iter(self._others))).cut()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the whole request has come."""
+        return self._task is not None or self._transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
-        if self._task is not None or self._transport.is_closing():  # a body, or a second request: not read
+        if self.asked:  # a body, or a second request: not read
             return
         self._data += data
         if b"\r\n\r\n" in self._data or b"\n\n" in self._data:
             self._transport.pause_reading()
-            self._task = asyncio.get_running_loop().create_task(self._reply())
+            self._reply()
         elif len(self._data) > MAX_HEAD:
             self._send("GET", *_error(431, f"the request is over {MAX_HEAD} bytes"))
 
@@ -170,18 +165,29 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _late(self) -> None:
-        if self._task is None:
+        if not self.asked:
             self._send("GET", *_error(408, f"the request was not complete after {HEAD_SECONDS:.0f} s"))
 
-    async def _reply(self) -> None:
+    def _reply(self) -> None:
         words = self._data.partition(b"\n")[0].decode("latin-1").split()
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             self._send("GET", *_error(400, "this is no HTTP/1.1 request"))
         elif words[0] not in ("GET", "HEAD"):
             self._send(words[0], *_error(405, "known methods: GET, HEAD"))
+        elif (path := words[1].partition("?")[0]) == "/metrics":
+            self._task = asyncio.get_running_loop().create_task(self._send_metrics(words[0]))
+        elif path == "/ready":
+            ready, document = self._status.get()
+            self._send(words[0], 200 if ready else 503, "application/json", json.dumps(document).encode())
         else:
-            status, content_type, body = await self._answer(words[1].partition("?")[0])  # type: ignore[misc]
-            self._send(words[0], status, content_type, body)
+            self._send(words[0], *_error(404, "known paths: /ready, /metrics"))
+
+    async def _send_metrics(self, method: str) -> None:
+        try:
+            answer = 200, TEXT, await self._collector.text()
+        except Exception as error:
+            answer = _error(500, f"the metrics cannot be collected: {type(error).__name__}: {error}")
+        self._send(method, *answer)
 
     def _send(self, method: str, status: int, content_type: str, body: bytes) -> None:
         head = (
@@ -190,6 +196,8 @@ class _Connection(asyncio.Protocol):
         )
         self._transport.write(head.encode() + (b"" if method == "HEAD" else body))
         self._transport.close()  # once it is sent; `TOTAL_SECONDS` bound that
+        if self._transport.get_write_buffer_size() == 0:
+            self._others.pop(self, None)
 
 
 def _error(status: int, message: str) -> tuple[int, str, bytes]:
