@@ -2,12 +2,13 @@
 
 A program by itself, because the namespace must be entered by a process of one thread, before `exec`; it imports nothing
 of ours. Unix sockets are files, so those work across. Needs root, or user namespaces (Linux lets everybody make one,
-unless an administrator or a container's rules forbid it); where neither is allowed it says so and runs the command all
-the same: `serving/torchserve.py` finds out.
+unless an administrator or a container's rules forbid it). Where neither is allowed the command runs all the same, in
+the network of the host, and the launcher finds its ports there (`serving/seal.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -23,11 +24,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def main(command: list[str]) -> None:
     """Replace this process by `command`, in a namespace of its own where that is allowed."""
-    try:
+    with contextlib.suppress(OSError):
         enter()
         raise_loopback()
-    except OSError as error:
-        print(f"no network namespace for TorchServe: {error}", file=sys.stderr, flush=True)
     os.execvp(command[0], command)
 
 

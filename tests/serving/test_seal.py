@@ -129,12 +129,9 @@ def test_a_network_of_its_own_is_closed_and_its_files_are_not(
         assert (tmp_path / "door").stat().st_uid == os.geteuid()  # still this user
 
 
-def test_without_a_namespace_the_command_runs_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_namespace_the_command_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(isolate, "_unshare", forbidden)
     monkeypatch.setattr(os, "execvp", lambda _, command: ran.append(command))
     isolate.main(["java", "-version"])
     assert ran == [["java", "-version"]]
-    assert "no network namespace for TorchServe: [Errno 1] Operation not permitted" in capsys.readouterr().err

@@ -69,6 +69,16 @@ def test_nothing_is_ready_while_an_archive_is_refused() -> None:
     assert status.get()[0]
 
 
+def test_a_warning_is_told_beside_a_readiness_that_it_does_not_change() -> None:
+    status = Status()
+    status.set(True, "every model answered", {"a": "ready"})
+    assert "warnings" not in status.get()[1]
+    status.warnings = ["others reach a port"]
+    ready, document = status.get()
+    assert ready
+    assert document["warnings"] == ["others reach a port"]
+
+
 def test_waiting_for_nothing_ends() -> None:
     with pytest.raises(StartError, match="not ready after 0 s: no server has started here"):
         wait_ready(Path("/nonexistent"), 0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import torchserve
+from serving import launcher, seal, torchserve
 from serving.torchserve import StartError, TorchServe, Worker
 
 SAYS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
@@ -71,3 +72,26 @@ def test_a_worker_that_is_not_started_yet_is_waited_for(
     monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(-1, "UNLOADING")]})
     with pytest.raises(StartError, match="not every model was ready after 0 s"):
         started.wait_loaded({"a"}, 0.3)
+
+
+def test_a_port_of_which_nothing_can_be_learned_is_told(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/proc/1/fd")
+
+    assert started.seal() is None  # not started
+    begin(started, tmp_path, "it runs")
+    monkeypatch.setattr(seal, "listening", hidden)
+    wanted = "(nothing can be learned of its ports: [Errno 13] Permission denied: '/proc/1/fd')"
+    assert started.seal() == f"other users of this machine can reach TorchServe's gRPC {wanted}"
+    started.kill()
+    assert started.seal() is None  # it has gone: `wait_loaded` tells why
+
+
+@pytest.mark.parametrize(("user", "count"), [(0, 1), (1000, 0)])
+def test_running_as_root_is_told(user: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    told = launcher._root_warning()
+    assert len(told) == count
+    assert all("this runs as root" in line and "give it a user of its own" in line for line in told)
