@@ -8,7 +8,6 @@ send a byte now and then keep nobody out.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import logging
@@ -60,24 +59,25 @@ class StatusServer:
 
     def close(self) -> None:
         """Stop listening, end every connection."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         make = functools.partial(_Connection, self._open, self._status, self._collector)
         server = self._loop.run_until_complete(self._loop.create_server(make, sock=self._socket, backlog=ACCEPTED))
         self._socket.listen(WAITING)  # asyncio takes one figure for both
-        tidying = self._loop.create_task(self._tidy())
+        self._loop.create_task(self._tidy())
         try:
             self._loop.run_forever()
         finally:
-            tidying.cancel()
             server.close()
             for connection in list(self._open):
                 connection.cut()
-            with contextlib.suppress(asyncio.CancelledError):
-                self._loop.run_until_complete(tidying)
+            for task in (tasks := asyncio.all_tasks(self._loop)):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self._loop.close()
             self._collector.close()
 

@@ -135,6 +135,18 @@ def test_an_answer_that_takes_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -
         assert request(server.address, "GET", "/ready").status == 200  # meanwhile
 
 
+def test_a_stop_in_the_middle_of_a_scrape_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    source = Counting()
+    source.go.clear()
+    with served(source) as server, connect(server) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        while not source.calls:
+            assert request(server.address, "GET", "/ready").status == 200
+        server.close()
+        assert ended(connection) == b""
+    assert caplog.text == ""
+
+
 def test_methods_and_paths() -> None:
     with served(Counting()) as server:
         answer = request(server.address, "HEAD", "/ready")
