@@ -108,7 +108,7 @@ class _Collector:
         """Have the source tidy up; what it cannot now it tries again the next time."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._source.tidy)
-        except OSError as error:
+        except Exception as error:  # the loop goes on
             log.warning("what dead processes counted cannot be put together now: %s", error)
 
     def close(self) -> None:

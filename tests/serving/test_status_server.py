@@ -43,6 +43,8 @@ class Counting:
 
     def tidy(self) -> None:
         self.tidied += 1
+        if self.tidied == 1:
+            raise RuntimeError("the first time it fails")
 
 
 @contextlib.contextmanager
@@ -190,13 +192,16 @@ def test_a_collection_that_fails_is_an_answer_with_the_reason(monkeypatch: pytes
         assert request(server.address, "GET", "/metrics").status == 200
 
 
-def test_what_is_left_of_dead_processes_is_tidied_without_a_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_of_dead_processes_is_tidied_without_a_scrape(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(status_server, "TIDY_SECONDS", 0.01)
     source = Counting()
     with served(source) as server:
         while source.tidied < 2:
             assert request(server.address, "GET", "/ready").status == 200
     assert source.calls == 0
+    assert "what dead processes counted cannot be put together now: the first time it fails" in caplog.text
 
 
 FULL = """
