@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import http.client
 import socket
 from collections.abc import Mapping
@@ -16,13 +15,6 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-class OwnFault(OSError):
-    """This process has no file or memory left to ask with: no evidence about the one that it wanted to ask."""
-
-
-_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -44,10 +36,7 @@ def request(
     headers: Mapping[str, str] | None = None,
     timeout: float = 60.0,
 ) -> Response:
-    """Send one request over a connection of its own.
-
-    Raises `OSError` when nothing answers, `OwnFault`, one of those, when it could not ask.
-    """
+    """Send one request over a connection of its own. Raises `OSError` when nothing answers."""
     if address.startswith("unix:"):
         connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix:"), timeout)
     else:
@@ -56,10 +45,6 @@ def request(
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()
         return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-    except OSError as error:
-        if error.errno in _OWN:
-            raise OwnFault(error.errno, f"{error.strerror}, in the process that asks") from error
-        raise
     except http.client.HTTPException as error:
         raise OSError(f"{address} answered with no valid HTTP: {error!r}") from error
     finally:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 
-from serving.client import OwnFault, request
+from serving.client import request
 from serving.store import Model
 from serving.torchserve import TorchServe
 
@@ -40,20 +40,11 @@ class Watch:
 
     def look(self) -> Look:
         """One look at the process, its workers and their engines."""
-        try:
-            return self._look()
-        except OwnFault as error:  # nothing was asked, so nobody was silent
-            self._well = time.monotonic()
-            return Look(f"the launcher cannot ask how the models are ({error})")
-
-    def _look(self) -> Look:
         if self._torchserve.pid is None:
             return Look(lost="TorchServe went away by itself")
         limit = SILENT_SECONDS
         try:
             now = self._ready_workers()
-        except OwnFault:
-            raise
         except OSError as error:
             problem: str | None = f"the front end does not tell of its workers ({error})"
         else:
@@ -84,8 +75,6 @@ class Watch:
     def _engine_problem(self, name: str) -> str | None:
         try:
             answer = control(self._torchserve, name, "health")
-        except OwnFault:
-            raise
         except OSError as error:
             return f"{name} does not tell how it is ({error})"
         replaced = answer.get("restarts", 0) != self._restarts.get(name, 0)
