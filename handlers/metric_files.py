@@ -42,16 +42,17 @@ def identity(pid: int | None = None) -> str:
 
 
 def reserve() -> bool:
-    """Take the blocks of this process's files; False, with the files removed, if the disk has none left.
+    """Take the blocks of this process's files; False, with the files removed, if the disk has none left (or no /proc).
 
     Call it before prometheus_client is imported anywhere: it reads the folder's name then.
     """
     folder = os.environ.get(VARIABLE)
     if folder is None:
         return False
-    own = identity()
-    paths = [Path(folder) / f"{kind}_{own}.db" for kind in KINDS]
+    paths: list[Path] = []
     try:
+        own = identity()
+        paths += [Path(folder) / f"{kind}_{own}.db" for kind in KINDS]
         for path in paths:
             _reserved(path, SIZE).rename(path)  # it appears whole: a reader never meets an empty file
     except OSError:

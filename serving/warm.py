@@ -18,6 +18,7 @@ REQUESTS = 20_000  # at most
 REFUSALS = 12_000
 CONNECTIONS = 32
 MAX_SECONDS = 5.0  # for everything, of all models together
+MAX_REFUSAL_SECONDS = 5.0
 PING_SHARE = 0.65  # of what is left of it when the tables are wide; refusals have the rest
 LEAST = 2_000  # answers before they can be flat
 WINDOW_SECONDS = 0.25
@@ -60,27 +61,30 @@ def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds:
     return asyncio.run(_warm(address, models, "ping", requests, seconds))
 
 
-def warm_both(address: str, models: Sequence[str], spent: float) -> tuple[int, int]:
-    """`warm` and `warm_refusals` in what is left of `MAX_SECONDS`, a quarter at least; returns what they do."""
-    deadline = time.monotonic() + max(MAX_SECONDS / 4, MAX_SECONDS - spent)
-    pings = warm(address, models, seconds=(deadline - time.monotonic()) * PING_SHARE)
-    return pings, warm_refusals(address, models, seconds=deadline - time.monotonic())
-
-
-def warm_refusals(address: str, models: Sequence[str], requests: int = REFUSALS, seconds: float = MAX_SECONDS) -> int:
-    """Be refused by all models in turn, as long as `warm` would ask; returns how often it was."""
+def warm_refusals(
+    address: str, models: Sequence[str], requests: int = REFUSALS, seconds: float = MAX_REFUSAL_SECONDS
+) -> int:
+    """Be refused by all models in turn until the pace is flat, or `requests` or `seconds` are used up; how often?"""
     return asyncio.run(_warm(address, models, "refuse", requests, seconds))
 
 
 async def _warm(address: str, models: Sequence[str], command: str, requests: int, seconds: float) -> int:
+    pace = Pace()
     deadline = time.monotonic() + seconds
-    share, pace = -(-requests // CONNECTIONS), Pace()
+    share = -(-requests // CONNECTIONS)
     orders = [_control(model, command) for model in models]
     wanted = b"HTTP/1.1 503" if command == "refuse" else b"HTTP/1.1 200"
     counts = await asyncio.gather(
         *(_client(address, orders, wanted, share, deadline, i, pace) for i in range(CONNECTIONS))
     )
     return sum(counts)
+
+
+def warm_both(address: str, models: Sequence[str], spent: float) -> tuple[int, int]:
+    """`warm` and `warm_refusals` in what is left of `MAX_SECONDS`, a quarter at least; returns what they do."""
+    deadline = time.monotonic() + max(MAX_SECONDS / 4, MAX_SECONDS - spent)
+    pings = warm(address, models, seconds=(deadline - time.monotonic()) * PING_SHARE)
+    return pings, warm_refusals(address, models, seconds=deadline - time.monotonic())
 
 
 def widen(address: str, model: str, seconds: float = 10.0) -> int:
