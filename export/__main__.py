@@ -55,7 +55,9 @@ def _run(arguments: argparse.Namespace) -> None:
         from export.options import Options
         from export.remeasure import remeasure
         from export.report import report
+        from training.threads import heed_quota
 
+        heed_quota()
         chosen = {key: tuple(value) for key in ("variants", "runtimes") if (value := getattr(arguments, key))}
         options = Options(**chosen, quick=arguments.quick, calibration=arguments.calibration)
         bundle = remeasure(name, options) if arguments.remeasure else build(name, options)

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from handlers import cgroups
 from handlers.runtimes.device import Machine, machine
 from handlers.runtimes.registry import RUNTIMES
 from handlers.runtimes.runtime import NOT_INSTALLED, package_version
@@ -15,11 +16,13 @@ PACKAGES = ("torch", "onnx", "onnxscript", "numpy", "pillow")  # beside the runt
 
 
 def environment(here: Machine | None = None) -> dict[str, Any]:
-    """Device class, CPU, cores, Python, system and the versions of the packages that are installed."""
+    """Device class, CPU, cores and limits, Python, system and the versions of the packages that are installed."""
     return {
         "device_class": (here or machine()).cpu,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "threads": cgroups.threads(),
+        "limits": cgroups.limits(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),

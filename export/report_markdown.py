@@ -23,10 +23,11 @@ def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]]) -> str:
     ]
     for where, entries in rows.items():
         environment = certificate.devices[where].environment
+        limited = f"; {found}" if (found := environment.get("limits")) else ""  # absent in older certificates
         served = ", ".join(" + ".join(option.values()) for option in manifest.choice.get(where, ()))
         lines += [
             "",
-            f"## {where} ({environment['cpu']}, {environment['cores']} cores)",
+            f"## {where} ({environment['cpu']}, {environment['cores']} cores{limited})",
             "",
             f"Served, in this order: {served}.",
             "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def _run(options: argparse.Namespace) -> int:
             options.engine_nice,
             options.handlers,
         )
+        _check_writable(options.run_dir, "--run-dir")
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
         return up(chosen, lambda line: print(line, flush=True))
@@ -57,10 +59,19 @@ def _run(options: argparse.Namespace) -> int:
         wait_ready(options.run_dir, options.seconds, options.pid)
         print("ready")
     else:
+        _check_writable(options.out, "--out")
         said = {key: value for key in ("seed", "n") if (value := getattr(options, key)) is not None}
         tried = try_model(options.name, {**said, **_params(options.params)}, options.run_dir, options.out)
         print(f"{', '.join(map(str, tried.files))}: {tried.line}", *tried.texts, sep="\n")
     return 0
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    """Raise `OSError`, naming the option, if this user can write nothing to a folder, or not make it."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "this user may not write to" if there.is_dir() else "there is a file at"
+        raise OSError(f"{folder} cannot be used, {why} {there}: name another folder, e.g. {option} /tmp/atelier")
 
 
 def _params(text: str) -> dict[str, Any]:

@@ -51,13 +51,13 @@ def addresses(sockets: Path, dev_port: int | None) -> Addresses:
                 f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: "
                 "set TMPDIR to a shorter directory"
             )
-    metrics, grpc_a, grpc_b, free = free_ports(4)
-    inference, starting = (f"unix:{sockets / name}.sock" for name in ("inference", "starting"))
+    grpc_a, grpc_b, free = free_ports(3)
+    inference, starting, management, metrics = (
+        f"unix:{sockets / name}.sock" for name in ("inference", "starting", "management", "metrics")
+    )
     if dev_port is not None:
         inference = starting = f"http://127.0.0.1:{dev_port or free}"
-    return Addresses(
-        inference, starting, f"unix:{sockets / 'management.sock'}", f"http://127.0.0.1:{metrics}", grpc_a, grpc_b
-    )
+    return Addresses(inference, starting, management, metrics, grpc_a, grpc_b)
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ from serving.metrics import Merged
 from serving.private_store import PrivateStore
 from serving.signals import StopRequested, StopSignals
 from serving.state import only_one, remove_state, write_state
-from serving.status import Status, StatusServer
+from serving.status import Status
+from serving.status_server import StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import StartError, TorchServe
 from serving.usage import usage
-from serving.warm import ENTRIES, warm, warm_refusals, widen
+from serving.warm import ENTRIES, warm_both, widen
 from serving.watch import ASK_SECONDS, Watch, control, drain, probe
 
 LOAD_SECONDS = 75.0
@@ -142,6 +144,9 @@ class Launch:
         self._say(f"starting TorchServe with {', '.join(names)}")
         if found.problem and not self._told:
             self._say(found.problem)
+        self._status.warnings = [exposed] if (exposed := torchserve.seal()) else []
+        for warning in () if self._told else (*self._status.warnings, *_root_warning()):
+            self._say(f"warning: {warning}")
         self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
         torchserve.wait_loaded(set(names), LOAD_SECONDS)
         loaded = time.monotonic()
@@ -205,13 +210,13 @@ class Launch:
 
 def _warm(torchserve: TorchServe, names: list[str]) -> str:
     """Make the front end's table wide and its code warm; returns with how much. Raises `FrontEndLost`."""
+    began = time.monotonic()
     try:
         for name in names:
             if (held := widen(torchserve.front, name, torchserve.nonce)) != ENTRIES:
                 found = f"the front end held {held} requests to {name} at once, wanted {ENTRIES}"
                 raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
-        pings = warm(torchserve.front, names)
-        refusals = warm_refusals(torchserve.front, names, torchserve.nonce)
+        pings, refusals = warm_both(torchserve.front, names, torchserve.nonce, spent=time.monotonic() - began)
         for name in names:
             if (told := control(torchserve, name, "open")).get("status") != "open":  # its words are refused from now on
                 raise StartError(f"{name} does not know the word open ({told}): archive it again with these handlers")
@@ -222,3 +227,12 @@ def _warm(torchserve: TorchServe, names: list[str]) -> str:
         found = f"{pings} pings were answered and {refusals} requests refused during the warm-up, wanted some of either"
         raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
     return f"{pings} pings and {refusals} refusals"
+
+
+def _root_warning() -> list[str]:
+    """A sentence if this runs as root; a list, to be said beside others."""
+    if os.geteuid() != 0:
+        return []
+    return [
+        "this runs as root, so a fault in a runtime or in TorchServe has the whole machine: give it a user of its own"
+    ]

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from handlers.metric_files import MetricFiles
 from serving.client import request
 from serving.status import Status
 from serving.torchserve import TorchServe
@@ -26,6 +26,7 @@ class Merged:
 
     def __init__(self, torchserve: TorchServe, status: Status) -> None:
         self._torchserve, self._status = torchserve, status
+        self._files, self._reading = MetricFiles(torchserve.metrics_folder), threading.Lock()
         self._own = dict.fromkeys(CLASSES, 0.0)  # of this front end, at the last scrape
         self._of_earlier = dict.fromkeys(CLASSES, 0.0)  # of those before it
         self._seen_before = dict.fromkeys(CLASSES, 0.0)  # by workers, before this front end began
@@ -45,11 +46,14 @@ class Merged:
         merged.register(_Fixed([*families, *self._launcher(), *self._front_end(families)]))
         return generate_latest(merged)
 
+    def tidy(self) -> None:
+        """Put together what ended processes counted, so that they leave no more files behind. Raises `OSError`."""
+        with self._reading:
+            self._files.tidy()
+
     def _workers(self) -> list[Metric]:
-        registry, folder = CollectorRegistry(), self._torchserve.metrics_folder
-        if folder.is_dir():
-            MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
-        return list(registry.collect())
+        with self._reading:
+            return self._files.collect()
 
     def _launcher(self) -> Iterator[Metric]:
         ready, _ = self._status.get()
@@ -57,6 +61,8 @@ class Merged:
         yield CounterMetricFamily(
             "atelier_torchserve_restarts", "Times TorchServe had to be started again", self._status.torchserve_restarts
         )
+        skipped = "Files of counters of which something could not be read"
+        yield CounterMetricFamily("atelier_metric_files_skipped", skipped, self._files.skipped)
 
     def _front_end(self, workers: list[Metric]) -> Iterator[Metric]:
         """Answers by class, and those that no worker saw: the front end's own refusals."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from handlers.archive import Archive, complete, unpack
+from handlers.cgroups import MIB, memory_limit
 from handlers.identity import HOME, digest_of, read_handlers
 from handlers.manifest import Manifest
 from handlers.ownership import OwnershipError, check_owner, check_place
@@ -154,15 +155,21 @@ def _shown(name: str) -> str:
     return name if ARCHIVE_NAME.fullmatch(name) else ascii(name)[:200]
 
 
-def check_memory(models: list[Model], available_mb: int | None = None) -> None:
-    """Raise `StoreError` when the models' stated needs exceed the memory that is free now."""
+def check_memory(models: list[Model], available_mb: int | None = None, root: Path = Path("/")) -> None:
+    """Raise `StoreError` when the models' stated needs exceed the memory that is free now.
+
+    That is what is left of the machine's (`available_mb`) or of the control group's, whichever is less.
+    """
     if available_mb is None:
         available_mb = psutil.virtual_memory().available // 2**20
+    limit, where = memory_limit(root), ""
+    if limit is not None and limit.left // MIB < available_mb:
+        available_mb, where = limit.left // MIB, f" under the limit of {limit}"
     needs = {m.manifest.name: m.manifest.resources.memory_mb for m in models}
     wanted = JVM_MB + sum(needs.values())
     if wanted > available_mb:
         parts = ", ".join(f"{name} {mb} MB" for name, mb in needs.items())
         raise StoreError(
-            f"memory is short: {available_mb} MB are free, {wanted} MB are needed (TorchServe {JVM_MB} MB, {parts}); "
-            "stop something, or move archives out of the store"
+            f"memory is short: {available_mb} MB are free{where}, {wanted} MB are needed (TorchServe {JVM_MB} MB, "
+            f"{parts}); stop something{', raise that limit,' if where else ','} or move archives out of the store"
         )

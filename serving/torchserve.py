@@ -17,12 +17,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving import config
+from serving import config, seal
 from serving.client import request
 from serving.processes import alive, die_with_parent
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
 FOLDER_PREFIX = "atelier-"
+SEAL_SECONDS = 20.0  # from the JVM's start until it has opened its ports; a second, on a quiet machine
+_ISOLATE = Path(__file__).parent / "isolate.py"
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
 NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py, as the next one
 LOOPBACK_ONLY = "ATELIER_LOOPBACK_ONLY"
@@ -65,6 +67,7 @@ class TorchServe:
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
         self._store, self._engine_nice = store, engine_nice
         self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
+        self._own_network = dev_port is None
         self._log_began = 0  # bytes of the log that earlier starts wrote
         try:
             self.addresses = config.addresses(self.folder, dev_port)
@@ -103,6 +106,20 @@ class TorchServe:
     def pid(self) -> int | None:
         """The JVM's process id while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def seal(self) -> str | None:
+        """Leave no TCP port to other users of the machine, but for the one of `dev_port`; returns why one stays open.
+
+        To be called after every start. If TorchServe goes away meanwhile, `wait_loaded` says so.
+        """
+        where, pid = self.addresses, self.pid
+        if pid is None:
+            return None
+        keep = () if self._own_network else (int(where.inference.rpartition(":")[2]),)
+        try:
+            return seal.seal(pid, (where.grpc_inference_port, where.grpc_management_port), keep, SEAL_SECONDS)
+        except OSError as error:
+            return None if self.pid is None else f"{seal.REACHED} (nothing can be learned of its ports: {error})"
 
     def workers(self) -> dict[str, list[Worker]]:
         """Every worker by model name. Raises `OSError` while nothing listens."""
@@ -201,7 +218,9 @@ class TorchServe:
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             *config.properties()["vmargs"].split(),
         ]
-        return java_command(options, settings, self._store.resolve(), self.folder / "workflows")
+        command = java_command(options, settings, self._store.resolve(), self.folder / "workflows")
+        # Callers of --dev come over TCP, so its JVM stays in the network of the host, and is sealed.
+        return [sys.executable, "-I", "-S", str(_ISOLATE), *command] if self._own_network else command
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k in _KEEP_ENVIRONMENT or k.startswith(_KEEP_PREFIXES)}

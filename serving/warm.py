@@ -1,4 +1,7 @@
-"""Warming the front end: the JVM compiles its hot paths after some 20,000 requests; cold it is several times slower.
+"""Warming the front end: the JVM compiles its hot paths after some thousand requests; cold it is several times slower.
+
+It ends when it is no use any more: when the best of the last three quarters of a second is at most 3 % above the best
+before. On a slow machine that is not seen in the time there is, and the first requests warm it further.
 
 Refusals are a path of their own, with a new connection each, and come in thousands just when there is no time to
 compile it. Raw asyncio sockets, because an HTTP client library would cost more than the server; `X-Atelier: ping` and
@@ -9,40 +12,81 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-REQUESTS = 20_000
+REQUESTS = 20_000  # at most
 REFUSALS = 12_000
 CONNECTIONS = 32
-MAX_SECONDS = 8.0
+MAX_SECONDS = 5.0  # for everything, of all models together
 MAX_REFUSAL_SECONDS = 5.0
+PING_SHARE = 0.65  # of what is left of it when the tables are wide; refusals have the rest
+LEAST = 2_000  # answers before they can be flat
+WINDOW_SECONDS = 0.25
+WINDOWS = 3
+GROWTH = 0.03
 # The front end's table then has 16,384 bins, and would grow again at 12,288 entries: never.
 ENTRIES = 6500
 _BURST = 500
 _READ_LIMIT = 1 << 24  # bytes: the answers of all that were held come at once
 
 
+class Pace:
+    """Answers a second, window by window: do they still grow?"""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began = clock, clock()
+        self._total = self._count = 0
+        self._rates: list[float] = []
+
+    def add(self) -> None:
+        """Count an answer."""
+        self._total += 1
+        self._count += 1
+        if (seconds := self._clock() - self._began) >= WINDOW_SECONDS:
+            self._rates.append(self._count / seconds)
+            self._count, self._began = 0, self._clock()
+
+    @property
+    def flat(self) -> bool:
+        """Whether the last `WINDOWS` were no better than those before; never for less than `LEAST` answers."""
+        before, last = self._rates[:-WINDOWS], self._rates[-WINDOWS:]
+        return self._total >= LEAST and bool(before) and max(last) <= max(before) * (1 + GROWTH)
+
+
 def warm(address: str, models: Sequence[str], requests: int = REQUESTS, seconds: float = MAX_SECONDS) -> int:
-    """Send pings to all models in turn until `requests` or `seconds` are used up; returns how many got a 200."""
+    """Send pings to all models in turn until the answers' pace is flat, or `requests` or `seconds` are used up.
+
+    Returns how many got a 200.
+    """
     return asyncio.run(_warm(address, models, "ping", requests, seconds))
 
 
 def warm_refusals(
     address: str, models: Sequence[str], nonce: str, requests: int = REFUSALS, seconds: float = MAX_REFUSAL_SECONDS
 ) -> int:
-    """Be refused by all models in turn until `requests` or `seconds` are used up; returns how often it was."""
+    """Be refused by all models in turn until the pace is flat, or `requests` or `seconds` are used up; how often?"""
     return asyncio.run(_warm(address, models, "refuse", requests, seconds, nonce))
 
 
 async def _warm(
     address: str, models: Sequence[str], command: str, requests: int, seconds: float, nonce: str = ""
 ) -> int:
+    pace = Pace()
     deadline = time.monotonic() + seconds
     share = -(-requests // CONNECTIONS)
     orders = [_control(model, command, nonce) for model in models]
     wanted = b"HTTP/1.1 503" if command == "refuse" else b"HTTP/1.1 200"
-    counts = await asyncio.gather(*(_client(address, orders, wanted, share, deadline, i) for i in range(CONNECTIONS)))
+    counts = await asyncio.gather(
+        *(_client(address, orders, wanted, share, deadline, i, pace) for i in range(CONNECTIONS))
+    )
     return sum(counts)
+
+
+def warm_both(address: str, models: Sequence[str], nonce: str, spent: float) -> tuple[int, int]:
+    """`warm` and `warm_refusals` in what is left of `MAX_SECONDS`, a quarter at least; returns what they do."""
+    deadline = time.monotonic() + max(MAX_SECONDS / 4, MAX_SECONDS - spent)
+    pings = warm(address, models, seconds=(deadline - time.monotonic()) * PING_SHARE)
+    return pings, warm_refusals(address, models, nonce, seconds=deadline - time.monotonic())
 
 
 def widen(address: str, model: str, nonce: str, seconds: float = 10.0) -> int:
@@ -73,13 +117,13 @@ async def _widen(address: str, model: str, nonce: str, seconds: float) -> int:
 
 
 async def _client(
-    address: str, orders: Sequence[bytes], wanted: bytes, share: int, deadline: float, offset: int
+    address: str, orders: Sequence[bytes], wanted: bytes, share: int, deadline: float, offset: int, pace: Pace
 ) -> int:
     answered = 0
     reader, writer = await _connect(address)
     try:
         for i in range(share):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or pace.flat:
                 break
             writer.write(orders[(i + offset) % len(orders)])
             async with asyncio.timeout(10):
@@ -90,6 +134,7 @@ async def _client(
                 else:
                     await reader.readexactly(int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]))
             answered += head.startswith(wanted)
+            pace.add()
             if b"connection: close" in lower:  # the front end closes after an error
                 writer.close()
                 reader, writer = await _connect(address)

@@ -23,6 +23,7 @@ from training.interruption import Interrupted
 from training.pretrained import PretrainedError
 from training.recipes import RecipeError
 from training.run import Run, Schedule, TrainingStopped
+from training.threads import heed_quota
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, RecipeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    heed_quota()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container saves as Ctrl-C does
     try:
         meta = recipe.load().train(run, config)

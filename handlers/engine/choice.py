@@ -7,7 +7,7 @@ import dataclasses
 import importlib.util
 from typing import Any
 
-from handlers import generators
+from handlers import cgroups, generators
 from handlers.bundle import Bundle
 from handlers.manifest import BundleError
 from handlers.runtimes.device import Machine, machine, thread_count
@@ -83,7 +83,8 @@ def _open(bundle: Bundle, here: Machine, option: dict[str, str], reason: str) ->
         by = ({session.runtime for session in sessions.values()}, thread_count(threads))
         golden = check_golden(bundle, generator, option, engine_fingerprint(here, *by))
         opened.pop_all()
-    return OpenedModel(generator, sessions, option, media_fingerprint(here, *by), f"{reason}; {golden}")
+    limited = f"; {found}" if (found := cgroups.limits()) else ""
+    return OpenedModel(generator, sessions, option, media_fingerprint(here, *by), f"{reason}; {golden}{limited}")
 
 
 def check_requires(requires: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from handlers.bundle import Bundle, read
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.choice import OpenedModel, open_model
 from handlers.engine.loop import Outbox, serve
-from handlers.engine.priority import set_priority
+from handlers.engine.priority import go_first, set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
@@ -42,6 +42,7 @@ def main(file_descriptor: int, folder: str) -> int:
         return 0
     try:
         set_priority()
+        go_first()
         bundle = read(Path(folder))
         model = open_model(bundle)
     except Exception as error:

@@ -1,11 +1,13 @@
-"""The engine's priority among the processes of its host: an option of the launcher (`serving up --engine-nice N`)."""
+"""The engine's priority among the processes of its host, and its place among those that a lack of memory ends."""
 
 from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 VARIABLE = "ATELIER_ENGINE_NICE"
+OOM_MORE = 500  # of the 1,000 by which the kernel compares processes
 log = logging.getLogger(__name__)
 
 
@@ -30,3 +32,14 @@ def set_priority() -> None:
         log.warning(
             "niceness %d is not allowed (root or CAP_SYS_NICE may); the engine serves with %d", nice, os.nice(0)
         )
+
+
+def go_first(own: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """When memory runs out let the kernel end this process before TorchServe or the launcher: it alone is replaced.
+
+    Everybody may raise the figure; where it cannot be read or written (no /proc), the engine serves as it is.
+    """
+    try:
+        own.write_text(str(min(1000, int(own.read_text()) + OOM_MORE)))
+    except (OSError, ValueError) as error:
+        log.warning("the engine does not go first when memory runs out: %s", error)

@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
+from handlers import cgroups
 from handlers.runtimes import cuda
 
 # From the most to the least capable: the first whose flags are all present names the class.
@@ -54,8 +55,8 @@ def classify(flags: set[str], machine: str) -> str:
 
 
 def thread_count(wanted: int) -> int:
-    """How many threads `wanted` means: 0 stands for every core this process may use."""
-    return wanted or len(os.sched_getaffinity(0))
+    """How many threads `wanted` means: 0 stands for as many as can compute at once here (`handlers/cgroups.py`)."""
+    return wanted or cgroups.threads()
 
 
 # What oneDNN (the kernels of OpenVINO) leaves unused under each cap of ONEDNN_MAX_CPU_ISA: other kernels, other bytes.

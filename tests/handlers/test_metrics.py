@@ -116,32 +116,6 @@ def test_tokens_and_steps_are_counted(tiny_text: Tiny, tmp_path: Path) -> None:
     assert samples["atelier_engine_seconds_count"] == samples["atelier_batch_size_requests_count"]
 
 
-def test_a_process_takes_its_room_on_disk_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(metric_files.VARIABLE, str(tmp_path))
-    assert metric_files.reserve()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livesum", "gauge_livemax")
-    }
-    for path in tmp_path.iterdir():
-        assert path.stat().st_blocks * 512 >= metric_files.SIZE
-
-
-def test_without_room_on_disk_it_counts_in_its_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setenv(metric_files.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    assert not metric_files.reserve()
-    assert metric_files.VARIABLE not in os.environ
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_folder_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(metric_files.VARIABLE, raising=False)
-    assert not metric_files.reserve()
-
-
 def test_every_name_is_explained() -> None:
     text = (ROOT / "docs/metrics.md").read_text()
     assert len(OURS) > 10

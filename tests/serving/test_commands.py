@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -106,6 +107,20 @@ def test_down_waits_as_long_as_the_launcher_says(tmp_path: Path) -> None:
     with launcher(tmp_path, HEEDS, 600) as process:
         assert down(tmp_path) is True
         assert process.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("words", "option"), [(["up"], "--run-dir"), (["try", "a"], "--out")])
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_option(
+    words: list[str], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "new"
+    assert command.main([*words, option, str(folder)]) == 1
+    wanted = f"error: {folder} cannot be used, there is a file at {folder.parent}: name another folder, e.g. {option} "
+    assert wanted in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere, but for a read-only disk
+    assert command.main([*words, option, str(tmp_path / "a" / "b")]) == 1
+    assert f"{tmp_path}/a/b cannot be used, this user may not write to {tmp_path}: name" in capsys.readouterr().err
 
 
 def test_down_without_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

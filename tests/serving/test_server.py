@@ -190,12 +190,27 @@ def test_nothing_can_be_registered_or_removed(
     assert server.post({"seed": 1}).status == 200
 
 
-def test_nothing_listens_beyond_loopback(server: Server) -> None:
-    listening = [c for p in server.processes() for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
-    assert listening
-    assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+def ports(server: Server) -> list[int]:
+    """The TCP ports on which its processes listen, in whatever network; on loopback alone."""
+    found = [c.laddr for p in server.processes() for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert {address.ip.removeprefix("::ffff:") for address in found} <= {"127.0.0.1"}
+    return [address.port for address in found]
+
+
+def test_no_tcp_port_is_left_to_anybody(server: Server) -> None:
+    assert len(server.processes()) > 3
+    assert ports(server) == []
+    assert "warnings" not in server.ready()[1]
     socket_folder = Path(server.inference.removeprefix("unix:")).parent
     assert socket_folder.stat().st_mode & 0o077 == 0  # nobody else can reach the sockets
+
+
+def test_engines_go_first_when_memory_runs_out(server: Server) -> None:
+    def figure(process: psutil.Process) -> int:
+        return int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
+
+    assert {figure(engine) for engine in server.engines()} == {min(1000, figure(server.jvm()) + 500)}
+    assert {figure(process) for process in server.workers()} == {figure(server.jvm())}
 
 
 def test_workers_import_no_torch(server: Server) -> None:
@@ -209,6 +224,7 @@ def test_workers_import_no_torch(server: Server) -> None:
 def test_dev_serves_http_and_try_saves_a_picture(store: Path, tmp_path: Path) -> None:
     with running(store, tmp_path / "run", "--dev") as server:
         assert server.inference.startswith("http://127.0.0.1:")
+        assert ports(server) == [int(server.inference.rpartition(":")[2])]  # gRPC is shut
         curl = f"curl -sf -H 'Content-Type: application/json' -d '{{\"seed\": 7}}' {server.inference}/predictions/tiny"
         if subprocess.run(["which", "curl"], capture_output=True, check=False).returncode == 0:
             body = subprocess.run(["bash", "-c", curl], capture_output=True, check=True).stdout

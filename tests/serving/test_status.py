@@ -16,7 +16,8 @@ from serving import watch
 from serving.client import request
 from serving.commands import wait_ready
 from serving.state import read_state
-from serving.status import Status, StatusServer
+from serving.status import Status
+from serving.status_server import StatusServer
 from serving.torchserve import StartError, Worker
 
 
@@ -25,6 +26,9 @@ class Fixed:
 
     def text(self) -> bytes:
         return b"a_total 1.0\n"
+
+    def tidy(self) -> None:
+        """Nothing is left of anybody."""
 
 
 def test_ready_follows_the_status() -> None:
@@ -63,6 +67,16 @@ def test_nothing_is_ready_while_an_archive_is_refused() -> None:
     assert document["refused"] == {"b-1.mar": "it is no whole archive"}
     status.set(True, "every model answered", refused={})
     assert status.get()[0]
+
+
+def test_a_warning_is_told_beside_a_readiness_that_it_does_not_change() -> None:
+    status = Status()
+    status.set(True, "every model answered", {"a": "ready"})
+    assert "warnings" not in status.get()[1]
+    status.warnings = ["others reach a port"]
+    ready, document = status.get()
+    assert ready
+    assert document["warnings"] == ["others reach a port"]
 
 
 def test_waiting_for_nothing_ends() -> None:

@@ -111,3 +111,23 @@ def test_short_memory_is_told_with_numbers(store: Path) -> None:
     with pytest.raises(StoreError, match=r"memory is short: 500 MB are free, 1100 MB are needed .*tight 250 MB"):
         stores.check_memory(models, available_mb=500)
     stores.check_memory(models, available_mb=1100)
+
+
+def test_a_limit_of_the_control_group_is_heeded_and_named(store: Path, tmp_path: Path) -> None:
+    models = stores.read(store, LIMIT).models
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (tmp_path / "proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+    (group / "memory.max").write_text(f"{600 * 2**20}\n")
+    (group / "memory.current").write_text(f"{500 * 2**20}\n")
+    (group / "memory.stat").write_text(f"inactive_file {450 * 2**20}\nactive_file 0\n")
+    wanted = (
+        r"memory is short: 550 MB are free under the limit of 600 MB \(/sys/fs/cgroup/memory.max\), 1100 MB are needed "
+        r".*; stop something, raise that limit, or move archives out of the store"
+    )
+    with pytest.raises(StoreError, match=wanted):
+        stores.check_memory(models, root=tmp_path)
+    (group / "memory.max").write_text(f"{2**31}\n")
+    stores.check_memory(models, available_mb=1100, root=tmp_path)

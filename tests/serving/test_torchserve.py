@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from handlers.proxy import doors
-from serving import config, torchserve, watch
+from serving import config, launcher, seal, torchserve, watch
 from serving.client import Response
 from serving.torchserve import StartError, TorchServe, Worker
 from serving.watch import Look, Watch
@@ -122,3 +123,26 @@ def test_a_model_that_drains_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> No
     draining: Any = Draining()
     assert Watch(draining, [model]).look() == Look("faces is draining and takes no requests")
     assert sent[0][4]["X-Atelier-Nonce"] == "n"
+
+
+def test_a_port_of_which_nothing_can_be_learned_is_told(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/proc/1/fd")
+
+    assert started.seal() is None  # not started
+    begin(started, tmp_path, "it runs")
+    monkeypatch.setattr(seal, "listening", hidden)
+    wanted = "(nothing can be learned of its ports: [Errno 13] Permission denied: '/proc/1/fd')"
+    assert started.seal() == f"other users of this machine can reach TorchServe's gRPC {wanted}"
+    started.kill()
+    assert started.seal() is None  # it has gone: `wait_loaded` tells why
+
+
+@pytest.mark.parametrize(("user", "count"), [(0, 1), (1000, 0)])
+def test_running_as_root_is_told(user: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    told = launcher._root_warning()
+    assert len(told) == count
+    assert all("this runs as root" in line and "give it a user of its own" in line for line in told)
