@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -16,11 +17,13 @@ from serving.state import AlreadyRunning
 from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
+from serving.voice import Voice
 
-UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; 1 if it cannot be kept running."
+UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; what is lost is started again."
 WAIT = "Return once every model has answered a real request; fail after a time, or when the launcher is gone."
 DOWN = "Stop the server that was started here, and wait for it as long as a stop may take (`up --drain-seconds`)."
 TRY = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
+STDOUT = 1
 # Anything else is a mistake of ours, and keeps its traceback.
 FORESEEABLE = (AlreadyRunning, OSError, PortTaken, SocketPathError, StartError, StoreError, TryError)
 
@@ -31,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except FORESEEABLE as error:
-        print(f"error: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            print(f"error: {error}", file=sys.stderr)
         return 1
 
 
@@ -45,10 +49,12 @@ def _run(options: argparse.Namespace) -> int:
             options.status_port,
             options.drain_seconds,
             options.engine_nice,
+            options.give_up_after,
         )
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
-        return up(chosen, lambda line: print(line, flush=True))
+        with Voice(STDOUT) as voice:
+            return up(chosen, voice.say)
     if options.command == "down":
         print("stopped" if down(options.run_dir) else f"nothing is running in {options.run_dir}")
     elif options.command == "wait":
@@ -83,6 +89,13 @@ def _nice(text: str) -> int:
     return value
 
 
+def _count(text: str) -> int:
+    """A number of losses."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of losses, wanted an integer from 1 up")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -101,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
         "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
     option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
+    patience = (
+        "end with exit code 1 after N losses of TorchServe without 5 quiet minutes in between, for a supervisor that "
+        "should decide (default: never; pauses grow to a minute), e.g. --give-up-after 6"
+    )
+    option("--give-up-after", type=_count, metavar="N", help=patience)
     lifeline = (
         "stop when standard input ends: give it a pipe, and the server goes with whoever holds the other end, "
         "e.g. --stop-at-eof"

@@ -23,7 +23,8 @@ def down(run_dir: Path) -> bool:
     if state is None:
         return False
     pid, seconds = int(state["pid"]), float(state["stop_seconds"])
-    os.kill(pid, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGCONT):  # one that is stopped hears nothing until it goes on
+        os.kill(pid, number)
     deadline = time.monotonic() + seconds
     while alive(pid):
         if time.monotonic() > deadline:

@@ -91,8 +91,7 @@ def launcher(run_dir: Path, code: str, stop_seconds: float) -> Iterator[subproce
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "x\n"  # its signal handlers are set
-            created = psutil.Process(process.pid).create_time()
-            write_state(run_dir, {"pid": process.pid, "pid_created": created, "stop_seconds": stop_seconds})
+            write_state(run_dir, {"pid": process.pid, "stop_seconds": stop_seconds})
             yield process
         finally:
             process.kill()
@@ -106,6 +105,33 @@ def test_down_waits_as_long_as_the_launcher_says(tmp_path: Path) -> None:
     with launcher(tmp_path, HEEDS, 600) as process:
         assert down(tmp_path) is True
         assert process.wait(60) == -signal.SIGTERM
+
+
+def test_down_reaches_a_launcher_that_is_stopped(tmp_path: Path) -> None:
+    with launcher(tmp_path, HEEDS, 600) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert down(tmp_path) is True
+        assert process.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "often", "1.5"])
+def test_a_wrong_number_of_losses_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["up", "--give-up-after", value])
+    wanted = f"--give-up-after: {value} is no number of losses, wanted an integer from 1 up"
+    assert wanted in capsys.readouterr().err
+
+
+def test_giving_up_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def up(options: Options, say: Say) -> int:
+        seen.append(options.give_up_after)
+        return 0
+
+    monkeypatch.setattr(command, "up", up)
+    assert command.main(["up", "--give-up-after", "6"]) == command.main(["up"]) == 0
+    assert seen == [6, None]
 
 
 def test_down_without_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
