@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `d
 WAIT = "Return once every model has answered a real request; fail after a time, or when the launcher is gone."
 DOWN = "Stop the server that was started here, and wait for it as long as a stop may take (`up --drain-seconds`)."
 TRY = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
-STDOUT = 1
 # Anything else is a mistake of ours, and keeps its traceback.
 FORESEEABLE = (AlreadyRunning, OSError, PortTaken, SocketPathError, StartError, StoreError, TryError)
 
@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
-        with Voice(STDOUT) as voice:
+        with Voice(_output()) as voice:
             return up(chosen, voice.say)
     if options.command == "down":
         print("stopped" if down(options.run_dir) else f"nothing is running in {options.run_dir}")
@@ -65,6 +65,11 @@ def _run(options: argparse.Namespace) -> int:
         tried = try_model(options.name, {**said, **_params(options.params)}, options.run_dir, options.out)
         print(f"{', '.join(map(str, tried.files))}: {tried.line}", *tried.texts, sep="\n")
     return 0
+
+
+def _output() -> int:
+    """The descriptor of standard output; started without one, its number may by now be another file's."""
+    return 1 if sys.stdout is not None else os.open(os.devnull, os.O_WRONLY)
 
 
 def _params(text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import psutil
 import pytest
 
 from serving import __main__ as command
+from serving import lifeline
 from serving.commands import down
 from serving.launcher import Options, Say
 from serving.state import read_state, write_state
 from serving.torchserve import StartError
+from serving.voice import Voice
 
 COMMANDS = ("up", "wait", "down", "try")
 
@@ -132,6 +135,40 @@ def test_giving_up_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(command, "up", up)
     assert command.main(["up", "--give-up-after", "6"]) == command.main(["up"]) == 0
     assert seen == [6, None]
+
+
+def test_without_an_output_nothing_is_written_into_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started with `>&-`, the next file that is opened gets the number of the output."""
+    inodes = []
+
+    def up(options: Options, say: Say) -> int:
+        say("ready")
+        return 0
+
+    def remembered(descriptor: int) -> Voice:
+        inodes.append(os.fstat(descriptor).st_rdev)
+        return Voice(descriptor)
+
+    monkeypatch.setattr(command, "up", up)
+    monkeypatch.setattr(command, "Voice", remembered)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert command.main(["up"]) == 0
+    assert inodes == [Path(os.devnull).stat().st_rdev]
+
+
+def test_a_lifeline_that_breaks_ends_like_one_that_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading from a terminal that is gone is an error, not an end."""
+    sent = []
+
+    def gone(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.read", gone)
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append((pid, number)))
+    lifeline._watch(0)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_down_without_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,6 @@ def ends_with_two_ctrl_c(server: Server) -> None:
 def test_a_server_that_nobody_listens_to_goes_on(store: Path, tmp_path: Path) -> None:
     with talking_to_nobody(store, tmp_path / "run") as server:
         set_the_clock(server)
-        remove_the_run_directory(server, store)
         faults_launcher.log_words(server, "tiny")
         answers(server)
         log = server.run_dir / "torchserve.log"
@@ -104,6 +103,8 @@ def test_a_server_that_nobody_listens_to_goes_on(store: Path, tmp_path: Path) ->
             limits = Path(f"/proc/{process.pid}/limits").read_text()
             assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]
             assert not list(Path("/tmp").glob(f"hsperfdata_*/{process.pid}"))
+        remove_the_run_directory(server, store)
+        answers(server)
         ends_with_two_ctrl_c(server)
         assert server.process.stderr is not None
         assert server.process.stderr.read() == ""
