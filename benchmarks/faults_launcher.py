@@ -9,7 +9,8 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import Any
+
+import psutil
 
 from benchmarks.fault_result import FaultResult, under_traffic
 from benchmarks.server import JSON, Server, eventually
@@ -38,10 +39,7 @@ def kill_jvm_again(server: Server, model: str, times: int) -> FaultResult:
 
     def kill() -> None:
         for _ in range(times):
-            eventually(lambda: any("java" in p.cmdline()[0] for p in _known(server)), BACK_SECONDS, "no JVM came")
-            jvm = server.jvm()
-            jvm.kill()
-            eventually(lambda jvm=jvm: not jvm.is_running(), 30, "SIGKILL did nothing")  # type: ignore[misc]
+            eventually(lambda: _kill_jvm(server), BACK_SECONDS, "no JVM came")
 
     before = restarts(server)
     outcome = under_traffic(
@@ -52,10 +50,15 @@ def kill_jvm_again(server: Server, model: str, times: int) -> FaultResult:
     return outcome
 
 
-def _known(server: Server) -> list[Any]:
-    with contextlib.suppress(Exception):  # one ends while it is looked at
-        return [process for process in server.processes() if process.cmdline()]
-    return []
+def _kill_jvm(server: Server) -> bool:
+    """Kill it, and return when it is gone; False if there is none now."""
+    for process in server.processes():
+        with contextlib.suppress(psutil.Error, IndexError):  # its workers end by themselves meanwhile
+            if "java" in process.cmdline()[0]:
+                process.kill()
+                process.wait(30)
+                return True
+    return False
 
 
 def log_words(server: Server, model: str) -> FaultResult:

@@ -144,13 +144,15 @@ class Launch:
 
     def _tell_loss(self, why: str) -> None:
         """Tell of a loss: in `/ready` without the log's lines, which hold words of callers."""
-        pause, first = self._losses.pause, why.partition("\n")[0].rstrip(":")
+        pause, (first, _, rest) = self._losses.pause, why.partition("\n")
+        first = first.rstrip(":")
         at = (datetime.now(UTC) + timedelta(seconds=pause)).strftime("%H:%M:%S")
         when = "now" if pause == 0 else f"in {pause:.0f} s, at {at} UTC"
         reason = f"TorchServe is started again {when}: {first} (loss {self._losses.count} in a row)"
         self._status.set(False, reason, {model.manifest.name: "lost" for model in self._models})
-        tail = self._torchserve.log_tail() if self._torchserve is not None and "\n" not in why else ""
-        self._say(f"{why}; it is started again {when}\n{tail}".rstrip())
+        if not rest and self._torchserve is not None:
+            rest = self._torchserve.log_tail()
+        self._say(f"{first}; it is started again {when}\n{rest}".rstrip())
 
     def _serve_once(self) -> str:
         """From archives to a server that answers, then watch it; returns why it was lost."""

@@ -82,4 +82,4 @@ def _end_of(descriptor: int, size: int) -> bytes:
 
 def _printable(line: str) -> str:
     """The line without what would move a terminal's cursor or change its colours."""
-    return "".join(c if c.isprintable() else " " for c in line[:MAX_LINE])
+    return "".join(c if c.isprintable() else " " for c in line[:MAX_LINE]).rstrip()
