@@ -57,10 +57,9 @@ def up(options: Options, say: Say = print) -> int:
         config.check_port(number, option)
     with only_one(options.run_dir) as held, StopSignals() as signals:
         try:
-            launch = Launch(options, say, held, signals)
-        except StopRequested:
+            return Launch(options, say, held, signals).run()
+        except StopRequested:  # before anything was started
             return 0
-        return launch.run()
 
 
 class Launch:

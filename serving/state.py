@@ -120,8 +120,11 @@ def _claim(run_dir: Path) -> socket.socket | None:
 
     Raises `AlreadyRunning` if a process of this user has it.
     """
-    digest = hashlib.sha256(bytes(run_dir.resolve())).hexdigest()[:32]
-    name = f"\0atelier-{os.geteuid()}-{digest}"
+    place = run_dir.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    there = place.parent.stat()  # not its path: containers that share a network may each have that
+    digest = hashlib.sha256(f"{there.st_dev} {there.st_ino} {place.name}".encode(errors="surrogateescape")).hexdigest()
+    name = f"\0atelier-{os.geteuid()}-{digest[:32]}"
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         claim.bind(name)

@@ -140,7 +140,8 @@ class TorchServe:
 
         A worker whose model refuses to load ends, and TorchServe starts no other in its async mode: waiting is no use.
         """
-        clock, seen = AwakeClock(2 * ASK_SECONDS), "nothing answered"
+        # A look asks once, and once more for every model; what takes longer was a stop of this process.
+        clock, seen = AwakeClock(ASK_SECONDS * (len(expected) + 2)), "nothing answered"
         while clock() < seconds:
             if self.pid is None:
                 raise self._exited()

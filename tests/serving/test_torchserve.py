@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from serving import torchserve
+from serving.clock import AwakeClock
 from serving.config import PortTaken
 from serving.torchserve import FrontEndLost, StartError, TorchServe, Worker
 
@@ -68,6 +69,26 @@ def test_a_worker_that_loads_is_waited_for(
     monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(started.pid or 0, next(looks))]})
     started.wait_loaded({"a"}, 60)
     assert not list(looks)
+
+
+@pytest.mark.parametrize("stopped", [0.0, 3600.0])
+def test_the_time_to_load_is_counted_while_the_launcher_is_awake(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: float
+) -> None:
+    begin(started, tmp_path, "it takes its time")
+    now, looks = 0.0, 0
+
+    def slow() -> dict[str, list[Worker]]:
+        nonlocal now, looks
+        looks += 1
+        now += stopped if stopped and looks % 2 else 3 * torchserve.ASK_SECONDS  # each answer just in time
+        raise OSError("no answer yet")
+
+    monkeypatch.setattr(started, "workers", slow)
+    monkeypatch.setattr(torchserve, "AwakeClock", lambda max_step: AwakeClock(max_step, lambda: now))
+    with pytest.raises(StartError, match="not every model was ready after 75 s"):
+        started.wait_loaded({"a", "b"}, 75)
+    assert looks == (10 if stopped else 5)
 
 
 def test_a_worker_that_is_not_started_yet_is_waited_for(
