@@ -2,12 +2,11 @@
 
 Each fault is a function that the `server` tests call, too: they assert on the numbers that are only counted here. A
 request is *lost* when it was accepted and then neither answered nor refused; one that is refused (503, or nobody
-listening) is not lost, its caller knows.
+listening) is not lost, its caller knows. What a process holds as it is killed with SIGKILL is counted apart.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -22,6 +21,14 @@ import psutil
 from benchmarks import sabotage
 from benchmarks.bad_clients import costly_bodies, hang_up, malformed_http, malformed_json
 from benchmarks.fault_result import FaultResult, under_traffic, until_answered
+from benchmarks.faults_launcher import (
+    drain_by_anybody,
+    fill,
+    full_disk_at_restart,
+    kill_jvm_again,
+    log_words,
+    stopped_launcher,
+)
 from benchmarks.server import Server, eventually, running
 from benchmarks.traffic import request_outcome
 
@@ -43,13 +50,13 @@ def kill_worker(server: Server, model: str) -> FaultResult:
         for worker in server.workers():
             worker.kill()
 
-    return under_traffic(server, model, "kill workers", kill, **LONG[model])
+    return under_traffic(server, model, "kill workers", kill, sudden=True, **LONG[model])
 
 
 def kill_jvm(server: Server, model: str) -> FaultResult:
     """SIGKILL to TorchServe itself: its workers and their engines follow, the launcher starts it again."""
     children = [process.pid for process in (*server.workers(), *server.engines())]
-    outcome = under_traffic(server, model, "kill JVM", lambda: server.jvm().kill(), **LONG[model])
+    outcome = under_traffic(server, model, "kill JVM", lambda: server.jvm().kill(), sudden=True, **LONG[model])
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in children), 5, "a worker or engine outlived the JVM")
     return outcome
 
@@ -124,10 +131,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 def full_disk(store: Path, folder: Path, model: str, home: Path) -> FaultResult:
     """The disk of the temporary files fills up: requests are answered, also by an engine started after that."""
     with small_disk(64) as disk, running(store, folder, "--handlers", str(home), temporary=disk) as server:
-        for size in (65536, 4096, 1):  # the last blocks, too
-            with contextlib.suppress(OSError), (disk / f"filler-{size}").open("wb", buffering=0) as filler:
-                while filler.write(bytes(size)):
-                    pass
+        fill(disk)
         first = under_traffic(server, model, "disk full", lambda: server.engine_of(model).kill())
         if os.statvfs(disk).f_bavail:
             raise AssertionError("the disk was not full after all")
@@ -142,7 +146,8 @@ def run(quick: bool) -> dict[str, Any]:
 
     def note(outcome: FaultResult) -> None:
         print(
-            f"{outcome.fault}: {dict(outcome.outcomes)}, {outcome.lost} lost, back after {outcome.recovered_s} s",
+            f"{outcome.fault}: {dict(outcome.outcomes)}, {outcome.lost} lost, {outcome.lost_in_flight} lost in flight, "
+            f"back after {outcome.recovered_s} s",
             flush=True,
         )
         outcomes.append(outcome)
@@ -165,20 +170,39 @@ def run(quick: bool) -> dict[str, Any]:
             note(kill_worker(server, "image"))
             note(kill_jvm(server, "text"))
             note(broken_archive(server, store, "text", "image"))
+            note(drain_by_anybody(server, "image"))
             dead_workers = len(RECIPES) - len(server.workers())  # one worker a model
             server.process.terminate()
             server.process.wait(30)
             orphans = len(server.processes())
+        own = ("--handlers", str(home))
+        with running(store, folder / "again", *own) as server:  # its losses are counted from the first
+            note(log_words(server, "image"))
+            note(kill_jvm_again(server, "image", 3 if quick else 7))
+            note(stopped_launcher(server, "image"))
+            dead_workers += len(RECIPES) - len(server.workers())
+            server.process.terminate()
+            server.process.wait(30)
+            orphans += len(server.processes())
         try:
             note(full_disk(store, folder / "full", "image", home))
+            with small_disk(64) as disk, running(store, disk / "run", *own, temporary=disk) as server:
+                note(full_disk_at_restart(server, disk, "image"))
         except PermissionError as error:
             print(f"disk full: not tried, {error}")
     return {
         "faults": [
-            {"fault": o.fault, "outcomes": dict(o.outcomes), "lost": o.lost, "recovered_s": o.recovered_s}
+            {
+                "fault": o.fault,
+                "outcomes": dict(o.outcomes),
+                "lost": o.lost,
+                "lost_in_flight": o.lost_in_flight,
+                "recovered_s": o.recovered_s,
+            }
             for o in outcomes
         ],
         "lost_requests": sum(outcome.lost for outcome in outcomes),
+        "lost_in_flight": sum(outcome.lost_in_flight for outcome in outcomes),
         "dead_workers": dead_workers,
         "orphans": orphans,
     }

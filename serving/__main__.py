@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -18,8 +19,9 @@ from serving.state import AlreadyRunning
 from serving.store import StoreError
 from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
+from serving.voice import Voice
 
-UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; 1 if it cannot be kept running."
+UP = "Serve every archive of the model store until Ctrl-C, SIGTERM, SIGHUP or `down`; what is lost is started again."
 WAIT = "Return once every model has answered a real request; fail after a time, or when the launcher is gone."
 DOWN = "Stop the server that was started here, and wait for it as long as a stop may take (`up --drain-seconds`)."
 TRY = "Ask the running server for the model's own example, changed by what is given here, and save the answer."
@@ -33,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except FORESEEABLE as error:
-        print(f"error: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            print(f"error: {error}", file=sys.stderr)
         return 1
 
 
@@ -48,11 +51,13 @@ def _run(options: argparse.Namespace) -> int:
             options.drain_seconds,
             options.engine_nice,
             options.handlers,
+            options.give_up_after,
         )
         _check_writable(options.run_dir, "--run-dir")
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
-        return up(chosen, lambda line: print(line, flush=True))
+        with Voice(_output()) as voice:
+            return up(chosen, voice.say)
     if options.command == "down":
         print("stopped" if down(options.run_dir) else f"nothing is running in {options.run_dir}")
     elif options.command == "wait":
@@ -72,6 +77,11 @@ def _check_writable(folder: Path, option: str) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "this user may not write to" if there.is_dir() else "there is a file at"
         raise OSError(f"{folder} cannot be used, {why} {there}: name another folder, e.g. {option} /tmp/atelier")
+
+
+def _output() -> int:
+    """The descriptor of standard output; started without one, its number may by now be another file's."""
+    return 1 if sys.stdout is not None else os.open(os.devnull, os.O_WRONLY)
 
 
 def _params(text: str) -> dict[str, Any]:
@@ -94,6 +104,13 @@ def _nice(text: str) -> int:
     if not -20 <= value <= 19:
         raise argparse.ArgumentTypeError(f"{text} is no niceness, wanted an integer from -20 to 19")
     return value
+
+
+def _count(text: str) -> int:
+    """A number of losses."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of losses, wanted an integer from 1 up")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,6 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
     option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
+    patience = (
+        "end with exit code 1 after N losses of TorchServe without 5 quiet minutes in between, for a supervisor that "
+        "should decide (default: never; pauses grow to a minute), e.g. --give-up-after 6"
+    )
+    option("--give-up-after", type=_count, metavar="N", help=patience)
     lifeline = (
         "stop when standard input ends: give it a pipe, and the server goes with whoever holds the other end, "
         "e.g. --stop-at-eof"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.client import request
-from serving.processes import alive
+from serving.processes import alive, identity
 from serving.state import read_state
 from serving.torchserve import StartError
 
@@ -23,9 +23,11 @@ def down(run_dir: Path) -> bool:
     if state is None:
         return False
     pid, seconds = int(state["pid"]), float(state["stop_seconds"])
-    os.kill(pid, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGCONT):  # one that is stopped hears nothing until it goes on
+        os.kill(pid, number)
     deadline = time.monotonic() + seconds
-    while alive(pid):
+    this = identity(pid)
+    while alive(pid) and identity(pid) == this:
         if time.monotonic() > deadline:
             raise StartError(f"process {pid} did not stop within {seconds:g} s; its log is in {run_dir}")
         time.sleep(0.05)

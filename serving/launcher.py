@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 import time
+import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from handlers.identity import HOME
 from serving import config, store
 from serving.fallbacks import fallbacks
+from serving.losses import MAX_FAILURES, Losses
 from serving.metrics import Merged
 from serving.private_store import PrivateStore
 from serving.signals import StopRequested, StopSignals
-from serving.state import only_one, remove_state, write_state
+from serving.state import AlreadyRunning, Held, only_one, remove_state, write_state
 from serving.status import Status
 from serving.status_server import StatusServer
 from serving.store import Model, StoreError
-from serving.torchserve import StartError, TorchServe
-from serving.usage import usage
+from serving.torchserve import FrontEndLost, StartError, TorchServe
+from serving.usage import root_warnings, usage
 from serving.warm import ENTRIES, warm_both, widen
 from serving.watch import ASK_SECONDS, Watch, control, drain, probe
 
@@ -27,9 +31,8 @@ LOAD_SECONDS = 75.0
 WATCH_SECONDS = 0.5
 STOP_SECONDS = 10.0  # what a stop may take beside the drain: TorchServe's bounded wait, and a machine under load
 EVERY_MODEL = "every model answered a real request"
-MAX_RESTARTS = 5  # within the window; after that whatever supervises the launcher should look
-RESTART_WINDOW_SECONDS = 300.0
-RESTART_PAUSES = (0.0, 1.0, 2.0, 5.0)
+# What a start meets when its surroundings are at fault: the next one may find them better.
+EXPECTED = (StartError, StoreError, config.PortTaken, OSError)
 
 Say = Callable[[str], None]
 
@@ -45,81 +48,117 @@ class Options:
     drain_seconds: float = 10.0
     engine_nice: int = 0
     handlers: Path = HOME  # those that serve
+    give_up_after: int | None = None  # losses without a quiet time between them; None: never
 
 
 def up(options: Options, say: Say = print) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP; returns 0 after a clean stop, 1 if TorchServe cannot be kept running.
 
+    Once it has served, a loss is never an end by itself (`Options.give_up_after`), whatever the reason.
+
     Raises `StoreError`, `PortTaken`, `SocketPathError`, `AlreadyRunning` or `StartError` when it cannot serve.
     """
     for number, option in ((options.dev_port or 0, "--port"), (options.status_port, "--status-port")):
         config.check_port(number, option)
-    with only_one(options.run_dir), StopSignals() as signals:
+    with only_one(options.run_dir) as held, StopSignals() as signals:
         try:
-            launch = Launch(options, say)
-        except StopRequested:
+            return Launch(options, say, held, signals).run()
+        except StopRequested:  # before anything was started
             return 0
-        return launch.run(signals)
-
-
-class FrontEndLost(StartError):
-    """TorchServe's front end failed while it was prepared: another start may succeed, even if this was the first."""
 
 
 class Launch:
     """One run: TorchServe is started, watched and, when it is lost, started again at the same addresses."""
 
-    def __init__(self, options: Options, say: Say) -> None:
-        self._options, self._say = options, say
+    def __init__(self, options: Options, say: Say, held: Held, signals: StopSignals) -> None:
+        self._options, self._print, self._held, self._signals = options, say, held, signals
         self._status = Status()
+        self._losses = Losses(options.give_up_after)
         self._torchserve: TorchServe | None = None
         self._server: StatusServer | None = None
         self._merged: Merged | None = None
         self._models: list[Model] = []
         self._private = PrivateStore(options.model_store, options.run_dir, options.handlers)
-        self._watched = self._told = False
+        self._state: dict[str, Any] = {}
+        self._trouble = ""  # of the run directory, said once
+        self._watched = self._served = False
 
-    def run(self, signals: StopSignals) -> int:
+    def run(self) -> int:
         """Serve until a signal comes; everything that was started is stopped on the way out."""
-        code, drain_seconds = 0, self._options.drain_seconds
-        try:
-            code = self._keep_serving()
-        except StopRequested:
-            self._say("stopping")
-        finally:
-            signals.ignore()  # from here on everything goes away in any case
-            self._status.set(False, "stopping")
-            if self._torchserve is not None:
-                if self._watched and (left := drain(self._torchserve, self._models, drain_seconds)):
-                    self._say(f"{left:.0f} requests were not finished after {drain_seconds:.0f} s")
-                self._torchserve.stop()
-            self._private.close()
-            remove_state(self._options.run_dir)
-            if self._server is not None:
-                self._server.close()
+        code, options = 0, self._options
+        with contextlib.ExitStack() as ending:  # from the last to the first, each whatever the others raise
+            ending.callback(self._close)
+            ending.callback(remove_state, options.run_dir)
+            ending.callback(self._private.close)
+            ending.callback(self._stop)
+            ending.callback(self._status.set, False, "stopping")
+            ending.callback(self._signals.ignore)  # from here on everything goes away in any case
+            try:
+                code = self._keep_serving()
+            except StopRequested:
+                self._say("stopping")
         self._say("stopped; nothing is left running")
         return code
 
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a terminal that is gone, a closed stream
+            self._print(text)
+
+    def _stop(self) -> None:
+        if self._torchserve is None:
+            return
+        left, seconds = 0.0, self._options.drain_seconds
+        try:
+            if self._watched:
+                left = drain(self._torchserve, self._models, seconds)
+        finally:
+            self._torchserve.stop()
+        if left:
+            self._say(f"{left:.0f} requests were not finished after {seconds:.0f} s")
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
     def _keep_serving(self) -> int:
-        lost_at: list[float] = []
         while True:
+            failed = False
             try:
                 why = self._serve_once()
-            except (StartError, StoreError) as error:
-                if not lost_at and not isinstance(error, FrontEndLost):
+            except EXPECTED as error:
+                if not self._served and not isinstance(error, FrontEndLost):
                     raise
                 why = str(error)
-            lost_at = [at for at in lost_at if time.monotonic() - at < RESTART_WINDOW_SECONDS] + [time.monotonic()]
+            except Exception as error:
+                if not self._served:
+                    raise
+                why, failed = f"the launcher failed ({error!r})\n{traceback.format_exc()}", True
             self._watched = False
-            self._status.set(False, f"TorchServe is started again: {why}")
-            self._say(f"{why}; it is started again\n{self._torchserve.log_tail() if self._torchserve else ''}")
-            if len(lost_at) > MAX_RESTARTS:
-                self._say(f"it was lost {len(lost_at)} times in {RESTART_WINDOW_SECONDS / 60:.0f} minutes: giving up")
+            self._losses.lost(by_failure=failed)
+            self._tell_loss(why)
+            if (enough := self._losses.enough) is not None:
+                self._say(f"{enough}: giving up")
                 return 1
             if self._torchserve is not None:
-                self._torchserve.kill()
+                try:
+                    self._torchserve.kill()
+                except EXPECTED as error:
+                    self._say(str(error))
                 self._status.torchserve_restarts += 1
-            time.sleep(RESTART_PAUSES[min(len(lost_at), len(RESTART_PAUSES)) - 1])
+            time.sleep(self._losses.pause)
+            self._signals.check()
+
+    def _tell_loss(self, why: str) -> None:
+        """Tell of a loss: in `/ready` without the log's lines, which hold words of callers."""
+        pause, (first, _, rest) = self._losses.pause, why.partition("\n")
+        first = first.rstrip(":")
+        at = (datetime.now(UTC) + timedelta(seconds=pause)).strftime("%H:%M:%S")
+        when = "now" if pause == 0 else f"in {pause:.0f} s, at {at} UTC"
+        reason = f"TorchServe is started again {when}: {first} (loss {self._losses.count} in a row)"
+        self._status.set(False, reason, {model.manifest.name: "lost" for model in self._models})
+        if not rest and self._torchserve is not None:
+            rest = self._torchserve.log_tail()
+        self._say(f"{first}; it is started again {when}\n{rest}".rstrip())
 
     def _serve_once(self) -> str:
         """From archives to a server that answers, then watch it; returns why it was lost."""
@@ -142,11 +181,11 @@ class Launch:
         )
         self._tell_state(torchserve, self._server)
         self._say(f"starting TorchServe with {', '.join(names)}")
-        if found.problem and not self._told:
-            self._say(found.problem)
         self._status.warnings = [exposed] if (exposed := torchserve.seal()) else []
-        for warning in () if self._told else (*self._status.warnings, *_root_warning()):
-            self._say(f"warning: {warning}")
+        if not self._served:
+            warnings = (f"warning: {warning}" for warning in (*self._status.warnings, *root_warnings()))
+            for line in (*([found.problem] if found.problem else ()), *warnings):
+                self._say(line)
         self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
         torchserve.wait_loaded(set(names), LOAD_SECONDS)
         loaded = time.monotonic()
@@ -165,9 +204,10 @@ class Launch:
             f"{word} after {time.monotonic() - began:.1f} s ({loaded - began:.1f} s start, "
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
-        if not self._told:
+        if not self._served:
             self._say(usage(torchserve.addresses.inference, self._server.address, self._models))
-            self._told = True
+        self._served = True
+        self._losses.serving()
         return self._watch(torchserve)
 
     def _look_at_store(self) -> None:
@@ -178,34 +218,59 @@ class Launch:
                 self._say(news)
 
     def _tell_state(self, torchserve: TorchServe, server: StatusServer) -> None:
-        values = {
+        self._state = {
             "inference": torchserve.addresses.inference,
             "management": torchserve.addresses.management,
             "status": server.address,
             "folder": str(torchserve.folder),
             "models": {model.manifest.name: model.version for model in self._models},
-            # The drain asks every model once more after its time is up, and waits for one that does not answer.
-            "stop_seconds": self._options.drain_seconds + ASK_SECONDS * len(self._models) + STOP_SECONDS,
+            # The drain asks the models once more after its time is up, and waits for one that does not answer.
+            "stop_seconds": self._options.drain_seconds + ASK_SECONDS + STOP_SECONDS,
         }
-        write_state(self._options.run_dir, values)
+        write_state(self._options.run_dir, self._state)
 
     def _watch(self, torchserve: TorchServe) -> str:
-        watch, well = Watch(torchserve, self._models), self._status.get()[0]
+        watch, failed = Watch(torchserve, self._models, torchserve.ready_workers), 0
+        well = self._status.get()[0]
         self._watched = True
         while True:
             time.sleep(WATCH_SECONDS)
+            self._signals.check()
+            try:
+                look = watch.look()
+                if look.lost is not None:
+                    return look.lost
+                well = well if look.unknown else self._judge(torchserve, look.problem, well)
+                failed = 0
+            except Exception:  # a mistake of ours says nothing about the server
+                failed += 1
+                if failed == MAX_FAILURES:
+                    raise
+                self._say(f"a look at the server failed:\n{traceback.format_exc()}")
+            self._keep_house(torchserve)
+
+    def _judge(self, torchserve: TorchServe, problem: str | None, well: bool) -> bool:
+        """Set the status by what a look found; returns whether everything is well now."""
+        if problem is not None:
+            self._status.set(False, problem)
+            return False
+        if not well:  # ready again only after a real answer of every model, or its word that it has too many to give
+            problem, words = probe(torchserve, self._models, busy_is_well=True)
+            self._status.set(problem is None, problem or EVERY_MODEL, words)
+            self._status.fallbacks = fallbacks(torchserve, self._models)
+        return problem is None
+
+    def _keep_house(self, torchserve: TorchServe) -> None:
+        """What the disk needs twice a second; when it is full that has to wait."""
+        try:
+            torchserve.log.bound()
             self._look_at_store()
-            look = watch.look()
-            if look.lost is not None:
-                return look.lost
-            if look.problem is not None:
-                self._status.set(False, look.problem)
-                well = False
-            elif not well:  # ready again only after a real answer of every model
-                problem, words = probe(torchserve, self._models)
-                self._status.set(problem is None, problem or EVERY_MODEL, words)
-                self._status.fallbacks = fallbacks(torchserve, self._models)
-                well = problem is None
+            if self._held.put_back(self._state):
+                self._say(f"{self._options.run_dir} was removed while it is in use: state and lock are put back")
+        except (OSError, AlreadyRunning) as error:
+            if (trouble := str(error)) != self._trouble:
+                self._say(trouble)
+            self._trouble = trouble
 
 
 def _warm(torchserve: TorchServe, names: list[str]) -> str:
@@ -227,12 +292,3 @@ def _warm(torchserve: TorchServe, names: list[str]) -> str:
         found = f"{pings} pings were answered and {refusals} requests refused during the warm-up, wanted some of either"
         raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
     return f"{pings} pings and {refusals} refusals"
-
-
-def _root_warning() -> list[str]:
-    """A sentence if this runs as root; a list, to be said beside others."""
-    if os.geteuid() != 0:
-        return []
-    return [
-        "this runs as root, so a fault in a runtime or in TorchServe has the whole machine: give it a user of its own"
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ def stop_at_end_of(descriptor: int) -> None:
 
 
 def _watch(descriptor: int) -> None:
-    while os.read(descriptor, 4096):
-        pass
+    with contextlib.suppress(OSError):  # EIO: a terminal that is gone
+        while os.read(descriptor, 4096):
+            pass
     os.kill(os.getpid(), signal.SIGTERM)

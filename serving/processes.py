@@ -1,22 +1,49 @@
-"""Two facts about processes: one that ends with its parent, and whether one still runs."""
+"""Facts about processes: who they are, whether they run, and one that ends with its parent."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_START_TICKS = 22 - 3  # field 22 of proc_pid_stat(5); the fields behind the name in parentheses begin with the third
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends: one system call, a `preexec_fn` of `Popen`.
+def dying_with(parent: int, by: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """A `preexec_fn` of `Popen`: the kernel sends `by` to the process when `parent`, who starts it, ends.
 
-    The parent is the thread that forked (prctl(2)), so start such a process in one that lasts.
+    Its core would hold what callers sent, so it and its children leave none. The parent is the thread that forked
+    (prctl(2)), so start such a process in one that lasts.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def between_fork_and_exec() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, by)
+        if os.getppid() != parent:  # it ended before the kernel knew
+            os._exit(1)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    return between_fork_and_exec
+
+
+def identity(pid: int) -> str | None:
+    """What no other process ever has: the boot's id and the start in clock ticks; None for no such process.
+
+    A creation time follows the wall clock, and moves when that is set.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+    except OSError:
+        return None
+    return f"{boot} {int(fields[_START_TICKS])}"
 
 
 def alive(pid: int) -> bool:
@@ -25,3 +52,16 @@ def alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def kill_those_with(variable: str, value: str) -> int:
+    """SIGKILL to every process of this user whose environment has `variable` at `value`; returns to how many."""
+    killed = 0
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                process.kill()
+                killed += 1
+        except (psutil.Error, OSError):  # gone, or somebody else's
+            continue
+    return killed

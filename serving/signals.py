@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_WISH_SECONDS = 1.0  # a second signal so soon after the first says nothing new
 
 
 class StopRequested(KeyboardInterrupt):
@@ -17,6 +19,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._ignored = False
+        self._raised_at: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -32,6 +35,15 @@ class StopSignals:
         """Let further signals pass without effect: stopping is under way."""
         self._ignored = True
 
-    def _raise(self, *_: object) -> None:
-        if not self._ignored:
+    def check(self) -> None:
+        """Raise `StopRequested` for a signal whose exception was lost (Python drops one that comes in a `__del__`)."""
+        if self._raised_at is not None and not self._ignored:
             raise StopRequested
+
+    def _raise(self, *_: object) -> None:
+        now = time.monotonic()
+        # The second of two Ctrl-C must not interrupt what the first one began.
+        if self._ignored or (self._raised_at is not None and now - self._raised_at < SAME_WISH_SECONDS):
+            return
+        self._raised_at = now
+        raise StopRequested

@@ -12,19 +12,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from handlers.files import write_file
 from serving import config, seal
 from serving.client import request
-from serving.processes import alive, die_with_parent
+from serving.clock import AwakeClock
+from serving.folder import TEMPORARY, PrivateFolder
+from serving.log import ServerLog
+from serving.processes import alive, dying_with
 
 STOP_SECONDS = 3.5  # the JVM's own shutdown waits longer for nothing; after this it is killed
-FOLDER_PREFIX = "atelier-"
 SEAL_SECONDS = 20.0  # from the JVM's start until it has opened its ports; a second, on a quiet machine
 _ISOLATE = Path(__file__).parent / "isolate.py"
+END_SECONDS = 10.0  # for a killed process to be gone; one that waits for a device may take for ever
+ASK_SECONDS = 5.0
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
 NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py, as the next one
 LOOPBACK_ONLY = "ATELIER_LOOPBACK_ONLY"
@@ -47,6 +51,10 @@ class StartError(RuntimeError):
     """TorchServe did not come up; the message ends in what its log says."""
 
 
+class FrontEndLost(StartError):
+    """TorchServe's front end ended while it was prepared: another start may succeed, even if this was the first."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Worker:
     """A worker process as the management API tells of it; it can serve when its status is READY."""
@@ -62,35 +70,41 @@ class TorchServe:
     """
 
     def __init__(self, store: Path, log: Path, dev_port: int | None, engine_nice: int = 0) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-        self.log = log
+        self._private = PrivateFolder()
+        self.folder = self._private.path
+        self.log = ServerLog(log)
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
         self._store, self._engine_nice = store, engine_nice
         self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
         self._own_network = dev_port is None
-        self._log_began = 0  # bytes of the log that earlier starts wrote
         try:
             self.addresses = config.addresses(self.folder, dev_port)
-        except config.SocketPathError:
-            self.folder.rmdir()
+        except BaseException:
+            self._private.remove()
             raise
         self._process: subprocess.Popen[bytes] | None = None
+        self.ready_workers: set[int] = set()  # process ids of those that loaded their models
         self.front = self.addresses.starting  # where inference answers now
 
     def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
         """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
 
-        Another start of the same TorchServe appends to the log; `log_tail` shows what came since.
+        Another start of the same TorchServe appends to the log; `log_tail` shows what came since. Raises `OSError` on a
+        full disk, `PortTaken` if somebody took a port while nothing listened there.
         """
-        for name in ("cwd", "tmp", "workflows", "metrics"):
+        if self.pid is not None:
+            self.kill()
+        self._private.put_back()  # it may have been cleaned away
+        for name in ("cwd", TEMPORARY, "workflows", "metrics"):
             (self.folder / name).mkdir(exist_ok=True)
+        if self._process is not None:
+            self._check_ports()
         settings = self.folder / "config.properties"
         workflows = self.folder / "workflows"
-        settings.write_text(config.render(self.addresses, self._store, archives, workflows, max_request_bytes))
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        again = self._process is not None
-        with self.log.open("ab" if again else "wb") as output:
-            self._log_began = output.tell()
+        text = config.render(self.addresses, self._store, archives, workflows, max_request_bytes)
+        write_file(settings, text.encode())
+        output = self.log.open()
+        try:
             self._process = subprocess.Popen(
                 self._command(settings),
                 cwd=self.folder / "cwd",  # empty: log4j2 files and snapshots in a working directory would be used
@@ -99,8 +113,10 @@ class TorchServe:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
+                preexec_fn=dying_with(os.getpid()),  # noqa: PLW1509 (system calls, their functions already loaded)
             )
+        finally:
+            os.close(output)
 
     @property
     def pid(self) -> int | None:
@@ -124,11 +140,14 @@ class TorchServe:
     def workers(self) -> dict[str, list[Worker]]:
         """Every worker by model name. Raises `OSError` while nothing listens."""
         workers: dict[str, list[Worker]] = {}
-        names = json.loads(self._manage("/models?limit=1000"))["models"]
-        for name in (entry["modelName"] for entry in names):
-            versions = json.loads(self._manage(f"/models/{name}/all"))
-            found = [worker for version in versions for worker in version["workers"]]
-            workers[name] = [Worker(worker["pid"], worker["status"]) for worker in found]
+        try:
+            names = json.loads(self._manage("/models?limit=1000"))["models"]
+            for name in (entry["modelName"] for entry in names):
+                versions = json.loads(self._manage(f"/models/{name}/all"))
+                found = [worker for version in versions for worker in version["workers"]]
+                workers[name] = [Worker(worker["pid"], worker["status"]) for worker in found]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError(f"management API: an answer that is none ({error!r})") from None
         return workers
 
     def publish(self) -> None:
@@ -142,17 +161,18 @@ class TorchServe:
 
         A worker whose model refuses to load ends, and TorchServe starts no other in its async mode: waiting is no use.
         """
-        deadline = time.monotonic() + seconds
-        seen = "nothing answered"
-        while time.monotonic() < deadline:
+        # A look asks once, and once more for every model; what takes longer was a stop of this process.
+        clock, seen = AwakeClock(ASK_SECONDS * (len(expected) + 2)), "nothing answered"
+        while clock() < seconds:
             if self.pid is None:
-                raise StartError(f"TorchServe exited while it started:\n{self.log_tail()}")
+                raise self._exited()
             try:
                 workers = self.workers()
                 seen = f"workers: {workers}"
                 if set(workers) >= expected and all(
                     w and all(x.status == "READY" for x in w) for w in workers.values()
                 ):
+                    self.ready_workers = {x.pid for w in workers.values() for x in w}
                     return
                 ended = [name for name, of in workers.items() if any(w.pid > 0 and not alive(w.pid) for w in of)]
                 if ended:
@@ -163,29 +183,37 @@ class TorchServe:
         raise StartError(f"not every model was ready after {seconds:.0f} s ({seen}):\n{self.log_tail()}")
 
     def kill(self) -> None:
-        """End everything now and clear the way for another start."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._end_group(self._process.pid)
-        for name in ("cwd", "tmp"):
+        """End everything now and clear the way for another start. Raises `StartError` if it does not end."""
+        self._end_now()
+        for name in ("cwd", TEMPORARY):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self.front = self.addresses.starting
         for left in (*self.folder.glob("*.sock"), *self.metrics_folder.glob("gauge_live*.db")):
             left.unlink(missing_ok=True)
 
+    def _end_now(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            pid = self._process.pid
+            raise StartError(f"TorchServe, process {pid}, did not end within {END_SECONDS:.0f} s of SIGKILL") from None
+        finally:
+            self._end_group(self._process.pid)
+
     def stop(self) -> None:
         """SIGTERM to the JVM, SIGKILL to whatever of its session is left after a bounded wait; then the files go."""
-        if self._process is not None:
-            if self._process.poll() is None:
+        try:
+            if self._process is not None and self._process.poll() is None:
                 self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._end_group(self._process.pid)
-        shutil.rmtree(self.folder, ignore_errors=True)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STOP_SECONDS)
+            self._end_now()
+        finally:
+            self._private.remove()
+            self.log.close()
 
     def _end_group(self, group: int) -> None:
         """Kill what is left of the JVM's session (workers go by themselves when it does, unless they are stuck)."""
@@ -198,16 +226,29 @@ class TorchServe:
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines that this start wrote to the log, for an error message."""
-        text = b""
-        if self.log.exists():
-            with self.log.open("rb") as file:
-                file.seek(self._log_began)
-                text = file.read()
-        shown = [f"  {line}" for line in text.decode(errors="replace").splitlines()[-lines:]]
-        return "\n".join([*shown, f"(whole log: {self.log})"])
+        return self.log.tail(lines)
+
+    def _exited(self) -> StartError:
+        """TorchServe exited while it started: by itself, or because somebody killed it."""
+        assert self._process is not None
+        code = self._process.returncode
+        kind, how = (FrontEndLost, f"was killed ({signal.Signals(-code).name})") if code < 0 else (StartError, "exited")
+        return kind(f"TorchServe {how} while it started:\n{self.log_tail()}")
+
+    def _check_ports(self) -> None:
+        """Look again before another start: callers know the port of inference, of the others anyone will do."""
+        if self.addresses.inference.startswith("http"):
+            config.check_port(int(self.addresses.inference.rpartition(":")[2]), "--port")
+        metrics, inference, management = config.free_ports(3)
+        self.addresses = dataclasses.replace(
+            self.addresses,
+            metrics=f"http://127.0.0.1:{metrics}",
+            grpc_inference_port=inference,
+            grpc_management_port=management,
+        )
 
     def _manage(self, path: str) -> bytes:
-        answer = request(self.addresses.management, "GET", path, timeout=5)
+        answer = request(self.addresses.management, "GET", path, timeout=ASK_SECONDS)
         if answer.status != 200:
             raise OSError(f"management API: {path} answered {answer.status}")
         return answer.body
@@ -215,7 +256,8 @@ class TorchServe:
     def _command(self, settings: Path) -> list[str]:
         options = [
             f"-Dlog4j.configurationFile={config.LOG_CONFIG.as_uri()}",
-            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            f"-Djava.io.tmpdir={self.folder / TEMPORARY}",
+            "-XX:-UsePerfData",  # it would be a file in /tmp, for everybody to see, that a killed JVM leaves
             *config.properties()["vmargs"].split(),
         ]
         command = java_command(options, settings, self._store.resolve(), self.folder / "workflows")
@@ -224,7 +266,7 @@ class TorchServe:
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k in _KEEP_ENVIRONMENT or k.startswith(_KEEP_PREFIXES)}
-        temporary = str(self.folder / "tmp")
+        temporary = str(self.folder / TEMPORARY)
         return {
             **kept,
             "LC_ALL": "C.UTF-8",  # Java decodes paths by it: without, it finds none that has an umlaut

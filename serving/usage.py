@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 
 from serving.store import Model
@@ -19,3 +20,12 @@ def usage(inference: str, status: str, models: list[Model]) -> str:
         lines.append(f"call {name}:   curl -H 'Content-Type: application/json' -d {body} {path} -o answer")
         lines.append(f"look at it:    python -m serving try {name}")
     return "\n".join(["", *lines, "", "stop with Ctrl-C, or `python -m serving down` from elsewhere"])
+
+
+def root_warnings() -> list[str]:
+    """A sentence if this runs as root; a list, to be said beside others."""
+    if os.geteuid() != 0:
+        return []
+    return [
+        "this runs as root, so a fault in a runtime or in TorchServe has the whole machine: give it a user of its own"
+    ]

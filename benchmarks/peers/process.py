@@ -17,7 +17,7 @@ import psutil
 from benchmarks.load import SEED
 from benchmarks.server import Server
 from serving.client import request
-from serving.processes import die_with_parent
+from serving.processes import dying_with
 
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
@@ -79,7 +79,7 @@ def process(
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call, its function already loaded)
+        preexec_fn=dying_with(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 (system calls, already loaded)
     )
     try:
         yield running

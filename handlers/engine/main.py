@@ -32,13 +32,16 @@ _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
-def main(file_descriptor: int, folder: str) -> int:
-    """Serve the bundle in `folder` over the inherited socket; returns 0 when the proxy has gone, 1 if nothing opens."""
+def main(file_descriptor: int, folder: str, proxy: int) -> int:
+    """Serve the bundle in `folder` over the inherited socket, until the process `proxy`, which started this one, ends.
+
+    Returns 0 when it has gone, 1 if nothing opens.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy's to handle; it closes the socket
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="engine: %(message)s")
     connection = socket.socket(fileno=file_descriptor)
-    if os.getppid() == 1:  # the proxy died before the kernel knew that we want to go with it
+    if os.getppid() != proxy:  # it died before the kernel knew that we want to go with it
         return 0
     try:
         set_priority()

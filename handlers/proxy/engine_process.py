@@ -33,12 +33,12 @@ _KEPT_BACK = ("PYTHONPATH", NONCE)  # of the environment: search paths, and the 
 # The child finds `handlers` by its place, not through a search path: the archive's stub of torch lies beside it.
 _START = """
 import importlib.util, sys
-home, descriptor, bundle = sys.argv[1:]
+home, descriptor, parent, bundle = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("handlers", home + "/__init__.py", submodule_search_locations=[home])
 module = sys.modules["handlers"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 from handlers.engine.main import main
-sys.exit(main(int(descriptor), bundle))
+sys.exit(main(int(descriptor), bundle, int(parent)))
 """
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,9 @@ class EngineProcess:
         environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
         self._socket = ours  # closed with the engine, also with one that does not start
         with theirs:
+            own = (str(theirs.fileno()), str(os.getpid()))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(self._home), str(theirs.fileno()), str(self._bundle)],
+                [sys.executable, "-P", "-c", _START, str(self._home), *own, str(self._bundle)],
                 pass_fds=(theirs.fileno(),),
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -99,7 +100,7 @@ class AsyncWorker:
         else:
             await loop.create_connection(lambda: FrontEndLink(service, gone), sock=self._socket)
         engine = asyncio.create_task(service.engine.run())
-        parent = asyncio.create_task(_parent_gone())
+        parent = asyncio.create_task(_parent_gone(_front_end_pid(self._socket)))
         try:
             waiting = {asyncio.create_task(gone.wait()), engine, parent}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -111,10 +112,18 @@ class AsyncWorker:
         os._exit(0)  # whatever still runs has nobody to answer
 
 
-async def _parent_gone() -> None:
-    """Return when the front end's process is no longer our parent: it was killed, and the socket may not tell."""
-    parent = os.getppid()
-    while os.getppid() == parent:
+def _front_end_pid(connection: socket.socket) -> int:
+    """Who is at the other end, by the kernel's word: our parent may have died before we could ask who it was."""
+    if connection.family is socket.AF_UNIX:
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if pid > 0:  # 0: of another namespace
+            return int(pid)
+    return os.getppid()
+
+
+async def _parent_gone(front_end: int) -> None:
+    """Return when the front end's process is not our parent any more: it was killed, and the socket may not tell."""
+    while os.getppid() == front_end:
         await asyncio.sleep(PARENT_SECONDS)
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from handlers.bundle import Bundle
+from handlers.identity import HOME
 from handlers.proxy import engine_process
 from tests.conftest import ROOT, Tiny
 from tests.support.frontend import FrontEnd, front_end
@@ -258,3 +261,17 @@ def test_it_finds_its_packages_by_place_alone(tiny: Tiny, tmp_path: Path, monkey
         assert "PYTHONPATH" not in process.environ()
         assert str(home) in process.cmdline()
         assert any("numpy" in memory.path and "site-packages" in memory.path for memory in process.memory_maps())
+
+
+def test_an_engine_whose_proxy_died_before_it_began_does_not_open(tiny: Tiny) -> None:
+    """Its parent is then whoever adopts orphans here: process 1, or a subreaper such as a user's systemd."""
+    ours, theirs = socket.socketpair()
+    adopter = str(os.getppid())  # any process that is not its parent: so the adopter looks to the one that died
+    start = [sys.executable, "-P", "-c", engine_process._START, str(HOME), str(theirs.fileno()), adopter]
+    ended = subprocess.run(
+        [*start, str(tiny.bundle.directory)], pass_fds=[theirs.fileno()], timeout=120, capture_output=True, check=False
+    )
+    theirs.close()
+    with ours:
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert ours.recv(100) == b""  # it did not say that it is ready

@@ -152,3 +152,21 @@ def test_a_worker_ends_when_the_front_ends_bytes_make_no_sense(tiny: Tiny, unpac
         assert worker.wait(30) == 0
         assert worker.stderr is not None
         assert b"WireError: the front end sent command b'L', wanted b'I'" in worker.stderr.read()
+
+
+def test_a_worker_whose_front_end_died_before_it_began_ends(tiny: Tiny, unpacked: Path) -> None:
+    """Its parent is then another process than the one at the other end of its socket, which may stay open."""
+    ours, theirs = socket.socketpair()
+    worker = [sys.executable, "-c", WORKER, str(theirs.fileno()), str(unpacked), tiny.version]
+    between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=False))"
+    with ours, theirs:
+        started = subprocess.run(
+            [sys.executable, "-c", between, *worker],
+            pass_fds=[theirs.fileno()],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+        assert (started.returncode, started.stdout) == (0, b"")

@@ -16,10 +16,12 @@ import psutil
 import pytest
 
 from serving import __main__ as command
+from serving import lifeline
 from serving.commands import down
 from serving.launcher import Options, Say
 from serving.state import read_state, write_state
 from serving.torchserve import StartError
+from serving.voice import Voice
 
 COMMANDS = ("up", "wait", "down", "try")
 
@@ -92,8 +94,7 @@ def launcher(run_dir: Path, code: str, stop_seconds: float) -> Iterator[subproce
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "x\n"  # its signal handlers are set
-            created = psutil.Process(process.pid).create_time()
-            write_state(run_dir, {"pid": process.pid, "pid_created": created, "stop_seconds": stop_seconds})
+            write_state(run_dir, {"pid": process.pid, "stop_seconds": stop_seconds})
             yield process
         finally:
             process.kill()
@@ -121,6 +122,67 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_its_option(
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere, but for a read-only disk
     assert command.main([*words, option, str(tmp_path / "a" / "b")]) == 1
     assert f"{tmp_path}/a/b cannot be used, this user may not write to {tmp_path}: name" in capsys.readouterr().err
+
+
+def test_down_reaches_a_launcher_that_is_stopped(tmp_path: Path) -> None:
+    with launcher(tmp_path, HEEDS, 600) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert down(tmp_path) is True
+        assert process.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "often", "1.5"])
+def test_a_wrong_number_of_losses_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["up", "--give-up-after", value])
+    wanted = f"--give-up-after: {value} is no number of losses, wanted an integer from 1 up"
+    assert wanted in capsys.readouterr().err
+
+
+def test_giving_up_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def up(options: Options, say: Say) -> int:
+        seen.append(options.give_up_after)
+        return 0
+
+    monkeypatch.setattr(command, "up", up)
+    assert command.main(["up", "--give-up-after", "6"]) == command.main(["up"]) == 0
+    assert seen == [6, None]
+
+
+def test_without_an_output_nothing_is_written_into_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started with `>&-`, the next file that is opened gets the number of the output."""
+    inodes = []
+
+    def up(options: Options, say: Say) -> int:
+        say("ready")
+        return 0
+
+    def remembered(descriptor: int) -> Voice:
+        inodes.append(os.fstat(descriptor).st_rdev)
+        return Voice(descriptor)
+
+    monkeypatch.setattr(command, "up", up)
+    monkeypatch.setattr(command, "Voice", remembered)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert command.main(["up"]) == 0
+    assert inodes == [Path(os.devnull).stat().st_rdev]
+
+
+def test_a_lifeline_that_breaks_ends_like_one_that_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading from a terminal that is gone is an error, not an end."""
+    sent = []
+
+    def gone(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.read", gone)
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append((pid, number)))
+    lifeline._watch(0)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_down_without_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

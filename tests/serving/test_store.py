@@ -114,7 +114,7 @@ def test_short_memory_is_told_with_numbers(store: Path) -> None:
 
 
 def test_a_limit_of_the_control_group_is_heeded_and_named(store: Path, tmp_path: Path) -> None:
-    models = stores.read(store, LIMIT).models
+    models = read(store).models
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (tmp_path / "proc/self").mkdir(parents=True)

@@ -1,9 +1,13 @@
-"""The JVM process: workers that ended are told at once, with what this start wrote to the log."""
+"""The JVM process: workers that ended are told at once, with the log of this start, and it can be started again."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +18,11 @@ from typing import Any
 import pytest
 
 from handlers.proxy import doors
-from serving import config, launcher, seal, torchserve, watch
+from serving import config, seal, torchserve, usage, watch
 from serving.client import Response
-from serving.torchserve import StartError, TorchServe, Worker
+from serving.clock import AwakeClock
+from serving.config import PortTaken
+from serving.torchserve import FrontEndLost, StartError, TorchServe, Worker
 from serving.watch import Look, Watch
 
 SAYS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
@@ -69,6 +75,26 @@ def test_a_worker_that_loads_is_waited_for(
     monkeypatch.setattr(started, "workers", lambda: {"a": [Worker(started.pid or 0, next(looks))]})
     started.wait_loaded({"a"}, 60)
     assert not list(looks)
+
+
+@pytest.mark.parametrize("stopped", [0.0, 3600.0])
+def test_the_time_to_load_is_counted_while_the_launcher_is_awake(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: float
+) -> None:
+    begin(started, tmp_path, "it takes its time")
+    now, looks = 0.0, 0
+
+    def slow() -> dict[str, list[Worker]]:
+        nonlocal now, looks
+        looks += 1
+        now += stopped if stopped and looks % 2 else 3 * torchserve.ASK_SECONDS  # each answer just in time
+        raise OSError("no answer yet")
+
+    monkeypatch.setattr(started, "workers", slow)
+    monkeypatch.setattr(torchserve, "AwakeClock", lambda max_step: AwakeClock(max_step, lambda: now))
+    with pytest.raises(StartError, match="not every model was ready after 75 s"):
+        started.wait_loaded({"a", "b"}, 75)
+    assert looks == (10 if stopped else 5)
 
 
 def test_a_worker_that_is_not_started_yet_is_waited_for(
@@ -143,6 +169,77 @@ def test_a_port_of_which_nothing_can_be_learned_is_told(
 @pytest.mark.parametrize(("user", "count"), [(0, 1), (1000, 0)])
 def test_running_as_root_is_told(user: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    told = launcher._root_warning()
+    told = usage.root_warnings()
     assert len(told) == count
     assert all("this runs as root" in line and "give it a user of its own" in line for line in told)
+
+
+def test_a_jvm_that_was_killed_while_it_started_may_come_up_another_time(started: TorchServe, tmp_path: Path) -> None:
+    begin(started, tmp_path, "it takes its time")
+    os.kill(started.pid or 0, signal.SIGKILL)
+    with pytest.raises(FrontEndLost, match=r"TorchServe was killed \(SIGKILL\) while it started:\n  it takes its time"):
+        started.wait_loaded({"a"}, 60)
+
+
+def test_a_jvm_that_ends_by_itself_says_why(
+    started: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = [sys.executable, "-c", "import sys; sys.exit('no such option')"]
+    monkeypatch.setattr(torchserve, "java_command", lambda *_: code)
+    started.start([], 65_536)
+    with pytest.raises(StartError, match="TorchServe exited while it started:\n  no such option") as told:
+        started.wait_loaded({"a"}, 60)
+    assert not isinstance(told.value, FrontEndLost)
+
+
+def test_an_answer_that_is_none_is_a_failed_look(started: TorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    for body in (b"<html>", b"{}", b"[]", b'{"models": [1]}'):
+        monkeypatch.setattr(started, "_manage", lambda _, body=body: body)
+        with pytest.raises(OSError, match="management API: an answer that is none"):
+            started.workers()
+
+
+def test_a_port_that_somebody_took_meanwhile_is_told_before_a_restart(started: TorchServe, tmp_path: Path) -> None:
+    """Callers would get another user's answers."""
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        address = f"http://127.0.0.1:{port}"
+        started.addresses = dataclasses.replace(started.addresses, inference=address, starting=address)
+        begin(started, tmp_path, "the first time nobody looks twice")
+        started.kill()
+        with pytest.raises(PortTaken, match=f"port {port} cannot be used"):
+            started.start([], 65_536)
+        assert started.pid is None
+    before = started.addresses
+    begin(started, tmp_path, "it is free again")
+    assert started.addresses.inference == address
+    assert started.addresses.metrics != before.metrics  # which nobody but the launcher knows
+
+
+def test_a_cleaned_folder_is_made_again_for_the_next_start(started: TorchServe, tmp_path: Path) -> None:
+    begin(started, tmp_path, "the first")
+    shutil.rmtree(started.folder)
+    started.kill()
+    begin(started, tmp_path, "the second")
+    assert (started.folder / "config.properties").is_file()
+    assert started.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_jvm_that_is_still_there_is_ended_before_another_start(started: TorchServe, tmp_path: Path) -> None:
+    begin(started, tmp_path, "the first")
+    first = started.pid
+    begin(started, tmp_path, "the second")
+    assert first is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_nothing_is_left_of_a_folder_without_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise PortTaken("no port is free")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("serving.config.free_ports", none)
+    with pytest.raises(PortTaken):
+        TorchServe(tmp_path, tmp_path / "log", 0)
+    assert not list(tmp_path.iterdir())

@@ -93,6 +93,8 @@ def test_it_ends_when_the_pace_is_flat_long_before_its_count(tmp_path: Path) -> 
 
 def test_both_share_what_is_left_of_the_time(tmp_path: Path) -> None:
     with answering(tmp_path / "s") as address:
-        pings, refusals = warm.warm_both(address, ["a"], spent=100.0)  # the tables took all: a little is done even so
+        pings, refusals = warm.warm_both(
+            address, ["a"], "nonce", spent=100.0
+        )  # the tables took all: a little is done even so
         assert pings > 0
         assert refusals > 0
