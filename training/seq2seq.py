@@ -71,7 +71,8 @@ def train(run: Run, config: Config) -> Meta:
 
 
 def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) -> Work:
-    data = open_pairs(config.data, config.world_size, Fields(config.source_field, config.target_field), config.most_bad)
+    fields = Fields(config.source_field, config.target_field)
+    data = open_pairs(config.data, config.world_size, fields, config.most_bad, config.encoding)
     if resumed is not None:
         model = ModelConfig.of(resumed.meta.model)
         tokens, words = seq2seq_checkpoint.load_tokenizers(resumed)
@@ -111,7 +112,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
     return Work(
         data=data,
         learner=learner,
-        about=f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens, "
+        about=f"{len(data.pairs)} pairs of {data.name} ({data.lost} lines passed over), {tokens.size} tokens, "
         f"{device} {learner.averaged.optimization.precision}",
         model=dataclasses.asdict(model),
         update=update,

@@ -15,6 +15,15 @@ class DataError(ValueError):
     """Data that cannot be trained on; the message names what was found and what was wanted."""
 
 
+class Unusable(ValueError):
+    """A line, row or record that cannot be used; the message is the reason."""
+
+    def __init__(self, reason: str, rows: int = 1) -> None:
+        super().__init__(reason)
+        self.rows = rows
+        """that are lost with it"""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSet:
     """The common part of all sets of training data: name, digest and provenance."""
@@ -29,6 +38,10 @@ class DataSet:
     """where it came from"""
     skipped: tuple[str, ...] = ()
     """files or lines that could not be used, each with the reason"""
+    lost: int = 0
+    """how many files or rows were lost with them"""
+    notes: tuple[str, ...] = ()
+    """what else is to be said of the files, a line each"""
 
     def provenance(self) -> dict[str, str]:
         """The part of it that a checkpoint records."""
