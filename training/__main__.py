@@ -19,8 +19,9 @@ from training import recipes
 from training.checkpoint import CheckpointError
 from training.checks import ConfigError, refuse
 from training.data import DataError
-from training.interruption import Interrupted
+from training.interruption import Interrupted, handle
 from training.pretrained import PretrainedError
+from training.progress import say
 from training.recipes import RecipeError
 from training.run import Run, Schedule, TrainingStopped
 
@@ -46,20 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, RecipeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container saves as Ctrl-C does
+    handle(signal.default_int_handler)  # while data is read, too, a stopped container is what Ctrl-C is
     try:
         meta = recipe.load().train(run, config)
     except (CheckpointError, ConfigError, DataError, OSError, PretrainedError, TrainingStopped) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except Interrupted:
-        print(f"interrupted; everything is saved, the same command goes on from {run.checkpoint}", file=sys.stderr)
+        say(f"interrupted; everything is saved, the same command goes on from {run.checkpoint}", error=True)
         return 130
     except KeyboardInterrupt:
-        print("interrupted before training had begun; nothing was changed", file=sys.stderr)
+        say("interrupted before training had begun; nothing was changed", error=True)
         return 130
     figures = ", ".join(f"{key} {value:.4g}" for key, value in meta.metrics.items())
-    print(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")
+    say(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")
     return 0
 
 

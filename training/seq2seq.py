@@ -17,6 +17,7 @@ from training.data import Fields
 from training.data.pairs import open_pairs
 from training.encoding import encode
 from training.evaluate_pairs import nats_per_token
+from training.interruption import Interruption
 from training.loop import Figures, Work
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.run import Run, Schedule
@@ -100,11 +101,14 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
 
     def evaluate(step: int) -> Figures:
         loss, figures = judge(step, learner.average)
-        learner.note(loss)
+        with Interruption.held():
+            learner.note(loss)
         return figures
 
     def finish(step: int) -> Figures:
-        learner.note(nats_per_token(learner.average, shown))
+        loss = nats_per_token(learner.average, shown)
+        with Interruption.held():
+            learner.note(loss)
         # How much better targets are predicted that were learned from: how much was learned by heart.
         known = math.exp(nats_per_token(learner.best, pairs[:JUDGED]))
         return {**judge(step, learner.best)[1], "perplexity_train": round(known, 3)}

@@ -92,8 +92,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
     while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)  # people press it twice
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "stopping after this step; everything will be saved" in errors
+    assert "Traceback" not in errors
     assert "the same command goes on" in errors
     step = checkpoint.read(checkpoint.directory("m")).step
     assert step > 0

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+SHOWN = 5  # entries that a line for a person quotes
 
 
 class DataError(ValueError):
@@ -42,6 +45,13 @@ class DataSet:
     """how many files or rows were lost with them"""
     notes: tuple[str, ...] = ()
     """what else is to be said of the files, a line each"""
+
+    def told(self) -> Iterator[str]:
+        """Lines for a person about what is not in it, and what may not be expected of it."""
+        yield from self.notes
+        if self.skipped:
+            more = f"; and {len(self.skipped) - SHOWN:,} more" if len(self.skipped) > SHOWN else ""
+            yield f"skipped {self.lost:,}: {'; '.join(self.skipped[:SHOWN])}{more}"
 
     def provenance(self) -> dict[str, str]:
         """The part of it that a checkpoint records."""

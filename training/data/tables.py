@@ -67,8 +67,8 @@ class _Source:
 def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterator[Row]:
     """The number of the first line of every row below the header, and its cells by column, or why it has none.
 
-    The delimiter is the one that gives the columns `wanted`, else that of the suffix, else what divides most. Raises `DataError` for a header
-    with two columns of one name.
+    The delimiter is the one that gives the columns `wanted`, else that of the suffix, else what divides most.
+    Raises `DataError` for a header with two columns of one name.
     """
     if not raw.strip():
         return
