@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     rows = "\n".join(f"  {row.name}: {row.about}" for row in recipes.RECIPES.values())
+    first.epilog = "examples:\n" + "\n".join(
+        f"  python -m training {row.name} {row.example}" for row in recipes.RECIPES.values()
+    )
     first.add_argument("recipe", help=f"what to train:\n{rows}")
     if not arguments or arguments[0].startswith("-"):
         first.parse_args(arguments)
@@ -83,14 +86,28 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
     command: Any = tyro.cli(
         dataclasses.make_dataclass("Command", fields),
         prog=f"python -m training {recipe.name}",
-        description=recipe.about,
-        args=arguments,
+        description=f"{recipe.about}\n\nexample: python -m training {recipe.name} {recipe.example}",
+        args=_joined(arguments),
         # Fields are options by their own name; what no option can give (the sizes of a BERT) is no option.
         config=(OmitArgPrefixes, AvoidSubcommands, SuppressFixed),
     )
     if not NAME.fullmatch(command.name):
         raise refuse("name", repr(command.name), "letters, digits, _ and -, at most 64 of them")
     return Run(command.name, recipe.name, command.schedule, command.restart), command.config
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Several `--data` as one, divided by commas."""
+    given: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option == "--data" and (equals or (value := next(rest, ""))):
+            given.append(value)
+        else:
+            others.append(argument)
+    return [*others, "--data", ",".join(given)] if given else others
 
 
 if __name__ == "__main__":

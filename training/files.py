@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the share of a user, the largest file
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
@@ -26,15 +30,16 @@ def write_all(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise failed(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise failed(path, error) from error
         raise
 
 
 def failed(path: Path, error: OSError) -> OSError:
     """The error of a file that could not be written: one line with its name, the reason and the remedy."""
+    remedy = "free some space" if error.errno in _FULL else "make that place writable"
     reason = error.strerror or str(error)
-    return OSError(error.errno, f"could not write {path} ({reason}): free some space and run the same command again")
+    return OSError(error.errno, f"could not write {path} ({reason}): {remedy} and run the same command again")

@@ -9,6 +9,7 @@ import re
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def records(count: int = 4) -> list[dict[str, str]]:
 
 
 WANTED = {Pair((f"question {number}",), f"answer {number}") for number in range(4)}
-MESSAGES = [
+MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": "Be short."},
     {"role": "User", "content": [{"type": "text", "text": "Hello"}, {"type": "image_url", "image_url": {"url": "x"}}]},
     {"role": "assistant", "content": "Hi!"},
@@ -53,7 +54,7 @@ def test_every_answer_of_a_conversation_is_a_pair(tmp_path: Path, key: str) -> N
     names = {"User": "human", "assistant": "gpt"}
     turns = MESSAGES
     if key == "conversations":
-        turns = [{"from": names.get(t["role"], t["role"]), "value": t["content"]} for t in MESSAGES]  # type: ignore[call-overload]
+        turns = [{"from": names.get(t["role"], t["role"]), "value": t["content"]} for t in MESSAGES]
     data = opened(tmp_path / "my.jsonl", json.dumps({"id": 7, key: turns}) + "\n")
     assert all_of(data) == CHAT
     assert data.lost == 0

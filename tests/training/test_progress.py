@@ -13,7 +13,6 @@ import termios
 import pytest
 
 from tests.training.test_run import ENVIRONMENT
-from training import progress
 from training.progress import Progress, say
 
 PROGRAM = """
@@ -63,7 +62,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
 
 def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("training.progress.time.monotonic", lambda: now[0])
     told = Progress("step", 1200, "step", initial=200, stop_at=100 + 600)
     for _ in range(1000):
         now[0] += 1.0
