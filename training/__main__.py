@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, RecipeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    handle(signal.default_int_handler)  # while data is read, too, a stopped container is what Ctrl-C is
+    before = handle(signal.default_int_handler)  # while data is read, too, a stopped container is what Ctrl-C is
     try:
         meta = recipe.load().train(run, config)
     except (CheckpointError, ConfigError, DataError, OSError, PretrainedError, TrainingStopped) as error:
@@ -62,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted before training had begun; nothing was changed", error=True)
         return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     figures = ", ".join(f"{key} {value:.4g}" for key, value in meta.metrics.items())
     say(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")
     return 0

@@ -73,6 +73,19 @@ def test_a_conversation_of_one_pair_is_a_document_and_its_summary(tmp_path: Path
     assert all_of(data) == {Pair((f"long {n}",), "s") for n in range(3)}
 
 
+def test_a_conversation_is_on_one_side(tmp_path: Path) -> None:
+    """Else the answer that is measured would stand among the turns that were learned from."""
+    chats = []
+    for number in range(60):
+        said = [(role, f"{role} {number} {turn}") for turn in range(4) for role in ("user", "assistant")]
+        chats.append({"messages": [{"role": role, "content": text} for role, text in said]})
+    data = opened(tmp_path / "my.json", json.dumps(chats))
+    assert len(all_of(data)) == 240
+    learned, measured = ({pair.source[0] for pair in part} for part in (data.pairs, data.held_out))
+    assert not learned & measured
+    assert (len(learned), len(measured)) == (54, 6)
+
+
 @pytest.mark.parametrize(
     ("turns", "reason"),
     [
@@ -249,6 +262,7 @@ def test_folders_and_archives_of_files_are_read(tmp_path: Path) -> None:
         "._a.csv": b"\0\5",
         "table.xlsx": b"PK",
         "notes.md": b"x",
+        "LICENSE.txt": b"You may use it.",
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -258,6 +272,7 @@ def test_folders_and_archives_of_files_are_read(tmp_path: Path) -> None:
     assert data.notes == (
         "pairs: left out 2 hidden files such as ._a.csv",
         "pairs: not read: 1 file of .md, 1 file of .xlsx (save them as CSV)",
+        "pairs/LICENSE.txt is not read: it holds no questions and answers",
     )
     with zipfile.ZipFile(tmp_path / "my.csv.zip", "w") as archive:
         for name, content in contents.items():

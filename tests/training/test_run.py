@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -29,8 +30,12 @@ NAME = ["--name", "m", "--preset", "tiny"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
+def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dcgan", *NAME]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^step 1 of 6, generator [\d.]+, critic [\d.]+, \d+ images/s, at most [\d.]+ min", said, re.MULTILINE
+    )
     meta = checkpoint.read(checkpoint.directory("m"))
     assert (meta.step, meta.recipe, meta.model["image_size"]) == (6, "dcgan", 16)
     assert meta.metrics.keys() >= {"generator", "critic", "swd", "swd_floor"}

@@ -46,6 +46,8 @@ class Document:
     """without that of its packing"""
     content: Callable[[], bytes]
     """raises `DataError`"""
+    given: bool = True
+    """whether it was named itself, and not its folder or archive"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +124,9 @@ def _below(path: Path, wanted: Wanted) -> tuple[list[Document], tuple[str, ...]]
         what = f"--data {path} is not a file" if path.is_dir() else f"{path} holds no such file"
         raise DataError(f"{what}; {wanted.wish}; it holds none{held}")
     files = [
-        Document(f"{path.name}/{shown(each.name)}", _inner(each.name), functools.partial(_of, path, each, wanted))
+        Document(
+            f"{path.name}/{shown(each.name)}", _inner(each.name), functools.partial(_of, path, each, wanted), False
+        )
         for each in found.files
     ]
     return files, tuple(f"{path.name}: {note}" for note in notes)

@@ -39,6 +39,8 @@ class Lines:
     """rows that were lost with them"""
     notes: tuple[str, ...]
     """lines about files that are not read"""
+    by_conversation: bool = False
+    """whether several pairs may be of one conversation, which begins with the first turn of their sources"""
 
 
 def read(data: str, fields: Fields, most_bad: float, encoding: str | None = None) -> Lines:
@@ -53,11 +55,18 @@ def read(data: str, fields: Fields, most_bad: float, encoding: str | None = None
     lost = 0
     names: dict[str, None] = {}  # of the fields where one was missing
     hints: dict[str, None] = {}  # of what the encoding is where a line is not UTF-8
+    notes = list(opened.notes)
+    by_conversation = False
     for file in opened.files:
         raw = file.content()
+        if file.suffix == ".txt" and not file.given and not questions.kind(raw):
+            notes.append(f"{file.name} is not read: it holds no questions and answers")
+            continue
         for at, record in _records(file, raw, fields):
             try:
-                pairs += _pairs(record, fields, names)
+                found = _pairs(record, fields, names)
+                by_conversation = by_conversation or (isinstance(record, Mapping) and fields.target not in record)
+                pairs += found
             except Unusable as error:
                 more = f": {error.rows:,} rows are lost" if error.rows > 1 else ""
                 skipped.append(f"{file.name}:{at}: {error}{more}")
@@ -66,7 +75,7 @@ def read(data: str, fields: Fields, most_bad: float, encoding: str | None = None
                     hints[f"{file.name} is not UTF-8: {decoding.hint(raw)}"] = None
     total = len(pairs) + lost
     if pairs and lost <= most_bad * total:
-        return Lines(tuple(pairs), tuple(skipped), lost, opened.notes)
+        return Lines(tuple(pairs), tuple(skipped), lost, tuple(notes), by_conversation)
     if not total:
         raise DataError(f"{opened.where} holds no pairs; {_WISH}")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
@@ -88,10 +97,9 @@ def _records(file: Document, raw: bytes, fields: Fields) -> Iterator[tuple[int, 
     if file.suffix in DELIMITERS:
         _refuse_pair_as_header(tables.first_row(raw, file.suffix, wanted), wanted, file.name)
         return tables.rows(raw, file.suffix, wanted, file.name)
-    if questions.is_questions(raw):
-        return questions.questions(raw, wanted)
-    if questions.is_two_columns(raw):
-        return questions.two_columns(raw, wanted)
+    kind = questions.kind(raw)
+    if kind is not None:
+        return kind(raw, wanted)
     raise DataError(
         f"the suffix of {file.name} is .txt; {_WISH}; a .txt holds questions and answers (lines that begin with "
         "'Q:' and 'A:') or a pair a line with a tab between its texts"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from training.data import DataError, Fields, Pair, PairSet, documents, held_out, pair_files, reports, smalltalk
 
 MAX_HELD_OUT = 1000  # pairs of files that are kept for measuring
+GROUPS = 20  # first turns of conversations, from which on whole conversations are kept
 ENOUGH = 200  # pairs to measure on: of a small file up to a tenth is kept for them
 
 
@@ -51,10 +52,11 @@ def _file_set(data: str, fields: Fields, most_bad: float, encoding: str | None) 
     lines = pair_files.read(data, fields, most_bad, encoding)
     paths = documents.paths(data)
     found = list(dict.fromkeys(lines.pairs))  # a pair that comes again teaches nothing new
-    sources = _measured(found)
+    key = _first_turn if lines.by_conversation and len({pair.source[:1] for pair in found}) >= GROUPS else _source
+    sources = _measured(found, key)
     name = "+".join(path.name for path in paths)
-    learned = [pair for pair in found if pair.source not in sources]
-    kept = [pair for pair in found if pair.source in sources]
+    learned = [pair for pair in found if key(pair) not in sources]
+    kept = [pair for pair in found if key(pair) in sources]
     if not learned:
         raise DataError(f"{name} holds pairs of 1 source, wanted at least 2 (one to learn, one to measure): add pairs")
     return PairSet(
@@ -70,9 +72,18 @@ def _file_set(data: str, fields: Fields, most_bad: float, encoding: str | None) 
     )
 
 
-def _measured(pairs: Sequence[Pair]) -> set[tuple[str, ...]]:
+def _source(pair: Pair) -> tuple[str, ...]:
+    return pair.source
+
+
+def _first_turn(pair: Pair) -> tuple[str, ...]:
+    """The same for all pairs of a conversation: what it says later was answered in the middle of another pair."""
+    return pair.source[:1]
+
+
+def _measured(pairs: Sequence[Pair], key: Callable[[Pair], tuple[str, ...]]) -> set[tuple[str, ...]]:
     """The sources to measure on: those of the lowest digests, until they have the share of all pairs that is wanted."""
-    sizes = Counter(pair.source for pair in pairs)
+    sizes = Counter(map(key, pairs))
     enough = min(ENOUGH, 2 * len(pairs) // held_out.EVERY)
     wanted = min(MAX_HELD_OUT, max(1, enough, len(pairs) // held_out.EVERY))
     sources: set[tuple[str, ...]] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from training.data import Unusable
 from training.data.records import decoded
@@ -12,19 +12,6 @@ _MARK = re.compile(r"\s*(?:(q|question)|(a|answer))\s*[:.)]\s*(.*)", re.IGNORECA
 _LOOKED_AT = 20  # lines that say what a file is
 
 Fields = tuple[str, str]
-
-
-def is_questions(raw: bytes) -> bool:
-    """Whether a text begins with a marked question."""
-    lines = _first_lines(raw)
-    found = _MARK.fullmatch(lines[0]) if lines else None
-    return bool(found and found[1])
-
-
-def is_two_columns(raw: bytes) -> bool:
-    """Whether every line of a text has one tab, between two texts."""
-    lines = _first_lines(raw)
-    return bool(lines) and all(len([part for part in line.split("\t") if part.strip()]) == 2 for line in lines)
 
 
 def questions(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
@@ -58,6 +45,20 @@ def two_columns(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
             parts = line.split("\t")
             wrong = Unusable(f"it has {len(parts)} texts with a tab between them, wanted 2")
             yield at, dict(zip(fields, parts, strict=True)) if len(parts) == 2 else wrong
+
+
+Reader = Callable[[bytes, Fields], Iterator[tuple[int, object]]]
+
+
+def kind(raw: bytes) -> Reader | None:
+    """How a text is to be read: it begins with a marked question, or every line has a tab in its middle; else None."""
+    lines = _first_lines(raw)
+    if not lines:
+        return None
+    found = _MARK.fullmatch(lines[0])
+    if found and found[1]:
+        return questions
+    return two_columns if all(len([p for p in line.split("\t") if p.strip()]) == 2 for line in lines) else None
 
 
 def _record(at: int, asked: list[str], answered: list[str], fields: Fields) -> Iterator[tuple[int, object]]:
