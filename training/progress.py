@@ -32,7 +32,10 @@ class Progress:
     """How far some work has come."""
 
     def __init__(self, what: str, total: int, unit: str, initial: int = 0, stop_at: float = math.inf) -> None:
-        """`stop_at` is the monotonic time at which it ends, however far it has come."""
+        """`stop_at` is the monotonic time at which it ends, however far it has come.
+
+        The first line comes with the first figures; where there are none, not before the second one would.
+        """
         self._what, self._total, self._count, self._first = what, total, initial, initial
         self._began, self._stop_at = time.monotonic(), stop_at
         self._said = -EVERY
@@ -52,7 +55,7 @@ class Progress:
             self._shown(self._bar.set_postfix_str, figures)
             return
         gone = time.monotonic() - self._began
-        if gone - self._said < EVERY:
+        if gone - self._said < EVERY or (not figures and gone < EVERY):
             return
         self._said = gone
         left = gone / max(1, self._count - self._first) * (self._total - self._count)

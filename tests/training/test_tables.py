@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from training.data import DataError, Fields, Pair, PairSet
 from training.data.pairs import open_pairs
 
+# Cells with everything that a table gives a meaning to, and a letter that is no white space.
+CELLS = st.text('ab"",;\n\r |', min_size=1, max_size=12).map(lambda text: f"x{text}" if text[0] != '"' else f"{text}x")
+Rows = list[tuple[str, str]]
 FIELDS = Fields("document", "summary")
 ARTICLE = "A long line of an article, with commas.\n" * 3700  # 148 kB: csv itself stops at 131,072 characters
 
@@ -113,6 +118,38 @@ def test_a_quote_that_swallows_rows_of_a_tsv_is_found(tmp_path: Path) -> None:
     swallowed[80], swallowed[90] = "text 80\tsum 80", 'the end"\tyes'
     data = opened(tmp_path / "my.tsv", "\n".join(["document\tsummary", *swallowed, ""]), most_bad=0.5)
     assert "a quote takes the rows behind it into one cell: 41 rows are lost" in " ".join(data.skipped)
+
+
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), min_size=2, max_size=20, unique_by=lambda row: " ".join(row[0].split())),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_csv_writes_is_read_whole(tmp_path_factory: pytest.TempPathFactory, rows: Rows, quoting: int) -> None:
+    data = opened(tmp_path_factory.mktemp("csv") / "my.csv", table(rows, quoting))
+    assert all_of(data) == {Pair((" ".join(row[0].split()),), " ".join(row[1].split())) for row in rows}
+    assert (data.skipped, data.lost) == ((), 0)
+
+
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), min_size=5, max_size=20),
+    at=st.integers(0, 10_000),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_quote_too_many_never_hides_a_loss(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, at: int, quoting: int
+) -> None:
+    """Wherever it stands: what is read and what is told to be lost are together no fewer rows than there were."""
+    content = table(rows, quoting)
+    begin = content.index("\n") + 1
+    at = begin + at % (len(content) - begin)
+    try:
+        data = opened(tmp_path_factory.mktemp("csv") / "my.csv", content[:at] + '"' + content[at:], most_bad=1.0)
+    except DataError:
+        return  # nothing was left
+    distinct = len({tuple(" ".join(cell.split()) for cell in row) for row in rows})
+    assert len(all_of(data)) + data.lost >= distinct
 
 
 def test_a_header_that_is_no_row_is_refused(tmp_path: Path) -> None:

@@ -80,8 +80,9 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     reader = csv.reader(source, delimiter=layout.delimiter, strict=True)
     header: list[str] | None = None
     # After an error nobody knows whether the next line begins a row, or is the inside of a cell. What comes then is
-    # held back until a quoted cell shows that rows begin where lines do; a quote that was never opened shows that
+    # held back until a quoted cell shows that rows begin where lines do; a quote in the middle of a cell shows that
     # they do not, and everything since the error is lost.
+    form = _row_form(layout.delimiter)
     doubtful: list[Row] | None = None
     while True:
         at = source.count + 1
@@ -107,12 +108,12 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
         found = at, _record(header, row, source.taken, layout.delimiter)
         if doubtful is None:
             yield found
-        elif source.quotes % 2:
+        elif not form.fullmatch("".join(source.taken).rstrip("\r\n")):
             yield at, Unusable("it is the end of a row that does not begin as one", len(doubtful) + 1)
             doubtful = []
         else:
             doubtful.append(found)
-            if source.quotes and not isinstance(found[1], Unusable):
+            if '"' in "".join(source.taken) and not isinstance(found[1], Unusable):
                 yield from doubtful
                 doubtful = None
     yield from doubtful or ()
@@ -122,6 +123,12 @@ def first_row(raw: bytes, suffix: str, wanted: Collection[str]) -> list[str]:
     """The cells of the header."""
     layout = _layout(raw[:_HEAD], DELIMITERS.get(suffix, ","), wanted)
     return next(iter(_header(raw[:_HEAD].decode(errors="replace"), layout.delimiter, layout.first)), [])
+
+
+def _row_form(delimiter: str) -> re.Pattern[str]:
+    """A row whose cells are quoted as a whole or hold no quote."""
+    cell = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{re.escape(delimiter)}]*)'
+    return re.compile(rf"{cell}(?:{re.escape(delimiter)}{cell})*")
 
 
 def _layout(head: bytes, usual: str, wanted: Collection[str]) -> _Layout:
