@@ -39,7 +39,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("limit", "file"), [(500, "log.jsonl"), (5_000, "samples/step-0000009.png")])
+@pytest.mark.parametrize(("limit", "file"), [(250, "log.jsonl"), (5_000, "samples/step-0000009.png")])
 def test_a_full_disk_costs_what_is_not_yet_saved(workspace: Path, limit: int, file: str) -> None:
     """A real write error from the kernel: the process may not write files over some bytes."""
     assert main(["dcgan", *NAME]) == 0
