@@ -68,16 +68,18 @@ def train(run: Run, config: Config, prepare: Callable[[Run, Config, str, Checkpo
     device = pick_device(run.schedule.device)
     resumed = resume_point(run, dataclasses.asdict(config))
     work = prepare(run, config, device, resumed)
-    if run.restart:
-        begin_anew(run)
-    step = 0
-    if resumed is not None:
-        _restore(resumed, work)
-        step = resumed.meta.step
-    for line in work.data.told():
-        say(line)
-    say(f"{run.recipe} '{run.name}': {work.about}, step {step} of {run.schedule.steps}{' (resumed)' if step else ''}")
-    return _Course(run, config, work, resumed.meta if resumed else None, stop_at).go_on()
+    with Interruption() as interruption:
+        if run.restart:
+            begin_anew(run)
+        step = 0
+        if resumed is not None:
+            _restore(resumed, work)
+            step = resumed.meta.step
+        for line in work.data.told():
+            say(line)
+        begins = f"step {step} of {run.schedule.steps}{' (resumed)' if step else ''}"
+        say(f"{run.recipe} '{run.name}': {work.about}, {begins}")
+        return _Course(run, config, work, resumed.meta if resumed else None, stop_at).go_on(interruption)
 
 
 def _restore(resumed: Checkpoint, work: Work) -> None:
@@ -101,18 +103,17 @@ class _Course:
         self.started = time.monotonic()
         self.progress = Progress("step", run.schedule.steps, "step", self.step, stop_at)
 
-    def go_on(self) -> Meta:
+    def go_on(self, interruption: Interruption) -> Meta:
         """Train, and leave a whole checkpoint whatever happens."""
-        with Interruption() as interruption:
-            try:
-                self._learn(interruption)
-                return self._finish(interruption)
-            except Interrupted:
-                if self.saved is None or self.saved.step != self.step:
-                    self._save()
-                raise
-            finally:
-                self._close()
+        try:
+            self._learn(interruption)
+            return self._finish(interruption)
+        except Interrupted:
+            if self.saved is None or self.saved.step != self.step:
+                self._save()
+            raise
+        finally:
+            self._close()
 
     def _learn(self, interruption: Interruption) -> None:
         run, work = self.run, self.work

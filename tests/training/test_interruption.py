@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.support.saved import assert_equal, tensors
 from tests.training.test_run import ENVIRONMENT, NAME
-from training import checkpoint, dcgan, evaluate_images, evaluate_pairs, loop
+from training import checkpoint, dcgan, evaluate_images, evaluate_pairs, loop, pictures
 from training.__main__ import main
+from training.data import folder
 from training.interruption import SIGNALS, Interruption
 
 
@@ -113,6 +115,42 @@ def test_what_changes_the_learner_is_not_broken_off() -> None:
         assert interruption.asked
         with pytest.raises(KeyboardInterrupt), interruption.breakable():
             raise AssertionError("begun though it was asked to stop")
+
+
+def test_a_signal_while_the_losses_are_drawn_changes_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plot = pictures.plot_losses
+
+    def asked(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        plot(*arguments)
+
+    monkeypatch.setattr(loop, "plot_losses", asked)
+    assert main(["dcgan", *NAME]) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert Path("artifacts/runs/m/losses.png").exists()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_data_is_read_changes_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    images = workspace / "images"
+    images.mkdir()
+    for name in "abcdefgh":
+        Image.new("RGB", (16, 16)).save(images / f"{name}.png")
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+
+    def asked(*_: object) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(folder, "_square", asked)
+    monkeypatch.setattr("training.data.decoded.SHARE", 0.0)  # so a file is being written
+    assert main(["dcgan", *NAME, "--data", "images"]) == 130
+    assert "interrupted before training had begun; nothing was changed" in capsys.readouterr().err
+    assert not [path for path in Path("artifacts").rglob("*") if path.is_file()]
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
 
 
 def test_an_error_of_the_plot_hides_nothing(
