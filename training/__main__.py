@@ -19,8 +19,9 @@ from training import recipes
 from training.checkpoint import CheckpointError
 from training.checks import ConfigError, refuse
 from training.data import DataError
-from training.interruption import Interrupted
+from training.interruption import Interrupted, handle
 from training.pretrained import PretrainedError
+from training.progress import say
 from training.recipes import RecipeError
 from training.run import Run, Schedule, TrainingStopped
 from training.threads import heed_quota
@@ -38,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     rows = "\n".join(f"  {row.name}: {row.about}" for row in recipes.RECIPES.values())
+    first.epilog = "examples:\n" + "\n".join(
+        f"  python -m training {row.name} {row.example}" for row in recipes.RECIPES.values()
+    )
     first.add_argument("recipe", help=f"what to train:\n{rows}")
     if not arguments or arguments[0].startswith("-"):
         first.parse_args(arguments)
@@ -48,20 +52,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     heed_quota()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container saves as Ctrl-C does
+    before = handle(signal.default_int_handler)  # while data is read, too, a stopped container is what Ctrl-C is
     try:
         meta = recipe.load().train(run, config)
     except (CheckpointError, ConfigError, DataError, OSError, PretrainedError, TrainingStopped) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except Interrupted:
-        print(f"interrupted; everything is saved, the same command goes on from {run.checkpoint}", file=sys.stderr)
+        say(f"interrupted; everything is saved, the same command goes on from {run.checkpoint}", error=True)
         return 130
     except KeyboardInterrupt:
-        print("interrupted before training had begun; nothing was changed", file=sys.stderr)
+        say("interrupted before training had begun; nothing was changed", error=True)
         return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     figures = ", ".join(f"{key} {value:.4g}" for key, value in meta.metrics.items())
-    print(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")
+    say(f"step {meta.step}: {run.checkpoint}\n{figures}\npictures and log: {run.folder}")
     return 0
 
 
@@ -84,14 +91,28 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
     command: Any = tyro.cli(
         dataclasses.make_dataclass("Command", fields),
         prog=f"python -m training {recipe.name}",
-        description=recipe.about,
-        args=arguments,
+        description=f"{recipe.about}\n\nexample: python -m training {recipe.name} {recipe.example}",
+        args=_joined(arguments),
         # Fields are options by their own name; what no option can give (the sizes of a BERT) is no option.
         config=(OmitArgPrefixes, AvoidSubcommands, SuppressFixed),
     )
     if not NAME.fullmatch(command.name):
         raise refuse("name", repr(command.name), "letters, digits, _ and -, at most 64 of them")
     return Run(command.name, recipe.name, command.schedule, command.restart), command.config
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Several `--data` as one, divided by commas."""
+    given: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option == "--data" and (equals or (value := next(rest, ""))):
+            given.append(value)
+        else:
+            others.append(argument)
+    return [*others, "--data", ",".join(given)] if given else others
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ class Config(RecipeConfig):
 
     model: ModelConfig = ModelConfig()
     data: str = sentences.NAME
-    """`sentences` for the written world, or a UTF-8 file: one text per line, or texts divided by blank lines"""
+    """`sentences` for the written world, or files divided by commas, a folder or a .zip of files: one text per line, or
+    texts divided by blank lines"""
+    encoding: str | None = None
+    """of the files, such as cp1252; None: UTF-8, or what a file's byte order mark says"""
     world_size: int = 20_000
     """how many texts the written world has"""
     row: int = 256
@@ -51,6 +54,7 @@ class Config(RecipeConfig):
         super().__post_init__()
         checks.at_least(self, row=8, world_size=1)
         checks.positive(self, "clip")
+        checks.encoding(self, "encoding")
 
 
 PRESETS = {
@@ -87,7 +91,7 @@ def train(run: Run, config: Config) -> Meta:
 
 
 def _prepare(run: Run, config: Config, device: str, _: Checkpoint | None) -> Work:
-    data = open_texts(config.data, config.world_size)
+    data = open_texts(config.data, config.world_size, config.encoding)
     network = build(config.model, config.seed).to(device)
     learner = AveragedNetwork.new(network, config, config.clip)
     row = stream(data.texts)

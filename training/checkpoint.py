@@ -88,9 +88,10 @@ def save(
         files.write(path / META, (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
     except OSError as error:
         _sweep(path)
+        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
         raise OSError(
             error.errno,
-            f"could not write the checkpoint of step {meta.step} to {path} ({error.strerror}); "
+            f"could not write the checkpoint of step {meta.step} to {path} ({reason.strerror}); "
             "the one before it is whole: free some space and run the same command again",
         ) from error
     _sweep(path)

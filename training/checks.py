@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection
 
 
@@ -40,6 +41,17 @@ def less_than_one(config: object, *fields: str) -> None:
     for field in fields:
         if not 0 <= (found := getattr(config, field)) < 1:
             raise refuse(field, found, "at least 0 and less than 1")
+
+
+def encoding(config: object, field: str) -> None:
+    """Raise `ConfigError` if the field is neither None nor the name of an encoding of texts."""
+    found = getattr(config, field)
+    if found is None:
+        return
+    try:
+        b"a".decode(codecs.lookup(found).name, "replace")  # that of a codec which is none of texts is a LookupError
+    except (LookupError, ValueError):
+        raise refuse(field, repr(found), "the name of an encoding: cp1252, utf-16, gb18030, shift_jis, ...") from None
 
 
 def one_of(config: object, field: str, choices: Collection[str]) -> None:

@@ -38,7 +38,7 @@ class Config(RecipeConfig):
 
     model: ModelConfig = ModelConfig()
     data: str = "faces"
-    """`faces` for the drawn world, or a directory or .zip of images"""
+    """`faces` for the drawn world, or directories or .zip files of images, divided by commas"""
     world_size: int = 20_000
     """how many faces the drawn world has"""
     mirror: bool = True
@@ -140,9 +140,8 @@ def train(run: Run, config: Config) -> Meta:
 
 
 def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) -> Work:
-    data = open_images(config.data, config.model.image_size, config.world_size, at_least=config.batch_size)
-    for name in data.skipped:
-        print(f"skipped {name}")
+    size = config.model.image_size
+    data = open_images(config.data, size, config.world_size, at_least=config.batch_size, cache=run.folder)
     networks = Networks(config, device)
     pixels = torch.from_numpy(data.images)
     batches = epochs(len(pixels), config.batch_size, config.seed, resumed.meta.step if resumed else 0)

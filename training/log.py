@@ -16,11 +16,16 @@ class Log:
         self.path = folder / "log.jsonl"
         kept = [line for line in self.read() if line["step"] <= step]
         files.write(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = self.path.open("a", buffering=1)
+        self._file = self.path.open("ab", buffering=0)  # nothing waits in a buffer that a full disk would not take
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line; it is on its way to disk when this returns."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        """Append one line; it is on its way to disk when this returns. Raises `OSError` that names the file."""
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise files.failed(self.path, error) from error
 
     def read(self) -> list[dict[str, float]]:
         """All whole lines so far; a line cut short by a kill is left out."""

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from training import checkpoint
 from training.checkpoint import Checkpoint, CheckpointError, Meta
 from training.config import RecipeConfig
@@ -19,6 +17,7 @@ from training.learner import Learner
 from training.log import Log
 from training.pictures import plot_losses
 from training.precision import pick_device
+from training.progress import Progress, say
 from training.run import Run, TrainingStopped, begin_anew, git_commit, resume_point
 
 Config = TypeVar("Config", bound=RecipeConfig)
@@ -69,14 +68,18 @@ def train(run: Run, config: Config, prepare: Callable[[Run, Config, str, Checkpo
     device = pick_device(run.schedule.device)
     resumed = resume_point(run, dataclasses.asdict(config))
     work = prepare(run, config, device, resumed)
-    if run.restart:
-        begin_anew(run)
-    step = 0
-    if resumed is not None:
-        _restore(resumed, work)
-        step = resumed.meta.step
-    print(f"{run.recipe} '{run.name}': {work.about}, step {step} of {run.schedule.steps}{' (resumed)' if step else ''}")
-    return _go_on(run, config, work, resumed.meta if resumed else None, stop_at)
+    with Interruption() as interruption:
+        if run.restart:
+            begin_anew(run)
+        step = 0
+        if resumed is not None:
+            _restore(resumed, work)
+            step = resumed.meta.step
+        for line in work.data.told():
+            say(line)
+        begins = f"step {step} of {run.schedule.steps}{' (resumed)' if step else ''}"
+        say(f"{run.recipe} '{run.name}': {work.about}, {begins}")
+        return _Course(run, config, work, resumed.meta if resumed else None, stop_at).go_on(interruption)
 
 
 def _restore(resumed: Checkpoint, work: Work) -> None:
@@ -89,60 +92,104 @@ def _restore(resumed: Checkpoint, work: Work) -> None:
     work.learner.load(checkpoint.load_model(resumed)[1], checkpoint.load_state(resumed)[1])
 
 
-def _go_on(run: Run, config: RecipeConfig, work: Work, saved: Meta | None, stop_at: float) -> Meta:
-    """Train on from the meta `saved` (None: from nothing) until the schedule, the work or the clock says stop."""
-    step = first = saved.step if saved else 0
-    metrics: Figures = dict(saved.metrics) if saved else {}
-    log = Log(run.folder, step)
-    started = time.monotonic()
-    bar = tqdm(total=run.schedule.steps, initial=step, unit="step", dynamic_ncols=True, disable=None)
-    try:
-        with Interruption() as interruption:
-            while step < run.schedule.steps and not (interruption.asked or work.done() or time.monotonic() >= stop_at):
-                losses = work.update(step + 1)
-                _check_finite(losses, step + 1, run)
-                if step == first:
-                    metrics = {}  # those of the checkpoint are not of the steps to come
-                step += 1
-                bar.update()
-                if step % run.schedule.log_every == 0:
-                    speed = (step - first) * config.batch_size / (time.monotonic() - started)
-                    log.write(step, {**losses, f"{work.unit}_per_s": round(speed, 1)})
-                    bar.set_postfix_str(f"{_line(losses)}, {speed:.0f} {work.unit}/s")
-                if step % run.schedule.sample_every == 0:
-                    figures = work.evaluate(step)
-                    metrics = {**losses, **figures}
-                    log.write(step, figures)
-                    tqdm.write(f"step {step}: {_line(figures)}, {time.monotonic() - started:.0f} s")
-                if step % run.schedule.save_every == 0:
-                    saved = _save(run, config, work, step, metrics)
+class _Course:
+    """The way of a run from the meta `saved` (None: from nothing) until schedule, work or clock says stop."""
+
+    def __init__(self, run: Run, config: RecipeConfig, work: Work, saved: Meta | None, stop_at: float) -> None:
+        self.run, self.config, self.work, self.saved, self.stop_at = run, config, work, saved, stop_at
+        self.step = self.first = saved.step if saved else 0
+        self.metrics: Figures = dict(saved.metrics) if saved else {}
+        self.log = Log(run.folder, self.step)
+        self.started = time.monotonic()
+        self.progress = Progress("step", run.schedule.steps, "step", self.step, stop_at)
+
+    def go_on(self, interruption: Interruption) -> Meta:
+        """Train, and leave a whole checkpoint whatever happens."""
+        try:
+            self._learn(interruption)
+            return self._finish(interruption)
+        except Interrupted:
+            if self.saved is None or self.saved.step != self.step:
+                self._save()
+            raise
+        finally:
+            self._close()
+
+    def _learn(self, interruption: Interruption) -> None:
+        run, work = self.run, self.work
+        if self._look_is_missing():
+            self._look(interruption, self.metrics)
+        while self.step < run.schedule.steps and not (work.done() or time.monotonic() >= self.stop_at):
             if interruption.asked:
-                if saved is None or saved.step != step:
-                    _save(run, config, work, step, metrics)
                 raise Interrupted
-            if saved is None or saved.step != step or work.final not in saved.metrics:
-                metrics = {**metrics, **work.finish(step)}
-                log.write(step, metrics)
-                saved = _save(run, config, work, step, metrics)
-    finally:
-        bar.close()
-        log.close()
-        plot_losses(log, run.folder / "losses.png", work.curves, work.right)
-    return saved
+            losses = work.update(self.step + 1)
+            _check_finite(losses, self.step + 1, run)
+            if self.step == self.first:
+                self.metrics = {}  # those of the checkpoint are not of the steps to come
+            self.step += 1
+            self.progress.advance()
+            if self.step % run.schedule.log_every == 0:
+                speed = (self.step - self.first) * self.config.batch_size / (time.monotonic() - self.started)
+                self.log.write(self.step, {**losses, self._speed: round(speed, 1)})
+                self.progress.tell(f"{_line(losses)}, {speed:.0f} {work.unit}/s")
+            if self.step % run.schedule.sample_every == 0:
+                self._look(interruption, losses)
+            if self.step % run.schedule.save_every == 0:
+                self._save()
 
+    def _look(self, interruption: Interruption, losses: Figures) -> None:
+        self.metrics = dict(losses)
+        with interruption.breakable():
+            figures = self.work.evaluate(self.step)
+        self.metrics |= figures
+        self.log.write(self.step, figures)
+        say(f"step {self.step}: {_line(figures)}, {time.monotonic() - self.started:.0f} s")
 
-def _save(run: Run, config: RecipeConfig, work: Work, step: int, metrics: Figures) -> Meta:
-    meta = Meta(
-        recipe=run.recipe,
-        config=dataclasses.asdict(config),
-        model=dict(work.model),
-        step=step,
-        seed=config.seed,
-        metrics=metrics,
-        data=work.data.provenance(),
-        git_commit=git_commit(),
-    )
-    return checkpoint.save(run.checkpoint, meta, work.learner.served(), work.learner.state(), work.assets)
+    def _look_is_missing(self) -> bool:
+        """Whether the last run was asked to stop while it looked at the step that it has saved."""
+        if self.saved is None or self.step % self.run.schedule.sample_every or self.work.final in self.saved.metrics:
+            return False
+        return not any(line["step"] == self.step and self._speed not in line for line in self.log.read())
+
+    def _finish(self, interruption: Interruption) -> Meta:
+        if self.saved is None or self.saved.step != self.step or self.work.final not in self.saved.metrics:
+            with interruption.breakable():
+                figures = self.work.finish(self.step)
+            self.metrics = {**self.metrics, **figures}
+            self.log.write(self.step, self.metrics)
+            return self._save()
+        return self.saved
+
+    @property
+    def _speed(self) -> str:
+        """The figure that a line of losses has, and one of quality has not."""
+        return f"{self.work.unit}_per_s"
+
+    def _save(self) -> Meta:
+        work = self.work
+        meta = Meta(
+            recipe=self.run.recipe,
+            config=dataclasses.asdict(self.config),
+            model=dict(work.model),
+            step=self.step,
+            seed=self.config.seed,
+            metrics=self.metrics,
+            data=work.data.provenance(),
+            git_commit=git_commit(),
+        )
+        self.saved = checkpoint.save(
+            self.run.checkpoint, meta, work.learner.served(), work.learner.state(), work.assets
+        )
+        return self.saved
+
+    def _close(self) -> None:
+        """Draw the losses; an error of that hides no other one, and undoes nothing."""
+        self.progress.close()
+        self.log.close()
+        try:
+            plot_losses(self.log, self.run.folder / "losses.png", self.work.curves, self.work.right)
+        except OSError as error:
+            say(f"the losses are not drawn: {error.strerror or error}", error=True)
 
 
 def _line(figures: Figures) -> str:

@@ -70,6 +70,8 @@ class Recipe:
     """imports the recipe module, which takes seconds the first time, and returns it"""
     kind: str
     about: str
+    example: str
+    """the options of a command that trains on files of one's own"""
     changes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """preset -> the config fields in which it differs from the module's preset"""
 
@@ -105,12 +107,14 @@ RECIPES: dict[str, Recipe] = {
             load=_dcgan,
             kind="latent_image",
             about="unconditional images from noise, widths that halve at every stage (Radford 2015)",
+            example="--name faces --preset demo --data photos.zip --image-size 64",
         ),
         Recipe(
             "hdgan",
             load=_dcgan,
             kind="latent_image",
             about="the same network with one width in every stage: the reference of the speed goals",
+            example="--name faces --preset demo --data photos/ --max-minutes 30",
             changes={
                 "tiny": {"widths": "constant", "channels": 32},
                 "demo": {"widths": "constant", "channels": 96},
@@ -122,18 +126,21 @@ RECIPES: dict[str, Recipe] = {
             load=_charlm,
             kind="step_text",
             about="text byte by byte with an RNN, LSTM or GRU (Graves 2013), on a written world of short English texts",
+            example="--name poems --preset demo --data poems/ --encoding cp1252",
         ),
         Recipe(
             "summarizer",
             load=_seq2seq,
             kind="seq2seq",
             about="a document into a line: LSTM with attention (Luong 2015) behind an LSTM or a BERT (preset bert)",
+            example="--name news --preset demo --data news.csv --source-field document --target-field summary",
         ),
         Recipe(
             "dialogue",
             load=_seq2seq,
             kind="seq2seq",
             about="the reply to a conversation of several turns, with the same network",
+            example="--name chat --preset demo --data chats.jsonl",
             changes={
                 preset: {"task": "dialogue", "data": "smalltalk", "source_field": "prompt", "target_field": "reply"}
                 for preset in (*PRESET_NAMES, "bert")

@@ -16,6 +16,7 @@ from pathlib import Path
 from training import checkpoint, checks
 
 ROOT = Path("artifacts/runs")
+KEPT = ("images.u8", "images.json")  # decoded pictures (training/data/decoded.py) belong to the data, not to the run
 # Fields of configs by their former names, with which checkpoints may still record them.
 _RENAMED = {f"ema_half_life_{unit}": "ema_half_life_kitems" for unit in ("kimg", "krows", "kpairs")}
 
@@ -98,7 +99,9 @@ def resume_point(run: Run, config: Mapping[str, object]) -> checkpoint.Checkpoin
 def begin_anew(run: Run) -> None:
     """Forget what is there under this name; called when everything a new run needs has been checked."""
     checkpoint.discard(run.checkpoint)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    for path in run.folder.iterdir() if run.folder.is_dir() else ():
+        if path.name not in KEPT:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:

@@ -17,6 +17,7 @@ from training.data import Fields
 from training.data.pairs import open_pairs
 from training.encoding import encode
 from training.evaluate_pairs import nats_per_token
+from training.interruption import Interruption
 from training.loop import Figures, Work
 from training.models.seq2seq import ModelConfig, Seq2Seq
 from training.run import Run, Schedule
@@ -71,7 +72,8 @@ def train(run: Run, config: Config) -> Meta:
 
 
 def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) -> Work:
-    data = open_pairs(config.data, config.world_size, Fields(config.source_field, config.target_field), config.most_bad)
+    fields = Fields(config.source_field, config.target_field)
+    data = open_pairs(config.data, config.world_size, fields, config.most_bad, config.encoding)
     if resumed is not None:
         model = ModelConfig.of(resumed.meta.model)
         tokens, words = seq2seq_checkpoint.load_tokenizers(resumed)
@@ -99,11 +101,14 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
 
     def evaluate(step: int) -> Figures:
         loss, figures = judge(step, learner.average)
-        learner.note(loss)
+        with Interruption.held():
+            learner.note(loss)
         return figures
 
     def finish(step: int) -> Figures:
-        learner.note(nats_per_token(learner.average, shown))
+        loss = nats_per_token(learner.average, shown)
+        with Interruption.held():
+            learner.note(loss)
         # How much better targets are predicted that were learned from: how much was learned by heart.
         known = math.exp(nats_per_token(learner.best, pairs[:JUDGED]))
         return {**judge(step, learner.best)[1], "perplexity_train": round(known, 3)}
@@ -111,7 +116,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
     return Work(
         data=data,
         learner=learner,
-        about=f"{len(data.pairs)} pairs of {data.name} ({len(data.skipped)} lines passed over), {tokens.size} tokens, "
+        about=f"{len(data.pairs)} pairs of {data.name} ({data.lost} lines passed over), {tokens.size} tokens, "
         f"{device} {learner.averaged.optimization.precision}",
         model=dataclasses.asdict(model),
         update=update,

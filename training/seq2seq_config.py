@@ -19,7 +19,10 @@ class Config(RecipeConfig):
     task: Task = "summary"
     """summary: a long source is read from its beginning; dialogue: a long conversation from its end"""
     data: str = reports.NAME
-    """`reports` or `smalltalk` for a written world, or files of pairs (JSONL, CSV, TSV, also .gz) divided by commas"""
+    """`reports` or `smalltalk` for a written world, or files of pairs (JSONL, JSON, CSV, TSV, Parquet, Q: and A:)
+    divided by commas, a folder or a .zip of them"""
+    encoding: str | None = None
+    """of the files, such as cp1252; None: UTF-8, or what a file's byte order mark says"""
     source_field: str = "document"
     """field or column of a file's sources: a text, or a list of turns"""
     target_field: str = "summary"
@@ -50,3 +53,4 @@ class Config(RecipeConfig):
         checks.at_least(self, world_size=1, patience=0, forcing_steps=0)
         checks.share(self, "teacher_forcing", "label_smoothing", "most_bad")
         checks.positive(self, "bert_rate", "clip")
+        checks.encoding(self, "encoding")

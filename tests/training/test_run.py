@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -29,8 +30,12 @@ NAME = ["--name", "m", "--preset", "tiny"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
+def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dcgan", *NAME]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^step 1 of 6, generator [\d.]+, critic [\d.]+, \d+ images/s, at most [\d.]+ min", said, re.MULTILINE
+    )
     meta = checkpoint.read(checkpoint.directory("m"))
     assert (meta.step, meta.recipe, meta.model["image_size"]) == (6, "dcgan", 16)
     assert meta.metrics.keys() >= {"generator", "critic", "swd", "swd_floor"}
@@ -92,8 +97,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(workspace: Path) -> None:
     while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)  # people press it twice
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "stopping after this step; everything will be saved" in errors
+    assert "Traceback" not in errors
     assert "the same command goes on" in errors
     step = checkpoint.read(checkpoint.directory("m")).step
     assert step > 0

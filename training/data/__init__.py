@@ -6,13 +6,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+SHOWN = 5  # entries that a line for a person quotes
+
 
 class DataError(ValueError):
     """Data that cannot be trained on; the message names what was found and what was wanted."""
+
+
+class Unusable(ValueError):
+    """A line, row or record that cannot be used; the message is the reason."""
+
+    def __init__(self, reason: str, rows: int = 1) -> None:
+        super().__init__(reason)
+        self.rows = rows
+        """that are lost with it"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +41,17 @@ class DataSet:
     """where it came from"""
     skipped: tuple[str, ...] = ()
     """files or lines that could not be used, each with the reason"""
+    lost: int = 0
+    """how many files or rows were lost with them"""
+    notes: tuple[str, ...] = ()
+    """what else is to be said of the files, a line each"""
+
+    def told(self) -> Iterator[str]:
+        """Lines for a person about what is not in it, and what may not be expected of it."""
+        yield from self.notes
+        if self.skipped:
+            more = f"; and {len(self.skipped) - SHOWN:,} more" if len(self.skipped) > SHOWN else ""
+            yield f"skipped {self.lost:,}: {'; '.join(self.skipped[:SHOWN])}{more}"
 
     def provenance(self) -> dict[str, str]:
         """The part of it that a checkpoint records."""

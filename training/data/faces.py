@@ -122,10 +122,10 @@ def face(seed: int, index: int) -> tuple[Face, dict[str, Any]]:
 
 def render(seed: int, indices: range, size: int) -> NDArray[np.uint8]:
     """The faces `indices` of `seed` as (N, size, size, 3) RGB."""
-    return np.concatenate(
-        [_render_chunk(seed, indices[i : i + _CHUNK], size) for i in range(0, len(indices), _CHUNK)]
-        or [np.zeros((0, size, size, 3), np.uint8)]
-    )
+    images = np.empty((len(indices), size, size, 3), np.uint8)
+    for at in range(0, len(indices), _CHUNK):
+        images[at : at + _CHUNK] = _render_chunk(seed, indices[at : at + _CHUNK], size)
+    return images
 
 
 def image_set(size: int, count: int, seed: int = 0) -> ImageSet:
@@ -134,7 +134,7 @@ def image_set(size: int, count: int, seed: int = 0) -> ImageSet:
     return ImageSet(
         name=f"drawn-faces-v{VERSION}-{size}px-{count}",
         images=images,
-        sha256=hashlib.sha256(images.tobytes()).hexdigest(),
+        sha256=hashlib.sha256(images.data).hexdigest(),
         licence="Apache-2.0",
         source="drawn by training/data/faces.py",
     )

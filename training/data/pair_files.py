@@ -1,32 +1,29 @@
-"""Pairs from files: JSON lines, or tables with a header row, as they are or packed with gzip.
+"""Pairs from files: JSON, tables with a header row, Parquet, or questions and answers; packed with gzip, in .zip files
+and folders too.
 
-JSON lines (.jsonl, .ndjson): an object per line; its source is a text or a list of texts, the turns of a conversation.
-Tables (.csv, .tsv): a text may hold line breaks if it stands in quotes. Files are UTF-8; runs of white space become one
-space. A line that cannot be used is skipped and named.
+JSON lines (.jsonl, .ndjson) and documents (.json): an object per pair; its source is a text or a list of texts, the
+turns of a conversation. An object may also be a whole conversation (see `chats`), which gives a pair per answer.
+Tables (.csv, .tsv, .tab): a text may hold line breaks if it stands in quotes (see `tables`). Text files (.txt): see
+`questions`. Runs of white space become one space. A record that cannot be used is skipped and named.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
-import io
-import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from training.data import DataError, Fields, Pair
+from training.data import DataError, Fields, Pair, Unusable, chats, decoding, questions, tables
+from training.data.documents import Document, Wanted, documents
+from training.data.records import READERS
+from training.data.tables import DELIMITERS
 
 MAX_FILE_BYTES = 250_000_000  # as it is and unpacked
 SHOWN = 3  # unusable lines that a message quotes
 SHOWN_FIELDS = 12  # and fields that it names
-_TABLES = {".csv": ",", ".tsv": "\t"}
-_JSON = (".jsonl", ".ndjson")
 _WISH = (
-    "give files of pairs (.jsonl, .ndjson, .csv or .tsv, each also with .gz) divided by commas, "
-    "or 'reports' or 'smalltalk' for the written ones"
+    "give files of pairs (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .txt with 'Q:' and 'A:', each also with .gz), "
+    "folders or .zip files of them, divided by commas, or 'reports' or 'smalltalk' for the written ones"
 )
 _TYPES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
@@ -38,162 +35,122 @@ class Lines:
     pairs: tuple[Pair, ...]
     skipped: tuple[str, ...]
     """of lines without a usable pair: `file:line: reason`"""
+    lost: int
+    """rows that were lost with them"""
+    notes: tuple[str, ...]
+    """lines about files that are not read"""
+    by_conversation: bool = False
+    """whether several pairs may be of one conversation, which begins with the first turn of their sources"""
 
 
-class _Unusable(ValueError):
-    """A line without a pair; the message is the reason."""
-
-
-def paths(data: str) -> list[Path]:
-    """The files that `data` names, divided by commas."""
-    return [Path(part.strip()) for part in data.split(",") if part.strip()]
-
-
-def read(files: Sequence[Path], fields: Fields, most_bad: float) -> Lines:
-    """The pairs of all files in their order.
+def read(data: str, fields: Fields, most_bad: float, encoding: str | None = None) -> Lines:
+    """The pairs of all files of `data` in their order.
 
     Raises `DataError` for a file that is missing, too large, damaged or of no known suffix, and if there is no pair or
-    more than the share `most_bad` of all lines cannot be used.
+    more than the share `most_bad` of all rows is lost.
     """
+    opened = documents(data, Wanted((*READERS, *DELIMITERS, ".txt"), MAX_FILE_BYTES, _WISH, encoding=encoding))
     pairs: list[Pair] = []
     skipped: list[str] = []
+    lost = 0
     names: dict[str, None] = {}  # of the fields where one was missing
-    for path in files:
-        for at, line in _lines(path):
+    hints: dict[str, None] = {}  # of what the encoding is where a line is not UTF-8
+    notes = list(opened.notes)
+    by_conversation = False
+    for file in opened.files:
+        raw = file.content()
+        if file.suffix == ".txt" and not file.given and not questions.kind(raw):
+            notes.append(f"{file.name} is not read: it holds no questions and answers")
+            continue
+        for at, record in _records(file, raw, fields):
             try:
-                pairs.append(_pair(line, fields, names))
-            except _Unusable as error:
-                skipped.append(f"{path.name}:{at}: {error}")
-    total = len(pairs) + len(skipped)
-    if pairs and len(skipped) <= most_bad * total:
-        return Lines(tuple(pairs), tuple(skipped))
-    where = ", ".join(path.name for path in files) or "the empty name"
+                found = _pairs(record, fields, names)
+                by_conversation = by_conversation or (isinstance(record, Mapping) and fields.target not in record)
+                pairs += found
+            except Unusable as error:
+                more = f": {error.rows:,} rows are lost" if error.rows > 1 else ""
+                skipped.append(f"{file.name}:{at}: {error}{more}")
+                lost += error.rows
+                if str(error).startswith("it is not UTF-8") and not hints:
+                    hints[f"{file.name} is not UTF-8: {decoding.hint(raw)}"] = None
+    total = len(pairs) + lost
+    if pairs and lost <= most_bad * total:
+        return Lines(tuple(pairs), tuple(skipped), lost, tuple(notes), by_conversation)
     if not total:
-        raise DataError(f"{where} holds no pairs; {_WISH}")
+        raise DataError(f"{opened.where} holds no pairs; {_WISH}")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
     remedy = f"wanted a text in the field {fields.source!r} and one in {fields.target!r} of every line: mend the lines"
     if names:
         remedy += f" or name other fields (where one is missing there are {_listed(names)})"
+    remedy = "; ".join([*hints, remedy])
     raise DataError(
-        f"{len(skipped)} of {total} lines of {where} cannot be used, wanted at most {most_bad:.1%}: "
+        f"{lost} of {total} lines of {opened.where} cannot be used, wanted at most {most_bad:.1%}: "
         f"{'; '.join(skipped[:SHOWN])}{more}; {remedy}"
     )
 
 
-def _pair(line: object, fields: Fields, names: dict[str, None]) -> Pair:
-    if isinstance(line, _Unusable):
-        raise line
-    if not isinstance(line, Mapping):
-        raise _Unusable(f"it is {_type(line)}, wanted an object")
-    for field in (fields.source, fields.target):
-        if field not in line:
-            names.update(dict.fromkeys(str(name) for name in line))
-            raise _Unusable(f"there is no field {field!r}")
-    source, target = line[fields.source], line[fields.target]
+def _records(file: Document, raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
+    """The place of every record, and what it holds, or why it cannot be read."""
+    wanted = (fields.source, fields.target)
+    if file.suffix in READERS:
+        return READERS[file.suffix](raw, file.name)
+    if file.suffix in DELIMITERS:
+        _refuse_pair_as_header(tables.first_row(raw, file.suffix, wanted), wanted, file.name)
+        return tables.rows(raw, file.suffix, wanted, file.name)
+    kind = questions.kind(raw)
+    if kind is not None:
+        return kind(raw, wanted)
+    raise DataError(
+        f"the suffix of {file.name} is .txt; {_WISH}; a .txt holds questions and answers (lines that begin with "
+        "'Q:' and 'A:') or a pair a line with a tab between its texts"
+    )
+
+
+def _refuse_pair_as_header(header: Sequence[str], wanted: tuple[str, str], name: str) -> None:
+    """A table without a header would lose its first pair, and have its texts for names."""
+    if len(header) == 2 and not set(wanted) & set(header) and all(len(cell.split()) > 2 for cell in header):
+        raise DataError(
+            f"the first row of {name} reads like a pair and not like names of columns ({header[0]!r}, {header[1]!r}): "
+            f"put a row with {wanted[0]!r} and {wanted[1]!r} before it"
+        )
+
+
+def _pairs(record: object, fields: Fields, names: dict[str, None]) -> list[Pair]:
+    if isinstance(record, Unusable):
+        raise record
+    if not isinstance(record, Mapping):
+        raise Unusable(f"it is {_type(record)}, wanted an object")
+    missing = [field for field in (fields.source, fields.target) if field not in record]
+    turns = chats.turns_of(record) if missing else None
+    if turns is not None:
+        found = [
+            Pair(tuple(_text(fields.source, turn) for turn in source), _text(fields.target, target))
+            for source, target in chats.pairs(turns)
+        ]
+        if not found:
+            raise Unusable("the conversation holds no turn of an assistant behind another one")
+        return found
+    if missing:
+        names.update(dict.fromkeys(str(name) for name in record))
+        raise Unusable(f"there is no field {missing[0]!r}")
+    source, target = record[fields.source], record[fields.target]
     turns = source if isinstance(source, list) else [source]
     if not turns:
-        raise _Unusable(f"the list {fields.source!r} is empty")
-    return Pair(tuple(_text(fields.source, turn) for turn in turns), _text(fields.target, target))
+        raise Unusable(f"the list {fields.source!r} is empty")
+    return [Pair(tuple(_text(fields.source, turn) for turn in turns), _text(fields.target, target))]
 
 
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise _Unusable(f"the field {field!r} holds {_type(value)}, wanted a text")
+        raise Unusable(f"the field {field!r} holds {_type(value)}, wanted a text")
     text = " ".join(value.split())
     if not text:
-        raise _Unusable(f"the field {field!r} is empty")
+        raise Unusable(f"the field {field!r} is empty")
     if "\0" in text:
-        raise _Unusable(f"the field {field!r} holds the byte 0")
+        raise Unusable(f"the field {field!r} holds the byte 0")
     if re.search(r"[\ud800-\udfff]", text):  # an escape in JSON can say it, UTF-8 cannot
-        raise _Unusable(f"the field {field!r} holds half a character (a lone surrogate)")
+        raise Unusable(f"the field {field!r} holds half a character (a lone surrogate)")
     return text
-
-
-def _lines(path: Path) -> Iterator[tuple[int, object]]:
-    """The number of every line that is not empty, and what it holds, or why it cannot be read."""
-    if not path.is_file():
-        raise DataError(f"--data {path} {'is not a file' if path.exists() else 'does not exist'}; {_WISH}")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    suffix = next(iter(suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]), "")
-    if suffix not in _TABLES and suffix not in _JSON:
-        raise DataError(f"the suffix of {path} is {''.join(suffixes[-2:]) or 'missing'}; {_WISH}")
-    raw = _content(path, packed=suffixes[-1] == ".gz").removeprefix(b"\xef\xbb\xbf")
-    return _json_lines(raw) if suffix in _JSON else _rows(raw, _TABLES[suffix])
-
-
-def _content(path: Path, packed: bool) -> bytes:
-    size = path.stat().st_size
-    if size <= MAX_FILE_BYTES:
-        if not packed:
-            return path.read_bytes()
-        try:
-            with gzip.open(path) as file:
-                raw = file.read(MAX_FILE_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} is not a whole gzip file ({error}): pack it again") from None
-        if len(raw) <= MAX_FILE_BYTES:
-            return raw
-    found = f"has {size} bytes" if size > MAX_FILE_BYTES else "is larger unpacked"
-    raise DataError(f"{path} {found}, over the limit of {MAX_FILE_BYTES}: give a part of it")
-
-
-def _json_lines(raw: bytes) -> Iterator[tuple[int, object]]:
-    for at, line in enumerate(raw.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        held: object
-        try:
-            held = json.loads(_decoded(line))
-        except _Unusable as error:
-            held = error
-        except RecursionError:
-            held = _Unusable("its lists or objects are nested too deeply")
-        except json.JSONDecodeError as error:
-            held = _Unusable(f"it is not JSON ({error.msg} in column {error.colno})")
-        except ValueError as error:  # a number of thousands of digits
-            held = _Unusable(f"it cannot be read ({error})")
-        yield at, held
-
-
-def _decoded(line: bytes) -> str:
-    if b"\0" in line:
-        raise _Unusable("it holds the byte 0")
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise _Unusable(f"it is not UTF-8: byte 0x{error.object[error.start]:02x}") from None
-
-
-def _rows(raw: bytes, delimiter: str) -> Iterator[tuple[int, object]]:
-    # Bytes that are not UTF-8 become surrogates at first, so that they cost one row and not the file.
-    rows = csv.reader(io.StringIO(raw.decode(errors="surrogateescape"), newline=""), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        at = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield at, _Unusable(f"it is no row of a table ({error})")
-            continue
-        if not any(cell.strip() for cell in row):
-            continue
-        if header is None:
-            header = [cell.strip() for cell in row]
-        else:
-            yield at, _record(header, row)
-
-
-def _record(header: list[str], row: list[str]) -> object:
-    try:
-        for cell in row:
-            _decoded(cell.encode(errors="surrogateescape"))
-    except _Unusable as error:
-        return error
-    if len(row) != len(header):
-        return _Unusable(f"it has {len(row)} cells, wanted {len(header)} as in the first row")
-    return dict(zip(header, row, strict=True))
 
 
 def _type(value: object) -> str:

@@ -1,35 +1,42 @@
-"""Texts to learn from: those of the written world (see `sentences`), or those of a file.
+"""Texts to learn from: those of the written world (see `sentences`), or those of files, folders and archives of them.
 
-A file is UTF-8. If blank lines divide it, what stands between them are the texts; else every line is one.
+If blank lines divide a file, what stands between them are the texts; else every line is one. JSON lines hold a text
+each in the field `text`, and tables in their one column, or that called `text`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import DataError, TextSet, held_out, sentences
+from training.data import DataError, TextSet, Unusable, decoding, documents, held_out, records, sentences, tables
+from training.data.documents import Document, Wanted
 
 BOUNDARY = b"\0"  # stands around every text, and is what no text may hold
 MAX_FILE_BYTES = 250_000_000
+LONG = 20_000  # bytes of a single text, over which it is cut into pieces
+PIECE = 2_000  # characters of such a piece
+_COLUMNS = ("text", "content", "sentence")
+_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".asc", "", *records.READERS, *tables.DELIMITERS)
 _WISH = (
-    "give a UTF-8 file with one text per line or texts divided by blank lines, "
-    f"or '{sentences.NAME}' for the written ones"
+    "give a UTF-8 file with one text per line or texts divided by blank lines, several of them divided by commas, a "
+    f"folder or a .zip file of them, or '{sentences.NAME}' for the written ones"
 )
 
 
-def open_texts(data: str, count: int) -> TextSet:
-    """The first `count` texts of the written world for `data == "sentences"`, else the texts of a file.
+def open_texts(data: str, count: int, encoding: str | None = None) -> TextSet:
+    """The first `count` texts of the written world for `data == "sentences"`, else the texts of files.
 
-    Raises `DataError` for a file that is missing, empty, too large, not UTF-8, or holds the byte 0.
+    `encoding` is for files only. Raises `DataError` for a file that is missing, empty, too large, not of its encoding,
+    or holds the byte 0.
     """
     if data != sentences.NAME:
-        return _file_set(Path(data))
+        return _file_set(data, encoding)
     learned, kept = held_out.divide(sentences.text, str, count)
     name = f"{sentences.NAME}-v{sentences.VERSION}-{count}"
     return _text_set(name, learned, kept, "Apache-2.0", "written by training/data/sentences.py")
@@ -45,35 +52,78 @@ def _text_set(name: str, texts: Sequence[str], kept: Sequence[str], licence: str
     return TextSet(name=name, sha256=sha256, licence=licence, source=source, texts=tuple(texts), held_out=tuple(kept))
 
 
-def _file_set(path: Path) -> TextSet:
-    texts = _split(_content(path))
+def _file_set(data: str, encoding: str | None) -> TextSet:
+    opened = documents.documents(data, Wanted(_SUFFIXES, MAX_FILE_BYTES, _WISH, any_suffix=True, encoding=encoding))
+    given = documents.paths(data)
+    texts: list[str] = []
+    for file in opened.files:
+        texts += _texts_of(file)
+    notes = list(opened.notes)
+    if len(texts) == 1 and len(texts[0].encode()) > LONG:
+        size = len(texts[0].encode())
+        texts = _cut(texts[0])
+        notes.append(
+            f"{opened.where} is one text of {size:,} bytes without a line break: cut at white space into "
+            f"{len(texts):,} texts of at most {PIECE:,} characters"
+        )
     if len(texts) < 2:
-        raise DataError(f"{path} holds {len(texts)} texts, wanted at least 2 (one to learn, one to measure); {_WISH}")
+        held = f"{opened.where} holds {len(texts)} texts"
+        raise DataError(f"{held}, wanted at least 2 (one to learn, one to measure); {_WISH}")
     every = min(held_out.EVERY, len(texts))
     learned = [text for at, text in enumerate(texts, 1) if at % every]
-    return _text_set(f"{path.name}-{len(texts)}", learned, texts[every - 1 :: every], "unknown (user data)", path.name)
+    name = "+".join(path.name for path in given)
+    source = ", ".join(path.name for path in given)
+    licence = "unknown (user data)"
+    found = _text_set(f"{name}-{len(texts)}", learned, texts[every - 1 :: every], licence, source)
+    return dataclasses.replace(found, notes=tuple(notes))
 
 
-def _content(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"--data {path} {'is not a file' if path.exists() else 'does not exist'}; {_WISH}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise DataError(
-            f"{path} has {path.stat().st_size} bytes, over the limit of {MAX_FILE_BYTES}: give a part of it"
-        )
-    raw = path.read_bytes()
+def _texts_of(file: Document) -> Iterable[str]:
+    raw = file.content()
+    if file.suffix in records.READERS:
+        return _fields(file.name, records.READERS[file.suffix](raw, file.name))
+    if file.suffix in tables.DELIMITERS:
+        return _fields(file.name, tables.one_column(raw, file.suffix, file.name, _COLUMNS))
     if BOUNDARY in raw:
         line = raw[: raw.index(BOUNDARY)].count(b"\n") + 1
-        raise DataError(f"{path} holds the byte 0 in line {line}, which no text may (it divides texts); {_WISH}")
+        raise DataError(f"{file.name} holds the byte 0 in line {line}, which no text may (it divides texts); {_WISH}")
     try:
-        return raw.decode("utf-8-sig")
+        return _split(raw.decode())
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         found = f"byte 0x{error.object[error.start]:02x} in line {line}"
-        raise DataError(f"{path} is not UTF-8: {found}; {_WISH}") from None
+        raise DataError(f"{file.name} is not UTF-8: {found}; {decoding.hint(raw)}; {_WISH}") from None
+
+
+def _fields(name: str, records: Iterable[tuple[int, object]]) -> Iterator[str]:
+    """The text of every record: itself, or what it holds under one of the usual names."""
+    for at, record in records:
+        held = record
+        if isinstance(record, Mapping):
+            held = next((record[column] for column in _COLUMNS if column in record), None)
+        if not isinstance(held, str) or "\0" in held or not _is_whole(held):
+            why = f"({record})" if isinstance(record, Unusable) else f"(wanted one in the field {_COLUMNS[0]!r})"
+            raise DataError(f"{name}:{at} holds no text {why}: mend it, or give the texts as lines of a .txt file")
+        text = "\n".join(_lines(held)).strip()
+        if text:
+            yield text
+
+
+def _is_whole(text: str) -> bool:
+    return not re.search(r"[\ud800-\udfff]", text)
+
+
+def _lines(content: str) -> list[str]:
+    return [line.rstrip() for line in re.split(r"\r\n|\r|\n|\f", content)]  # a form feed begins a page, and so a line
 
 
 def _split(content: str) -> list[str]:
-    lines = [line.rstrip() for line in re.split(r"\r\n|\r|\n", content)]
-    blocks = re.split(r"\n{2,}", "\n".join(lines).strip("\n"))
+    blocks = re.split(r"\n{2,}", "\n".join(_lines(content)).strip("\n"))
     return [text for text in (blocks if len(blocks) > 1 else blocks[0].split("\n")) if text]
+
+
+def _cut(text: str) -> list[str]:
+    """Pieces of at most `PIECE` characters that end at white space where there is some."""
+    return [
+        piece.strip() for piece in re.findall(rf"(?s).{{1,{PIECE - 1}}}(?:\s|\Z)|.{{{PIECE}}}", text) if piece.strip()
+    ]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from training import checks
 from training.seeding import seeded
 
+SIZES = (16, 32, 64, 128, 256, 512)  # of a picture's side
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -29,8 +31,10 @@ class ModelConfig:
     """halving: 4x, 2x, 1x `channels` towards the image (DCGAN); constant: `channels` in every stage (hdgan)"""
 
     def __post_init__(self) -> None:
-        if self.image_size not in (16, 32, 64, 128, 256, 512):
-            raise checks.refuse("image_size", self.image_size, "a power of two from 16 to 512")
+        if self.image_size not in SIZES:
+            nearest = sorted(sorted(SIZES, key=lambda size: abs(size - self.image_size))[:2])
+            wanted = f"a power of two from 16 to 512; the nearest are {nearest[0]} and {nearest[1]}"
+            raise checks.refuse("image_size", self.image_size, f"{wanted} (pictures of any size are brought to it)")
         checks.at_least(self, latent=1, channels=1)
         checks.one_of(self, "widths", ("halving", "constant"))
 
