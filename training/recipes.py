@@ -113,7 +113,7 @@ RECIPES: dict[str, Recipe] = {
             about="the same network with one width in every stage: the reference of the speed goals",
             changes={
                 "tiny": {"widths": "constant", "channels": 32},
-                "demo": {"widths": "constant", "channels": 96},
+                "demo": {"widths": "constant", "channels": 96, "batch_size": 64, "learning_rate": 2e-4},
                 "paper": {"widths": "constant", "channels": 512, "image_size": 64},
             },
         ),
