@@ -34,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     first = argparse.ArgumentParser(
-        prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m training",
+        description=__doc__,
+        epilog=_example("dcgan"),
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     rows = "\n".join(f"  {row.name}: {row.about}" for row in recipes.RECIPES.values())
     first.add_argument("recipe", help=f"what to train:\n{rows}")
@@ -82,7 +85,7 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
     command: Any = tyro.cli(
         dataclasses.make_dataclass("Command", fields),
         prog=f"python -m training {recipe.name}",
-        description=recipe.about,
+        description=f"{recipe.about}\n\n{_example(recipe.name)}",
         args=arguments,
         # Fields are options by their own name; what no option can give (the sizes of a BERT) is no option.
         config=(OmitArgPrefixes, AvoidSubcommands, SuppressFixed),
@@ -90,6 +93,10 @@ def _parse(recipe: recipes.Recipe, arguments: list[str]) -> tuple[Run, Any]:
     if not NAME.fullmatch(command.name):
         raise refuse("name", repr(command.name), "letters, digits, _ and -, at most 64 of them")
     return Run(command.name, recipe.name, command.schedule, command.restart), command.config
+
+
+def _example(recipe: str) -> str:
+    return f"example: python -m training {recipe} --name mine --preset demo"
 
 
 if __name__ == "__main__":
