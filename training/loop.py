@@ -21,6 +21,7 @@ from training.pictures import plot_losses
 from training.precision import pick_device
 from training.run import Run, TrainingStopped, begin_anew, git_commit, resume_point
 
+LINE_SECONDS = 10  # between lines of progress where no terminal shows a bar
 Config = TypeVar("Config", bound=RecipeConfig)
 Figures = dict[str, float]
 
@@ -94,7 +95,7 @@ def _go_on(run: Run, config: RecipeConfig, work: Work, saved: Meta | None, stop_
     step = first = saved.step if saved else 0
     metrics: Figures = dict(saved.metrics) if saved else {}
     log = Log(run.folder, step)
-    started = time.monotonic()
+    started = said = time.monotonic()
     bar = tqdm(total=run.schedule.steps, initial=step, unit="step", dynamic_ncols=True, disable=None)
     try:
         with Interruption() as interruption:
@@ -108,7 +109,11 @@ def _go_on(run: Run, config: RecipeConfig, work: Work, saved: Meta | None, stop_
                 if step % run.schedule.log_every == 0:
                     speed = (step - first) * config.batch_size / (time.monotonic() - started)
                     log.write(step, {**losses, f"{work.unit}_per_s": round(speed, 1)})
-                    bar.set_postfix_str(f"{_line(losses)}, {speed:.0f} {work.unit}/s")
+                    about = f"{_line(losses)}, {speed:.0f} {work.unit}/s"
+                    bar.set_postfix_str(about)
+                    if bar.disable and time.monotonic() - said >= LINE_SECONDS:
+                        said = time.monotonic()
+                        print(f"step {step} of {run.schedule.steps}: {about}, {said - started:.0f} s", flush=True)
                 if step % run.schedule.sample_every == 0:
                     figures = work.evaluate(step)
                     metrics = {**losses, **figures}

@@ -69,6 +69,7 @@ def compiled_cache() -> Path | None:
 
 RUNTIME = Runtime(
     name="openvino",
+    title="OpenVINO",
     modules=("openvino",),
     packages=("openvino",),
     device="cpu",

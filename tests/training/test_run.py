@@ -44,6 +44,18 @@ def test_a_run_leaves_checkpoint_log_and_pictures(workspace: Path) -> None:
         assert plot.size > (400, 200)
 
 
+def test_without_a_terminal_a_line_says_now_and_then_how_far_it_is(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.loop.LINE_SECONDS", 0)
+    assert main(["dcgan", *NAME]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step 2 of 6: generator ")]
+    assert len(lines) == 1
+    assert " images/s, " in lines[0]
+    assert main(["dcgan", *NAME, "--restart", "--log-every", "6"]) == 0
+    assert "step 2 of 6" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "9"]) == 0
