@@ -26,7 +26,7 @@ $(INSTALLED): requirements/install.sh $(wildcard requirements/*.txt)
 	PYTHON=$(PYTHON) requirements/install.sh
 	@touch $@
 
-demo: $(INSTALLED) ## train, export, archive, serve, and fetch 16 faces to out/dcgan.png
+demo: $(INSTALLED) ## train, export, archive, serve; fetch 16 faces and a text: out/dcgan.png, out/charlm.txt
 	./demo.sh
 
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones

@@ -9,21 +9,20 @@ the 256 latents its certificate was made with. Closed loop, one caller, no serve
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from export.build import build
-from export.judge import QUALITY_SEED
-from export.measure import QUICK, Contestant, Effort, Run, compare_speed, session_opener
+from export.eager import NAME, eager_opener
+from export.judge import BATCHES, QUALITY_SEED
+from export.measure import Contestant, roles_opener
 from export.options import Options
 from export.plans import Plan
+from export.speed import QUICK, Effort, compare_speed
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
 from handlers.certificate import FailedVariant, JudgedCandidate
 from handlers.manifest import BundleError
-from handlers.runtimes.device import machine
+from handlers.runtimes.device import machine, thread_count
 from handlers.sampling.philox import normals
 from training import checkpoint
 from training.__main__ import main as train
@@ -39,17 +38,14 @@ def run(quick: bool) -> dict[str, Any]:
     chosen = speed.manifest.choice[machine().cpu][0]["generator"]
     candidate = speed.manifest.candidate(chosen)
     latent = int(speed.manifest.graphs["generator"].inputs[0].shape[1])
-    inputs = {batch: {"z": normals(range(QUALITY_SEED, QUALITY_SEED + batch), latent)} for batch in (1, 8, 32)}
+    inputs = {
+        batch: {"generator": {"z": normals(range(QUALITY_SEED, QUALITY_SEED + batch), latent)}} for batch in BATCHES
+    }
     threads = speed.manifest.resources.threads
-    opener = session_opener(
-        candidate.runtime,
-        speed.read_file(candidate.file),
-        speed.manifest.graphs["generator"],
-        threads,
-        candidate.precision,
-    )
-    eager = functools.partial(open_eager, checkpoint.directory(SPEED_MODEL).resolve())
-    with Contestant("PyTorch eager", eager) as reference, Contestant(chosen, opener) as contestant:
+    graph = (speed.read_file(candidate.file), speed.manifest.graphs["generator"])
+    opener = roles_opener(candidate.runtime, {"generator": graph}, {}, threads, candidate.precision)
+    eager = eager_opener(checkpoint.directory(SPEED_MODEL), thread_count(threads))
+    with Contestant(NAME, eager) as reference, Contestant(chosen, opener) as contestant:
         measured = compare_speed(contestant, reference, inputs, QUICK if quick else Effort())
     served = chosen_entry(quality)
     if served.quality is None:
@@ -79,22 +75,6 @@ def ensure(name: str, training: list[str], quick: bool) -> Bundle:
     except BundleError as error:
         print(f"building {name}: {error}")
     return build(name, Options(quick=quick))
-
-
-def open_eager(path: Path) -> Run:
-    """In the child: the generator as a user of PyTorch would run it, with the same tail."""
-    import torch
-
-    from export.graphs.latent_image import ImageGraph
-    from training.dcgan import load_generator
-
-    module = ImageGraph(load_generator(path)[1]).eval()
-
-    def run(inputs: Mapping[str, Any]) -> Any:
-        with torch.inference_mode():
-            return module(torch.from_numpy(inputs["z"]))[1].numpy()
-
-    return run
 
 
 def entry(bundle: Bundle, plan: Plan) -> JudgedCandidate:

@@ -8,10 +8,14 @@ import sys
 from handlers.manifest import BundleError
 from handlers.runtimes.runtime import SessionError
 
+EXAMPLE_OPTIONS = {"build": " --quick"}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a foreseeable failure is one line and exit code 1."""
-    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description=__doc__, epilog="example: python -m export build dcgan --quick"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {
         "build": "export, compare with PyTorch, try every variant in every runtime, and write artifacts/bundles/NAME",
@@ -21,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     }
     parsers = {}
     for command, text in helps.items():
-        parsers[command] = commands.add_parser(command, help=text, description=text)
+        example = f"example: python -m export {command} dcgan{EXAMPLE_OPTIONS.get(command, '')}"
+        parsers[command] = commands.add_parser(command, help=text, description=text, epilog=example)
         parsers[command].add_argument("name", help="name of the trained model")
     tried = parsers["build"]
     tried.add_argument("--variants", nargs="+", metavar="VARIANT", help="forms to try (default: all; fp32 always)")

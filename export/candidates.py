@@ -80,7 +80,4 @@ def option_of(plan: Plan, where: str, roles: Collection[str]) -> dict[str, str]:
 
 def choice_of(result: DeviceResult, roles: Collection[str]) -> tuple[dict[str, str], ...]:
     """The candidates to serve on this device class: of the passed plans, fastest first, then the reference."""
-    passed = [judged for judged in result.judged if judged.verdict == "passed"]
-    fastest = sorted(passed, key=lambda judged: -judged.speedup)
-    plans = [*(judged.plan for judged in fastest), REFERENCE]
-    return tuple(option_of(plan, result.device_class, roles) for plan in plans)
+    return tuple(option_of(plan, result.device_class, roles) for plan in (*result.served, REFERENCE))

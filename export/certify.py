@@ -77,7 +77,8 @@ def add_device(certificate: Certificate, result: DeviceResult, roles: Collection
             option = option_of(judged.plan, result.device_class, roles)
             hashes.setdefault(judged.assessment.fingerprint, {})[golden_key(option)] = judged.assessment.golden
     entries = {judged.plan.id: _entry(judged) for judged in result.judged}
-    device = Device(result.environment, result.quick, today(), entries)
+    said = result.final.said if result.final else ""
+    device = Device(result.environment, result.quick, today(), entries, result.eager, said)
     return dataclasses.replace(
         certificate,
         devices={**certificate.devices, result.device_class: device},

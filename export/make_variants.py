@@ -48,7 +48,7 @@ def _variant(build: Build, name: str, role: str) -> Variant:
         return Variant(data, how)
     graph = build.kind.graphs[role]
     rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
-    variant = make(name, graph, build.fp32[role], rows, _score(build, role))
+    variant = make(name, graph, build.fp32[role], rows, _score(build, role), build.options.effort.search_seconds)
     check_finite(name, graph, variant.data)
     build.notebook.note_file(file, variant.data)
     build.notebook.note(f"{role}-{name}", variant.how)

@@ -1,13 +1,10 @@
-"""Speed of candidates side by side: one child process each, driven in alternating blocks while the others block.
+"""A candidate in a process of its own, which computes while the others block (`export/speed.py` compares them).
 
-In one process runtimes falsify each other (their threads spin on each other's cores), and measured one after the
-other they meet different noise. A candidate is timed in pairs of blocks with the reference, which stays open
-throughout.
+In one process runtimes falsify each other: their threads spin on each other's cores.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import multiprocessing
 import signal
@@ -18,57 +15,58 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from handlers.certificate import BatchSpeed
 from handlers.graph_spec import GraphSpec
 from handlers.manifest import Precision
 from handlers.runtimes.session import open_session
 
 MIN_RUNS = 3
-PAUSE_SECONDS = 0.02  # lets the last runtime's threads stop spinning before the next block
+MAX_SECONDS = 0.5  # that a block may take over its length for so many runs
 
 Inputs = Mapping[str, Any]  # what a contestant's run takes: arrays by name, or by role and name
 Run = Callable[[Inputs], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """How long to look: blocks per candidate and batch size, and their length."""
-
-    blocks: int = 5
-    block_seconds: float = 0.25
-
-
-QUICK = Effort(3, 0.1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """Speeds and costs of one candidate."""
-
-    speeds: tuple[BatchSpeed, ...]
-    load_ms: float
-    peak_memory_mb: float
-
-    def speedup(self, batch: int) -> float:
-        """Times faster than the reference at a batch size that was measured."""
-        return next(speed.speedup for speed in self.speeds if speed.batch == batch)
 
 
 class MeasureError(RuntimeError):
     """A child died or failed while it was timed."""
 
 
-def session_opener(
-    runtime: str, model: bytes, spec: GraphSpec, threads: int, precision: Precision = "f32"
+def roles_opener(
+    runtime: str,
+    roles: Mapping[str, tuple[bytes, GraphSpec]],
+    calls: Mapping[str, int],
+    threads: int,
+    precision: Precision,
 ) -> Callable[[], Run]:
-    """A picklable function that opens a session in the child and returns its `run`."""
-    return functools.partial(_open, runtime, model, spec, threads, precision)
+    """A picklable function that opens all graphs of a generator in the child and returns the run of a whole request.
+
+    `calls` says how often one request computes a graph, where that is not once.
+    """
+    return functools.partial(_open_roles, runtime, dict(roles), dict(calls), threads, precision)
 
 
-def _open(runtime: str, model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> Run:
-    return open_session(runtime, model, spec, threads, precision).run
+def _open_roles(
+    runtime: str,
+    roles: Mapping[str, tuple[bytes, GraphSpec]],
+    calls: Mapping[str, int],
+    threads: int,
+    precision: Precision,
+) -> Run:
+    # Here and not beside the judge: a child that imported torch would start two seconds later.
+    return each_role(
+        {r: open_session(runtime, model, spec, threads, precision).run for r, (model, spec) in roles.items()}, calls
+    )
+
+
+def each_role(runs: Mapping[str, Run], calls: Mapping[str, int]) -> Run:
+    """One run of a whole request: every role as often as one request computes it."""
+
+    def run(inputs: Inputs) -> dict[str, Any]:
+        for role, once in runs.items():
+            for _ in range(calls.get(role, 1) - 1):
+                once(inputs[role])
+        return {role: once(inputs[role]) for role, once in runs.items()}
+
+    return run
 
 
 class Contestant:
@@ -138,37 +136,6 @@ class Contestant:
         return MeasureError(f"{self.name} died while it was measured (exit code {self._process.exitcode})")
 
 
-def compare_speed(
-    candidate: Contestant, reference: Contestant, inputs: Mapping[int, Inputs], effort: Effort
-) -> Measured:
-    """Time `candidate` against `reference` for every batch size in `inputs` (batch size -> arrays)."""
-    speeds = []
-    for batch, arrays in inputs.items():
-        for contestant in (reference, candidate):
-            contestant.run(arrays, 0.0)  # warm-up at this shape
-        times: list[float] = []
-        ratios: list[float] = []
-        for _ in range(effort.blocks):
-            medians = []
-            for contestant in (reference, candidate):
-                time.sleep(PAUSE_SECONDS)
-                block = contestant.run(arrays, effort.block_seconds)
-                medians.append(float(np.median(block)))
-            times += block  # the candidate's, which came second
-            ratios.append(medians[0] / medians[1])
-        p50, p95 = np.percentile(times, [50, 95]) * 1e3
-        speed = BatchSpeed(
-            batch=batch,
-            p50_ms=round(p50, 4),
-            p95_ms=round(p95, 4),
-            items_per_s=round(batch / p50 * 1e3, 1),
-            runs=len(times),
-            speedup=round(float(np.median(ratios)), 3),
-        )
-        speeds.append(speed)
-    return Measured(tuple(speeds), *candidate.costs())
-
-
 def _child(connection: Connection, opener: Callable[[], Run]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it closes the pipe
     try:
@@ -193,7 +160,8 @@ def _child(connection: Connection, opener: Callable[[], Run]) -> None:
 def _block(run: Run, arrays: Inputs, seconds: float) -> list[float]:
     times: list[float] = []
     stop = time.perf_counter() + seconds
-    while len(times) < MIN_RUNS or time.perf_counter() < stop:
+    bound = stop + MAX_SECONDS  # where a run takes a second, one is enough
+    while not times or time.perf_counter() < (stop if len(times) >= MIN_RUNS else bound):
         begin = time.perf_counter()
         run(arrays)
         times.append(time.perf_counter() - begin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from export.speed import QUICK, Effort
 from export.variants import VARIANTS
 from handlers.runtimes import registry
 
@@ -32,6 +33,11 @@ class Options:
             odd = sorted(set(given) - set(known))
             if odd:
                 raise OptionError(f"--{what} names {', '.join(odd)}; known: {', '.join(known)}")
+
+    @property
+    def effort(self) -> Effort:
+        """How long candidates are looked at."""
+        return QUICK if self.quick else Effort()
 
     @property
     def every_runtime(self) -> bool:

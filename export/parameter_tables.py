@@ -58,7 +58,8 @@ def renewed(document: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables, or renew those of a file; returns 1 for a file whose markers do not fit."""
-    parser = argparse.ArgumentParser(prog="python -m export.parameter_tables", description=__doc__)
+    example = "example: python -m export.parameter_tables --write docs/api.md"
+    parser = argparse.ArgumentParser(prog="python -m export.parameter_tables", description=__doc__, epilog=example)
     parser.add_argument("--write", type=Path, metavar="FILE", help="renew the tables of this file, e.g. docs/api.md")
     file: Path | None = parser.parse_args(arguments).write
     if file is None:

@@ -12,7 +12,9 @@ import contextlib
 import dataclasses
 import io
 import logging
+import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -51,10 +53,13 @@ class Quantized:
     method: str
     margins: dict[str, float]  # calibration method -> margin to the budget
     kept_fp32: tuple[str, ...]  # nodes that went back to FP32
+    stopped: bool  # whether time was up before the search had ended
 
 
-def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score) -> Quantized:
+def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float = math.inf) -> Quantized:
     """Quantize with the best calibration method, then give nodes back to FP32 until `score` is at least 0.
+
+    After `seconds` no trial begins any more: the best file so far is the result, and says so.
 
     `rows` are calibration inputs (N, ...) by name. Raises `VariantError` when there are too few, when nothing can be
     quantized, or when every variant is outside the budget or NaN.
@@ -69,8 +74,11 @@ def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score) -> Quant
         raise VariantError(f"the graph has none of {', '.join(QUANTIZED_OPS)} to quantize")
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "fp32.onnx")
-        files = {method: _static(Path(folder), rows, method, ()) for method in METHODS}
-        margins = {method: score(data) for method, data in files.items()}
+        stop, files, margins = time.monotonic() + seconds, {}, {}
+        for name in METHODS:
+            if not files or time.monotonic() < stop:
+                files[name] = _static(Path(folder), rows, name, ())
+                margins[name] = score(files[name])
         usable = {method: margin for method, margin in margins.items() if np.isfinite(margin)}
         if not usable:
             raise VariantError("its results are NaN with every calibration method")
@@ -78,14 +86,20 @@ def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score) -> Quant
         kept: list[str] = []
         best, margin = files[method], usable[method]
         while margin < 0 and len(kept) < len(nodes) - 1:
-            trials = {node: _static(Path(folder), rows, method, (*kept, node)) for node in nodes if node not in kept}
-            scores = {node: score(data) for node, data in trials.items()}
+            trials, scores = {}, {}
+            for node in nodes:
+                if node not in kept and time.monotonic() < stop:
+                    trials[node] = _static(Path(folder), rows, method, (*kept, node))
+                    scores[node] = score(trials[node])
+            if not scores:
+                break
             node = max(scores, key=lambda name: scores[name])
             if not scores[node] > margin:
                 break
             kept.append(node)
             best, margin = trials[node], scores[node]
-    return Quantized(best, method, margins, tuple(kept))
+        stopped = time.monotonic() >= stop and (margin < 0 or len(files) < len(METHODS))
+    return Quantized(best, method, margins, tuple(kept), stopped)
 
 
 def quantize_dynamic(model: onnx.ModelProto) -> bytes:

@@ -8,9 +8,11 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
+from export.eager import NAME
 from export.previews import address, previews
 from export.report_markdown import markdown
-from export.report_rows import quality_names, rows_of
+from export.report_rows import OTHERWISE, quality_names, rows_of
+from export.summary import first_line, paragraph
 from handlers.bundle import Bundle
 from handlers.certificate import Device, Policy
 from handlers.files import write_file
@@ -25,6 +27,7 @@ def report(bundle: Bundle) -> Path:
     folder = REPORTS / bundle.manifest.name
     certificate = bundle.certificate
     rows = {where: rows_of(device) for where, device in certificate.devices.items()}
+    shown = previews(bundle)
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
     text = page.render(
         name=bundle.manifest.name,
@@ -33,12 +36,16 @@ def report(bundle: Bundle) -> Path:
         certificate=certificate,
         rows=rows,
         plots={where: _plot(device, certificate.policy) for where, device in certificate.devices.items()},
-        previews=previews(bundle),
+        previews=shown,
+        first_lines={where: first_line(bundle.manifest, certificate, where) for where in rows},
+        paragraphs={where: paragraph(bundle.manifest, certificate, where) for where in rows},
+        eager=NAME,
+        otherwise=OTHERWISE,
         quality_names=quality_names(certificate),
         colours=COLOURS,
     )
     write_file(folder / "report.html", text.encode())
-    write_file(folder / "report.md", markdown(bundle, rows).encode())
+    write_file(folder / "report.md", markdown(bundle, rows, shown).encode())
     return folder / "report.html"
 
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from export.previews import Preview
 from export.report_rows import Row
+from export.summary import first_line, paragraph
 from handlers.bundle import Bundle
 from handlers.certificate import Certificate, FailedVariant
 
 
-def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]]) -> str:
-    """The text of report.md; `rows` are those of each device class."""
+def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]], shown: Sequence[Preview]) -> str:
+    """The text of report.md: sentences, texts that were written, then figures; `rows` are those of a device class."""
     certificate, manifest = bundle.certificate, bundle.manifest
-    policy = certificate.policy
-    budget = ", ".join(f"{name} at least {bound:g}" for name, bound in policy.budget.items())
-    lines = [
-        f"# {manifest.name} {bundle.version}",
-        "",
-        f"{manifest.recipe} at step {certificate.step}, certified {certificate.date}. A candidate is served if it is "
-        f"inside the quality budget ({budget}), batch-invariant, and {policy.min_speedup} times as fast as FP32 on "
-        f"ONNX Runtime at batch {policy.serving_batch}.",
-    ]
+    lines = [first_line(manifest, certificate, where) for where in rows]
+    lines += ["", f"# {manifest.name} {bundle.version}", ""]
+    lines += [f"{manifest.recipe} at step {certificate.step}, certified {certificate.date}."]
+    for where in rows:
+        lines += ["", f"{where}: {paragraph(manifest, certificate, where)}"]
+    for preview in shown[:1]:  # the reference's; all of them, and images, are in report.html
+        lines += ["", "## What it makes", "", *(f"- {_cell(text)}" for text in preview.texts)]
+        lines += ["Images are in report.html, which stands beside this file."] * bool(preview.images)
     for where, entries in rows.items():
         environment = certificate.devices[where].environment
         limited = f"; {found}" if (found := environment.get("limits")) else ""  # absent in older certificates
@@ -31,7 +32,7 @@ def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]]) -> str:
             "",
             f"Served, in this order: {served}.",
             "",
-            *_figures(entries, list(policy.budget)),
+            *_figures(entries, list(certificate.policy.budget)),
         ]
     lines += ["", "## Variants", "", *_variants(certificate), "", "## TensorRT engines", ""]
     for name, engine in certificate.engines.items():
@@ -43,13 +44,13 @@ def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]]) -> str:
 
 def _figures(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     """The table of one device class."""
-    names = ["candidate", "batch", "p50 ms", "p95 ms", "items/s", "speedup", "load ms", "peak MB", *metrics, "verdict"]
+    names = ["candidate", "batch", "p50 ms", "p95 ms", "items/s", "times reference", "times eager"]
+    names += ["load ms", "peak MB", *metrics, "verdict"]
     lines = [_line(names), "|" + "---|" * len(names)]
     for row in rows:
         entry, figures = row.entry, row.figures
-        verdict = f"{entry.verdict}: {_cell(entry.reason)}"
         if figures is None:
-            lines.append(_line([row.candidate, *[""] * (len(names) - 2), verdict]))
+            lines.append(_line([row.candidate, *[""] * (len(names) - 2), _cell(row.verdict)]))
             continue
         cells = [
             row.candidate,
@@ -58,10 +59,11 @@ def _figures(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
             f"{figures.p95_ms:.2f}",
             f"{figures.items_per_s:.0f}",
             f"{figures.speedup:.2f}",
-            f"{entry.load_ms:.0f}",
-            f"{entry.peak_memory_mb:.0f}",
-            *(f"{row.quality[name]:.5g}" for name in metrics),
-            verdict,
+            "" if row.of_eager is None else f"{row.of_eager:.2f}",
+            f"{entry.load_ms:.0f}" if entry else "",
+            f"{entry.peak_memory_mb:.0f}" if entry else "",
+            *(f"{row.quality[name]:.5g}" if name in row.quality else "" for name in metrics),
+            _cell(row.verdict),
         ]
         lines.append(_line(cells))
     return lines

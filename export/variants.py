@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -31,14 +32,17 @@ class Variant:
     how: dict[str, object]
 
 
-def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score) -> Variant:
-    """Make one variant of an FP32 ONNX file. Raises `VariantError` with the reason it cannot be made."""
+def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score, seconds: float = math.inf) -> Variant:
+    """Make one variant of an FP32 ONNX file, searching for `seconds` where there is a choice.
+
+    Raises `VariantError` with the reason it cannot be made.
+    """
     makers: Mapping[str, Callable[[], Variant]] = {
         "fp32": lambda: Variant(fp32, {}),
         "fp16": lambda: _fp16(graph, fp32),
         "fp32_rewritten": lambda: _rewritten_fp32(fp32),
-        "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, {}),
-        "int8_rewritten": lambda: _rewritten_int8(fp32, rows, score),
+        "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, seconds, {}),
+        "int8_rewritten": lambda: _rewritten_int8(fp32, rows, score, seconds),
         "int8_rowwise": lambda: Variant(quantize_rowwise(onnx.load_from_string(fp32)), {}),
         "int8_dynamic": lambda: _dynamic(graph, fp32),
     }
@@ -68,8 +72,8 @@ def _fp16(graph: Graph, fp32: bytes) -> Variant:
     return Variant(ordered.model.SerializeToString(deterministic=True), {"fp32_tail": tail})
 
 
-def _static(model: onnx.ModelProto, rows: Arrays, score: Score, how: dict[str, object]) -> Variant:
-    made = quantize_static(model, rows, score)
+def _static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float, how: dict[str, object]) -> Variant:
+    made = quantize_static(model, rows, score, seconds)
     count = len(next(iter(rows.values())))
     how = {
         **how,
@@ -79,6 +83,8 @@ def _static(model: onnx.ModelProto, rows: Arrays, score: Score, how: dict[str, o
         "margins": made.margins,
         "kept_fp32": list(made.kept_fp32),
     }
+    if made.stopped:
+        how["stopped"] = f"the search was bounded to {seconds:g} s"
     return Variant(made.data, how)
 
 
@@ -107,6 +113,6 @@ def _rewritten_fp32(fp32: bytes) -> Variant:
     return Variant(model.SerializeToString(deterministic=True), how)
 
 
-def _rewritten_int8(fp32: bytes, rows: Arrays, score: Score) -> Variant:
+def _rewritten_int8(fp32: bytes, rows: Arrays, score: Score, seconds: float) -> Variant:
     model, how = _rewrite(fp32)
-    return _static(model, rows, score, how)
+    return _static(model, rows, score, seconds, how)

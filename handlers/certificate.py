@@ -76,7 +76,10 @@ class EngineEntry:
 
 @dataclasses.dataclass(frozen=True)
 class BatchSpeed:
-    """Times of one candidate at one batch size; `speedup` is the reference's median time over its own."""
+    """Times of one candidate at one batch size; `speedup` is the reference's median time over its own.
+
+    `spread` is where that ratio lay in the middle of so many pairs of blocks; older certificates have neither.
+    """
 
     batch: int
     p50_ms: Number
@@ -84,6 +87,8 @@ class BatchSpeed:
     items_per_s: Number
     runs: int
     speedup: Number
+    blocks: int = 0
+    spread: tuple[Number, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +116,8 @@ class Device:
     quick: bool  # whether timing was short, and the figures are noisier
     date: str
     candidates: dict[str, JudgedCandidate]
+    eager: tuple[BatchSpeed, ...] = ()  # PyTorch eager beside the reference; none in older certificates
+    final: str = ""  # how the fastest candidates came out side by side, where there were several
 
 
 @dataclasses.dataclass(frozen=True)

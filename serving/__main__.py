@@ -114,9 +114,12 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    example = "example: python -m serving "
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__, epilog=f"{example}up --port 8080")
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("up", help="start, warm, watch; Ctrl-C stops", description=UP)
+    start = commands.add_parser(
+        "up", help="start, warm, watch; Ctrl-C stops", description=UP, epilog=f"{example}up --port 8080"
+    )
     option = start.add_argument
     store = "folder of .mar archives (default: model_store), e.g. --model-store /srv/models"
     option("--model-store", type=Path, default=Path("model_store"), metavar="DIR", help=store)
@@ -146,12 +149,16 @@ def _parser() -> argparse.ArgumentParser:
         "e.g. --stop-at-eof"
     )
     option("--stop-at-eof", action="store_true", help=lifeline)
-    wait = commands.add_parser("wait", help="return when it is ready", description=WAIT)
+    wait = commands.add_parser(
+        "wait", help="return when it is ready", description=WAIT, epilog=f"{example}wait --seconds 30"
+    )
     patience = "how long to wait (default: 90), e.g. --seconds 30"
     wait.add_argument("--seconds", type=float, default=90, metavar="S", help=patience)
     wait.add_argument("--pid", type=int, help="give up when this process is gone, e.g. --pid 1234")
-    stop = commands.add_parser("down", help="stop what runs", description=DOWN)
-    attempt = commands.add_parser("try", help="save one answer to look at", description=TRY)
+    stop = commands.add_parser("down", help="stop what runs", description=DOWN, epilog=f"{example}down")
+    attempt = commands.add_parser(
+        "try", help="save one answer to look at", description=TRY, epilog=f"{example}try dcgan --seed 7"
+    )
     option = attempt.add_argument
     option("name", help="name of the model")
     option("--seed", type=int, help="seed of the first answer (default: the example's), e.g. --seed 7")

@@ -22,14 +22,35 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 CPU_RUNTIMES = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
-SLOW_FIXTURES = {"tiny_summary", "tiny_dialogue", "tiny_bert_summary"}  # a minute on two slow cores
+MODELS = {"tiny", "tiny_text", "tiny_summary", "tiny_dialogue", "tiny_bert_summary"}
+SLOW_MODELS = MODELS - {"tiny", "tiny_text"}  # a minute on two slow cores; the other two some seconds
+ROOM_OF_BUILDS = ROOT / "tests/export"  # there a test of a model is a test of builds: slow, whatever the model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test is slow if a model that it needs is."""
+    """A test is slow if a model that it needs is, wherever it names it."""
     for item in items:
-        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        slow = MODELS if item.path.is_relative_to(ROOM_OF_BUILDS) else SLOW_MODELS
+        if slow & needed(item):
             item.add_marker(pytest.mark.slow)
+
+
+def needed(item: pytest.Item) -> set[str]:
+    """The fixtures that a test needs: by the closure of its arguments, and those whose names are its parameters."""
+    named = set(getattr(item, "fixturenames", ()))
+    given = getattr(getattr(item, "callspec", None), "params", {}).values()
+    return named | {value for value in given if isinstance(value, str)}
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """What collecting cannot see is refused: a slow model that a test asks for while it runs, without the marker."""
+    item = request._pyfuncitem
+    if fixturedef.argname in SLOW_MODELS and item.get_closest_marker("slow") is None:
+        pytest.fail(
+            f"{item.nodeid} takes the fixture {fixturedef.argname}, which trains for a minute, and is not marked slow: "
+            "name the fixture as an argument or a parameter, or mark the test",
+            pytrace=False,
+        )
 
 
 @pytest.fixture

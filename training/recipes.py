@@ -117,7 +117,7 @@ RECIPES: dict[str, Recipe] = {
             example="--name faces --preset demo --data photos/ --max-minutes 30",
             changes={
                 "tiny": {"widths": "constant", "channels": 32},
-                "demo": {"widths": "constant", "channels": 96},
+                "demo": {"widths": "constant", "channels": 96, "batch_size": 64, "learning_rate": 2e-4},
                 "paper": {"widths": "constant", "channels": 512, "image_size": 64},
             },
         ),

@@ -39,6 +39,7 @@ def _open(model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> 
 
 RUNTIME = Runtime(
     name="onnxruntime",
+    title="ONNX Runtime",
     modules=("onnxruntime",),
     packages=("onnxruntime", "onnxruntime-gpu"),
     device="cpu",

@@ -14,6 +14,7 @@ def _open(model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> 
 
 RUNTIME = Runtime(
     name="onnxruntime-cuda",
+    title="ONNX Runtime on CUDA",
     modules=("onnxruntime",),
     packages=("onnxruntime-gpu",),
     device="gpu",

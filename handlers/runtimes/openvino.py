@@ -90,6 +90,7 @@ def _key(core: Any, model: bytes, settings: dict[str, object]) -> str:
 
 RUNTIME = Runtime(
     name="openvino",
+    title="OpenVINO",
     modules=("openvino",),
     packages=("openvino",),
     device="cpu",

@@ -65,6 +65,7 @@ class Runtime:
     ahead_of_time: bool = False  # its files are built for one GPU capability and one version of its library
     calibrates: bool = False  # quantization tries its calibrations in it where it can: it is fast there
     requirements: str = "requirements/serve.txt"  # installs it
+    title: str = ""  # as people write it, where that is not its name
 
     def module(self) -> str | None:
         """The first of its modules that can be imported here."""

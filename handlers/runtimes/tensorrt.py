@@ -66,6 +66,7 @@ class Graph:
 
 RUNTIME = Runtime(
     name="tensorrt",
+    title="TensorRT",
     modules=("tensorrt", "tensorrt_rtx"),
     packages=("tensorrt", "tensorrt_rtx"),
     device="gpu",

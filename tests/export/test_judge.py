@@ -13,12 +13,13 @@ import pytest
 
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Assessment, Judged, verdict
 from export.make_variants import make_variants
-from export.measure import MIN_RUNS, Contestant, Effort, Inputs, Measured, MeasureError, Run, compare_speed
+from export.measure import MIN_RUNS, Contestant, Inputs, MeasureError, Run
 from export.notebook import Notebook, open_notebook
 from export.options import Options
 from export.plans import REFERENCE, Plan
 from export.quality import image_quality, margin
 from export.results import recall_or_judge
+from export.speed import Effort, Measured, compare_speed
 from export.variants import Variant
 from handlers.certificate import BatchSpeed
 from handlers.runtimes.device import Machine
@@ -85,7 +86,7 @@ def test_files_are_kept_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.make_variants.make", lambda name, graph, data, rows, score: Variant(data, {"by": name}))
+    monkeypatch.setattr("export.make_variants.make", lambda name, graph, data, *_: Variant(data, {"by": name}))
     monkeypatch.setattr("export.make_variants.check_finite", lambda *_: None)
     kind = SimpleNamespace(graphs={"step": SimpleNamespace(example=lambda count, seed: {})})
     build: Any = SimpleNamespace(
