@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Tiny
 from tests.serving.conftest import Server, running
-from tests.support.random_requests import RandomRequests
+from tests.support.random_http import RandomRequests
 
 pytestmark = pytest.mark.server
 
