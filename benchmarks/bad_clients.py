@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.fault_result import FaultResult, until_answered
+from benchmarks.fault_result import FaultResult, under_traffic, until_answered
 from benchmarks.server import Server, eventually
 
 # Start line and headers of a POST, then what is wrong.
@@ -19,6 +20,10 @@ MALFORMED = (
     _POST + b"X-Atelier-Deadline: \xc3\xa9\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
     b"POST /predictions/%zz/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     b"GARBAGE\r\n\r\n",
+    _POST + b"X-Atelier: drain\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    _POST + b"Content-Encoding: zstd\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /explanations/{} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /predictions/{} HTTP/1.0\r\ndescribe: True\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n[",
     _POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
 )
 
@@ -73,3 +78,21 @@ def malformed_http(server: Server, model: str, rounds: int = 5) -> FaultResult:
         word = answer.split(b" ")[1].decode() if answer.startswith(b"HTTP/1.1 ") else "hung up"
         outcomes[word] = outcomes.get(word, 0) + 1
     return FaultResult("malformed forms and headers", outcomes, round(until_answered(server, model), 2))
+
+
+def costly_bodies(
+    server: Server, model: str, count: int = 16, fields: int = 60_000, objects: int = 20_000
+) -> FaultResult:
+    """Forms of tens of thousands of fields and JSON of as many objects: refused unread, beside traffic that goes on."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    tree = b"[" + b"{}," * objects + b"1]"
+
+    def send() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            forms = [pool.submit(server.post, b"a&" * fields, model, form) for _ in range(count)]
+            trees = [pool.submit(server.post, tree, model) for _ in range(4 * count)]
+            found = {future.result().status for future in forms}, {future.result().status for future in trees}
+        if found != ({415}, {400}):
+            raise AssertionError(f"forms and bodies of tiny objects got {found}, wanted 415 and 400")
+
+    return under_traffic(server, model, f"{count} large forms, {4 * count} bodies of tiny objects", send)

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks import sabotage
-from benchmarks.bad_clients import hang_up, malformed_http, malformed_json
+from benchmarks.bad_clients import costly_bodies, hang_up, malformed_http, malformed_json
 from benchmarks.fault_result import FaultResult, under_traffic, until_answered
 from benchmarks.server import Server, eventually, running
 from benchmarks.traffic import request_outcome
@@ -161,6 +161,7 @@ def run(quick: bool) -> dict[str, Any]:
             note(hang_up(server))
             note(malformed_json(server, "image", 200 if quick else 1000))
             note(malformed_http(server, "image"))
+            note(costly_bodies(server, "image"))
             note(kill_worker(server, "image"))
             note(kill_jvm(server, "text"))
             note(broken_archive(server, store, "text", "image"))

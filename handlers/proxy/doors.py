@@ -44,7 +44,7 @@ class Doors:
     def is_launcher(self, call: Call) -> bool:
         """Whether a call carries this run's nonce."""
         given = call.headers.get("x-atelier-nonce", "")
-        return bool(self.nonce) and hmac.compare_digest(given.encode(), self.nonce.encode())
+        return bool(self.nonce) and hmac.compare_digest(given.encode(errors="replace"), self.nonce.encode())
 
 
 def _check_origin(call: Call) -> None:

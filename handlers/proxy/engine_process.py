@@ -159,8 +159,12 @@ class EngineProcess:
         """Take frames until the child is gone."""
         assert self._socket is not None
         link = EngineLink(self._take, self._on_room)
-        self._link = link
-        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=self._socket)
+        self._link = link  # frames may come at once
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=self._socket)
+        except BaseException:
+            self._link = None  # the socket is still ours to close
+            raise
         link.listen(not self._deaf)
         await link.gone.wait()
         if link.error is not None:

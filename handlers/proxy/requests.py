@@ -71,7 +71,7 @@ def read_seconds(headers: Mapping[str, str]) -> float:
 def _number(value: str, header: str, wanted: str) -> float:
     try:
         number = float(value)
-        if math.isnan(number):
+        if math.isnan(number) or "_" in value or not value.isascii():  # Python's own ways to write a number
             raise ValueError
     except ValueError:
         raise Refusal(400, f"{header} wants {wanted}", header) from None

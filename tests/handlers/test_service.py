@@ -66,6 +66,7 @@ def listened(front: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
         (b"{}", {"x_atelier_deadline": "soon"}, 400, "X-Atelier-Deadline wants seconds since the epoch"),
         (b"{}", {"x_atelier_deadline": "nan"}, 400, "X-Atelier-Deadline wants seconds since the epoch"),
         (b"{}", {"x_atelier_timeout": "soon"}, 400, "X-Atelier-Timeout wants seconds from now, such as 2.5"),
+        (b"{}", {"x_atelier_timeout": "1_0"}, 400, "X-Atelier-Timeout wants seconds from now, such as 2.5"),
         (b"{}", {"x_atelier_timeout": "0"}, 504, "the deadline had passed when the request came"),
         (b"{}", {"x_atelier_timeout": "60", "x_atelier_deadline": "1000.5"}, 504, "the deadline had passed"),
         (b"{}", {"x_atelier_deadline": "1000.5"}, 504, "the deadline had passed when the request came"),

@@ -16,7 +16,7 @@ from tests.support.proxy import Proxy, in_loop
 
 
 @pytest.mark.parametrize("word", LAUNCHERS)
-@pytest.mark.parametrize("nonce", [None, "", "the launcher", "the launcher's, the launcher's", "ä"])
+@pytest.mark.parametrize("nonce", [None, "", "the launcher", "the launcher's, the launcher's", "ä", "\ud800"])
 @in_loop
 async def test_the_launchers_words_are_the_launchers(
     monkeypatch: pytest.MonkeyPatch, word: str, nonce: str | None

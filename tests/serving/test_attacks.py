@@ -190,19 +190,3 @@ def test_doors_beside_predictions_are_closed(server: Server, path: str) -> None:
     answer = request(server.inference, "POST", path.replace("VERSION", version), b'{"seed":1}', headers)
     assert answer.status == 404
     assert request(server.inference, "POST", f"/predictions/tiny/{version}", b'{"seed":1}', headers).status == 200
-
-
-def test_large_forms_and_bodies_of_tiny_objects_cost_no_worker(server: Server) -> None:
-    """Eight callers send what would take minutes to make objects of, and everybody is still served."""
-    jvm, workers = server.jvm().pid, {process.pid for process in server.workers()}
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    objects = b"[" + b"{}," * 21_000 + b"1]"
-    with ThreadPoolExecutor(8) as pool:
-        forms = [pool.submit(server.post, b"a&" * 60_000, "tiny", form) for _ in range(16)]
-        trees = [pool.submit(server.post, objects, "tiny") for _ in range(64)]
-        for seed in range(5):
-            assert server.post({"seed": seed}, timeout=30).status == 200
-        assert {future.result().status for future in forms} == {415}
-        assert {future.result().status for future in trees} == {400}
-    assert server.ready()[0] == 200
-    assert (server.jvm().pid, {process.pid for process in server.workers()}) == (jvm, workers)

@@ -83,6 +83,12 @@ def test_two_hundred_clients_that_hang_up_cost_nothing(faulty: Server) -> None:
     assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == workers
 
 
+def test_bodies_that_would_cost_much_cost_nobody_an_answer(faulty: Server) -> None:
+    processes = {process.pid for process in (*faulty.workers(), *faulty.engines())}
+    assert set(told(bad_clients.costly_bodies(faulty, "image")).outcomes) == {"200"}
+    assert {process.pid for process in (*faulty.workers(), *faulty.engines())} == processes
+
+
 def test_malformed_forms_and_headers_kill_nobody(faulty: Server) -> None:
     workers = {process.pid for process in (*faulty.workers(), *faulty.engines())}
     before = faulty.metrics()
