@@ -18,7 +18,7 @@ from handlers.identity import Identity
 from tests.conftest import SLOW_FIXTURES, Tiny
 from tests.support.random_parameters import request
 
-SHORT, LONG = 150, pytest.param(4000, marks=pytest.mark.long)
+SHORT, LONG = 500, pytest.param(10_000, marks=pytest.mark.long)
 TEXT = {"max_tokens": 3, "seed": 1}
 SEEDED = {"tiny": {"seed": 1}, "tiny_text": TEXT, "tiny_summary": TEXT, "tiny_dialogue": TEXT}  # beside the example
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW_FIXTURES else pytest.param(kind) for kind in SEEDED]
