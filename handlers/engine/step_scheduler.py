@@ -93,16 +93,17 @@ class StepScheduler:
         for job in list(self._live):
             self._send(job, time.monotonic())
 
+    def _admits(self) -> bool:
+        """Whether requests may join now: whenever there is room. A window batcher would wait until all have left."""
+        return True
+
     def _free(self) -> int:
         """Rows that are free and that nobody who is being read will take."""
         return self._generator.free - sum(job.rows for job in self._reading)
 
     def _next(self, most: int) -> list[Job]:
-        """Take at most `most` waiting requests that there is room for, and tell that they have begun.
-
-        They join whenever there is room. A window batcher would wait until all have left.
-        """
-        if not len(self._waiting):
+        """Take at most `most` waiting requests that there is room for, and tell that they have begun."""
+        if not len(self._waiting) or not self._admits():
             return []
         taken = self._waiting.take(self._free(), most)
         if not taken and not self._live and not self._reading:

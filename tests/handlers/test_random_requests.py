@@ -1,94 +1,93 @@
-"""Thousands of requests of every shape straight into the schedulers: each ends once, and nothing is left behind."""
+"""Requests at random, near to right ones: each is answered once and to its end, none with a 500, others go on."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
-import random
-import time
-from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from handlers.engine.batch_scheduler import BatchScheduler
-from handlers.engine.choice import open_model
-from handlers.engine.main import scheduler_of
-from handlers.frames import Beat, Data, End, Frame, Refused, Started, Unpacker
-from handlers.identity import Identity
-from tests.conftest import SLOW_FIXTURES, Tiny
-from tests.support.random_requests import request
+from handlers.frames import Cancel, Data, End, Ready, Refused, Started, Submit
+from handlers.proxy.control import LAUNCHERS, PUBLIC
+from handlers.proxy.doors import Doors
+from tests.support.frontend import NONCE
+from tests.support.proxy import Proxy
 
-SHORT, LONG = 150, pytest.param(4000, marks=pytest.mark.long)
-TEXT = {"max_tokens": 3, "seed": 1}
-SEEDED = {"tiny": {"seed": 1}, "tiny_text": TEXT, "tiny_summary": TEXT, "tiny_dialogue": TEXT}  # beside the example
-KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW_FIXTURES else pytest.param(kind) for kind in SEEDED]
-
-
-class Engine:
-    """A scheduler over a real generator, and everything it sent."""
-
-    def __init__(self, tiny: Tiny) -> None:
-        self.bundle = tiny.bundle
-        self.model = open_model(self.bundle)
-        self._unpacker = Unpacker()
-        self.frames: dict[int, list[Frame]] = {}
-        self.scheduler = scheduler_of(
-            self.bundle, Identity(self.bundle.digest, "h" * 64), self.model, self._put, lambda: None
-        )
-
-    def _put(self, data: bytes) -> None:
-        for frame in self._unpacker.feed(data):
-            self.frames.setdefault(frame.number, []).append(frame)
-
-    def submit(self, number: int, params: Any, deadline: float | None = None) -> None:
-        """As JSON, as the proxy does."""
-        self.scheduler.submit(number, json.loads(json.dumps(params)), deadline)
-
-    def run_out(self) -> None:
-        while self.scheduler.busy:
-            self.scheduler.tick()
-
-    def answer(self, number: int, params: Any) -> bytes:
-        self.submit(number, params)
-        self.run_out()
-        return b"".join(frame.message.body for frame in self.frames[number] if isinstance(frame.message, Data))
-
-
-@pytest.mark.parametrize("count", [SHORT, LONG])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_request_ends_once(kind: str, count: int, request_: Any) -> None:
-    tiny: Tiny = request_(kind)
-    engine, drawn = Engine(tiny), random.Random(f"{kind} {count}")
-    example = {**tiny.bundle.manifest.example, **SEEDED[kind]}
-    before = engine.answer(10**6, example)
-    cancelled: set[int] = set()
-    for number in range(1, count + 1):
-        deadline = drawn.choice([None, None, None, time.monotonic() + 60, time.monotonic() + 0.02, 0.0])
-        engine.submit(number, request(drawn, tiny.bundle.manifest.params, example), deadline)
-        if drawn.random() < 0.1:
-            gone = drawn.randrange(max(1, number - 5), number + 1)
-            cancelled.add(gone)
-            engine.scheduler.cancel(gone)
-        for _ in range(drawn.randrange(4)):
-            if engine.scheduler.busy:
-                engine.scheduler.tick()
-    engine.run_out()
-    seen: Counter[str] = Counter()
-    for number in range(1, count + 1):
-        messages = [frame.message for frame in engine.frames.get(number, [])]
-        ends = [message for message in messages if isinstance(message, End | Refused)]
-        assert len(ends) == 1 or (not ends and number in cancelled), messages
-        assert not ends or messages[-1] is ends[0]
-        assert sum(isinstance(message, Started) for message in messages) <= 1
-        seen[str(ends[0].status) if ends and isinstance(ends[0], Refused) else "ended" if ends else "cancelled"] += 1
-    assert {type(frame.message) for frame in engine.frames.get(0, [])} <= {Beat}
-    assert set(seen) - {"cancelled"} == {"ended", "400", "504"}, seen  # and no 500
-    assert seen["ended"] > count // 10, seen
-    if not isinstance(engine.scheduler, BatchScheduler):
-        assert engine.model.generator.free == engine.model.generator.capacity
-    assert engine.answer(10**6 + 1, example) == before
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+documents = values.map(json.dumps)
+bodies = st.one_of(
+    st.binary(max_size=60),
+    documents.map(str.encode),
+    documents.map(lambda text: text.encode("utf-16")),
+    documents.map(lambda text: gzip.compress(text.encode())),
+    st.sampled_from(
+        [b"[" * 5000, b"{}," * 9000, b'"' * 300, b'{"a":' * 900, b"9" * 5000, b"1e999", b'{"a": "\\ud800"}']
+    ),
+)
+headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "content_type": st.sampled_from(
+            ["", "application/json", "application/json; charset=utf-16", "application/json;charset", "text/plain", ";"]
+        ),
+        "content_encoding": st.sampled_from(["gzip", "identity", "br", "", "gzip, gzip"]),
+        "x_atelier": st.sampled_from([*PUBLIC.split(", "), *LAUNCHERS, "", "ping, drain", "PING"]),
+        "x_atelier_nonce": st.sampled_from(["", "x", "\ud800"]),
+        "x_atelier_id": st.sampled_from(["", "a", "b", "x" * 200, "\n"]),
+        "x_atelier_caller": st.sampled_from(["", "c"]),
+        "x_atelier_deadline": st.sampled_from(["", "0", "inf", "-inf", "nan", "1e400", "9e9", "soon", "\u0661"]),
+        "x_atelier_timeout": st.sampled_from(["", "-1", "inf", "nan", "60", "1_0", "0x1"]),
+        "host": st.sampled_from(["localhost", "", "evil", "[::1]:1", "localhost:999999"]),
+        "origin": st.sampled_from(["null", "http://localhost", "http://evil"]),
+        "url_path": st.sampled_from(["", "x"]),
+        "explain": st.sampled_from(["False", "True"]),
+        "describe": st.just("True"),
+    },
+)
+endings = st.lists(
+    st.sampled_from([Started("image/png", "r"), Data(b"x"), End(), Refused(400, "bad", "n")]), max_size=4
+)
 
 
-@pytest.fixture
-def request_(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(bodies, headers, endings), max_size=8), st.booleans())
+@example([(b'{"a": 1}', {}, [])] * 8, False)
+def test_every_request_is_answered_once(some: list[tuple[bytes, dict[str, str], list[Any]]], loopback: bool) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asyncio.run(answered_once(monkeypatch, some, loopback))
+
+
+async def answered_once(
+    monkeypatch: pytest.MonkeyPatch, some: list[tuple[bytes, dict[str, str], list[Any]]], loopback: bool
+) -> None:
+    proxy = Proxy(monkeypatch, Doors(NONCE, loopback), max_slots=2, max_queue=2)
+    proxy.say((0, Ready({"model": "m"})))
+    calls = []
+    for number, (body, named, said) in enumerate(some, 1):
+        calls.append(proxy.send(body, **named))
+        proxy.say(*((number, message) for message in said))
+    numbers = {frame.number for frame in proxy.engine.sent if isinstance(frame.message, Submit)}
+    for frame in proxy.engine.sent:
+        if isinstance(frame.message, Submit):
+            json.loads(frame.message.body)  # what the engine gets, it can read
+    proxy.engine.on_lost("it died")
+    for _ in range(4):  # of what waited, one engine after another
+        numbers |= {frame.number for frame in proxy.engine.sent if isinstance(frame.message, Submit | Cancel)}
+        proxy.say(*((number, Refused(400, "bad", None)) for number in sorted(numbers)))
+    for call in calls:
+        assert proxy.ended(call)
+        statuses = [status for status, _ in proxy.of(call)]
+        assert 500 not in statuses
+    assert proxy.service._queue.size == proxy.service._queue.places == proxy.service._queue._body_bytes == 0
+    assert proxy.service._queue._named == {}
+    assert proxy.engine.killed == []
+    call = proxy.send(x_atelier="ping")
+    assert proxy.document(call) == {"status": "ok"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from benchmarks.steps import WindowScheduler
 from handlers.engine import step_scheduler, waiting
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Data, End, Refused, Started
@@ -93,6 +94,14 @@ def test_narrow_requests_pass_a_wide_one_for_a_while(
     run_out(scheduler)
     assert counter.steps[2:] == [["long"]] * 7 + [["wide"], ["c"]]  # from now on everybody lets it go first
     assert counter.free == 2
+
+
+def test_the_window_batcher_it_is_compared_with_waits_until_all_have_left(ear: Ear, counter: Counter) -> None:
+    scheduler = WindowScheduler(counter, ear.replies)
+    for number, (name, steps) in enumerate([("long", 3), ("short", 1), ("next", 1)], 1):
+        scheduler.submit(number, {"name": name, "steps": steps}, None)
+    run_out(scheduler)
+    assert counter.steps == [["long", "short"], ["long"], ["long"], ["next"]]
 
 
 def test_rows_of_texts_that_have_ended_are_free(scheduler: StepScheduler, counter: Counter) -> None:
