@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 _OVERFLOW = Path("/proc/sys/kernel/overflowuid")  # who owns what lies outside a user namespace
+CODE = Path(__file__)
 
 
 class OwnershipError(ValueError):
@@ -20,12 +21,14 @@ class OwnershipError(ValueError):
 def check_owner(path: Path, found: os.stat_result) -> None:
     """Raise `OwnershipError` unless `path` (its status is `found`) is ours or root's, and nobody else may write to it.
 
-    The group may write where nobody else is in it: many systems give every user such a group and its files that mode.
+    Ours is also what belongs to the owner of this code, which runs already: a checkout mounted into a container. The
+    group may write where nobody else is in it: many systems give every user such a group and its files that mode.
     """
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in _trusted():
         raise OwnershipError(
-            f"{path} belongs to user {found.st_uid}, wanted this one ({os.geteuid()}) or root: "
-            f"whoever owns it can change what is served; make a copy of your own, or `chown {os.geteuid()}` it"
+            f"{path} belongs to user {found.st_uid}, wanted this one ({os.geteuid()}), root or the owner of this code "
+            f"({CODE.stat().st_uid}): whoever owns it can change what is served; make a copy of your own, or "
+            f"`chown {os.geteuid()}` it"
         )
     if _others_may_write(found):
         raise OwnershipError(
@@ -42,7 +45,7 @@ def check_place(folder: Path) -> None:
     """
     real = folder.resolve(strict=True)
     check_owner(real, real.stat())
-    trusted = {0, os.geteuid(), _outside()}
+    trusted = _trusted() | {_outside()}
     for above in real.parents:
         found = above.stat()
         if found.st_uid not in trusted:
@@ -55,6 +58,11 @@ def check_place(folder: Path) -> None:
                 f"others may write to {above} (mode {stat.S_IMODE(found.st_mode):04o}), and so put another folder in "
                 f"the place of {real}: chmod go-w '{above}'"
             )
+
+
+def _trusted() -> set[int]:
+    code = CODE.stat().st_uid
+    return {0, os.geteuid(), code if code != _outside() else 0}
 
 
 def _others_may_write(found: os.stat_result) -> bool:

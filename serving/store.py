@@ -24,6 +24,7 @@ from serving.listing import Listing
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
 HEADROOM = 65536  # bytes that headers add to an answer
 MAX_REQUEST_BYTES = 32 << 20  # the front end keeps whole bodies in 250 MB, and the largest limit holds for all models
+MAX_REASON = 1000  # characters of why an archive is refused
 ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.mar")
 
 
@@ -84,7 +85,7 @@ def read(folder: Path, max_response_bytes: int, into: Path, home: Path = HOME) -
             whole = _open(folder / name, aside, trusted)
             _check_fits(whole.bundle.manifest, max_response_bytes)
         except Exception as error:  # whatever is wrong with one archive is no matter of the others
-            refused[_shown(name)] = str(error) or type(error).__name__
+            refused[_shown(name)] = _printable(str(error)) or type(error).__name__
             shutil.rmtree(aside, ignore_errors=True)
             continue
         manifest = whole.bundle.manifest
@@ -100,7 +101,7 @@ def read(folder: Path, max_response_bytes: int, into: Path, home: Path = HOME) -
                 complete(aside, whole, handlers)
                 aside.rename(into / name)
             except (_Refused, OSError) as error:
-                refused[model.archive.name] = str(error)
+                refused[model.archive.name] = _printable(str(error))
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 models.append(model)
@@ -153,6 +154,12 @@ def _check_fits(manifest: Manifest, max_response_bytes: int) -> None:
 def _shown(name: str) -> str:
     """A file's name as it can stand in a message, whatever bytes it has."""
     return name if ARCHIVE_NAME.fullmatch(name) else ascii(name)[:200]
+
+
+def _printable(text: str) -> str:
+    """A reason as a line of the log takes it: archives choose some of its words."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:MAX_REASON])
+    return shown + "..." * (len(text) > MAX_REASON)
 
 
 def check_memory(models: list[Model], available_mb: int | None = None, root: Path = Path("/")) -> None:

@@ -68,3 +68,19 @@ def test_every_folder_above_counts_where_a_link_leads(tmp_path: Path) -> None:
 def test_a_place_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check_place(tmp_path / "absent")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_owner_of_the_code_may_own_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout of user 1000 that is mounted into a container whose user is root."""
+    store = tmp_path / "store"
+    store.mkdir()
+    for path in (tmp_path, store):
+        os.chown(path, 12345, -1)
+    with pytest.raises(OwnershipError, match=f"{store} belongs to user 12345, wanted this one"):
+        check_place(store)
+    code = tmp_path / "code.py"
+    code.touch()
+    os.chown(code, 12345, -1)
+    monkeypatch.setattr(ownership, "CODE", code)
+    check_place(store)

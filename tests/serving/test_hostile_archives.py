@@ -435,9 +435,23 @@ def test_what_belongs_to_somebody_else_is_refused(hostile: Path, tmp_path: Path,
     os.chown(place, 12345, -1)
     try:
         if which == "archive":
-            assert f"{hostile} belongs to user 12345, wanted this one (0) or root" in refusal(hostile)
+            assert (
+                f"{hostile} belongs to user 12345, wanted this one (0), root or the owner of this code (0)"
+                in refusal(hostile)
+            )
         else:
             with pytest.raises(stores.StoreError, match=f"{place} belongs to user 12345"):
                 read(hostile.parent)
     finally:
         os.chown(place, 0, -1)
+
+
+@pytest.mark.parametrize(
+    "word", ["\ud800", "\x1b[2J", "\nready", "x" * 100_000], ids=["half", "screen", "line", "long"]
+)
+def test_words_of_an_archive_cannot_be_lines_of_the_log(hostile: Path, word: str) -> None:
+    with_json(hostile, "bundle/manifest.json", lambda raw: signed({**raw, "files": {word: None}}))
+    told = refusal(hostile)
+    assert told.isprintable()
+    assert len(told) <= stores.MAX_REASON + 3
+    assert "manifest.json.files." in told
