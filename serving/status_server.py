@@ -14,6 +14,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Protocol
@@ -28,6 +29,7 @@ MAX_HEAD = 8192  # bytes of a request, all of it: nobody needs a body here
 HEAD_SECONDS = 5.0  # from the first to the last byte of a request
 TOTAL_SECONDS = 15.0  # and of its answer: a scrape waits up to 5 s for a front end that is silent
 KEPT_SECONDS = 1.0  # how old the text of `/metrics` may be
+FRESH = 5  # collections in so long; more than that, and the last text serves
 TIDY_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
@@ -88,20 +90,25 @@ class StatusServer:
 
 
 class _Collector:
-    """Asks a `Source` in a thread of its own, for one at a time; who asks meanwhile gets the same text."""
+    """Asks a `Source` in a thread of its own, for one at a time; who asks meanwhile gets the same text.
+
+    However many ask, there are at most `FRESH` collections in `KEPT_SECONDS`; fewer than that always get a new one.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._thread = ThreadPoolExecutor(1, "metrics")
         self._running: asyncio.Future[bytes] | None = None
-        self._made = -KEPT_SECONDS
+        self._began: deque[float] = deque(maxlen=FRESH)
 
     async def text(self) -> bytes:
         """The text, at most `KEPT_SECONDS` old. Raises what the source raised."""
-        running = self._running
-        if running is None or (running.done() and time.monotonic() - self._made > KEPT_SECONDS):
+        running, now = self._running, time.monotonic()
+        spent = len(self._began) == FRESH and now - self._began[0] < KEPT_SECONDS
+        if running is None or (running.done() and not spent):
+            self._began.append(now)
             running = self._running = asyncio.get_running_loop().run_in_executor(self._thread, self._source.text)
-            running.add_done_callback(self._done)
+            running.add_done_callback(_seen)
         return await asyncio.shield(running)  # one who leaves does not end it for the others
 
     async def tidy(self) -> None:
@@ -113,11 +120,6 @@ class _Collector:
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _done(self, running: asyncio.Future[bytes]) -> None:
-        self._made = time.monotonic()
-        if not running.cancelled():
-            running.exception()  # seen, even if all who asked have left
 
 
 class _Connection(asyncio.Protocol):
@@ -198,6 +200,12 @@ class _Connection(asyncio.Protocol):
         self._transport.close()  # once it is sent; `TOTAL_SECONDS` bound that
         if self._transport.get_write_buffer_size() == 0:
             self._others.pop(self, None)
+
+
+def _seen(running: asyncio.Future[bytes]) -> None:
+    """Look at an error, which all who asked may have left: asyncio would complain that nobody did."""
+    if not running.cancelled():
+        running.exception()
 
 
 def _error(status: int, message: str) -> tuple[int, str, bytes]:
