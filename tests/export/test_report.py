@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import main
+from export.environment import environment
 from export.judge import QUALITY_SEED
 from export.previews import COUNT
 from export.report import report
 from handlers import bundle as bundles
+from handlers import cgroups
 from handlers.engine.choice import open_model
 from tests.conftest import Tiny
 
@@ -30,6 +32,20 @@ def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
     assert page.count("data:image/png;base64,") >= 3  # the plot, and images with their difference
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
     assert "psnr_db at least 42" in page
+
+
+def test_a_machine_that_was_limited_is_told(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = "limited to a quota of 1.5 processors (/sys/fs/cgroup/cpu.max)"
+    monkeypatch.setattr(cgroups, "limits", lambda: found)
+    monkeypatch.setattr(cgroups, "threads", lambda: 1)
+    told = environment()
+    assert (told["threads"], told["limits"]) == (1, found)
+    bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
+    for device in bundle.certificate.devices.values():
+        device.environment.update(told)
+    path = report(bundle)
+    assert f"{told['cores']} cores ({found})" in path.read_text()
+    assert f"{told['cores']} cores; {found})" in path.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize("fixture", ["tiny_text", "tiny_summary"])
