@@ -37,12 +37,11 @@ def questions(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
 
 
 def two_columns(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
-    """A record of `fields` for each line: the text before its tab, and the one behind it. There is no header."""
+    """A record of `fields` for each line: the text before its tab, and the one behind it; their header is none."""
     for at, line in _lines(raw):
         if isinstance(line, Unusable):
             yield at, line
-        elif line.strip():
-            parts = line.split("\t")
+        elif line.strip() and (parts := line.split("\t")) != list(fields):  # a header, if there is one
             wrong = Unusable(f"it has {len(parts)} texts with a tab between them, wanted 2")
             yield at, dict(zip(fields, parts, strict=True)) if len(parts) == 2 else wrong
 

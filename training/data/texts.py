@@ -39,7 +39,8 @@ def open_texts(data: str, count: int, encoding: str | None = None) -> TextSet:
         return _file_set(data, encoding)
     learned, kept = held_out.divide(sentences.text, str, count)
     name = f"{sentences.NAME}-v{sentences.VERSION}-{count}"
-    return _text_set(name, learned, kept, "Apache-2.0", "written by training/data/sentences.py")
+    found = _text_set(name, learned, kept, "Apache-2.0", "written by training/data/sentences.py")
+    return dataclasses.replace(found, notes=documents.hidden_by(data))
 
 
 def stream(texts: Sequence[str]) -> NDArray[np.uint8]:
