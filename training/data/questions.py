@@ -68,10 +68,14 @@ def _record(at: int, asked: list[str], answered: list[str], fields: Fields) -> I
 
 
 def _lines(raw: bytes) -> Iterator[tuple[int, str | Unusable]]:
+    """The lines that are not empty, with their numbers."""
     # Bytes are divided, not the text: a line separator of Unicode ends no line.
-    for at, line in enumerate(re.split(rb"\r\n|\r|\n", raw), 1):
+    mark = b"\n" if b"\n" in raw else b"\r"
+    at, before = 1, 0
+    for match in re.finditer(rb"[^\r\n]+", raw):
+        at, before = at + raw.count(mark, before, match.start()), match.start()
         try:
-            yield at, decoded(line)
+            yield at, decoded(match[0])
         except Unusable as error:
             yield at, error
 

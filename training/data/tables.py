@@ -20,6 +20,8 @@ _OTHERS = (",", ";", "\t", "|")
 _HEAD = 65_536  # bytes in which the header is looked for
 _NAMES = "text|sentence|content|body|line|name|title|poem|quote|word|message|comment|review|tweet|caption|lyric"
 _USUAL_HEADER = re.compile(rf"(\w*[_ -])?({_NAMES})s?", re.IGNORECASE)
+_BREAKS = ("\n", "\r\n", "\r")
+MOST_BLANK = 1000  # empty lines in a row that are looked at: a file may hold nothing else
 _SEP = re.compile(r"sep=(.)\s*")  # the first line of a table for Excel
 
 Row = tuple[int, object]
@@ -41,15 +43,22 @@ class _Source:
         # Bytes that are not UTF-8 become surrogates at first, so that they cost one row and not the file.
         self._text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", errors="surrogateescape", newline="")
         self.taken: list[str] = []
-        self.count = 0
+        self.begin = 1  # the number of the first line that was taken
+        self._count = self._blank = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         line = next(self._text)
+        self._count += 1
+        while line in _BREAKS and self._blank >= MOST_BLANK:
+            line = next(self._text)
+            self._count += 1
+        self._blank = self._blank + 1 if line in _BREAKS else 0
+        if not self.taken:
+            self.begin = self._count
         self.taken.append(line)
-        self.count += 1
         return line
 
     @property
@@ -85,7 +94,6 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     form = _row_form(layout.delimiter)
     doubtful: list[Row] | None = None
     while True:
-        at = source.count + 1
         source.taken.clear()
         try:
             row = next(reader)
@@ -96,7 +104,7 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
                 raise DataError(f"{name} has no header: its first row is no row of a table ({error})") from None
             source.balance()
             lost = max(1, sum(not line.isspace() for line in source.taken))
-            yield at, Unusable(f"it is no row of a table ({error})", lost)
+            yield source.begin, Unusable(f"it is no row of a table ({error})", lost)
             doubtful = doubtful or []
             continue
         if not any(cell.strip() for cell in row):
@@ -105,11 +113,11 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
             header = [cell.strip() for cell in row]
             refuse_twice(header, name)
             continue
-        found = at, _record(header, row, source.taken, layout.delimiter)
+        found = source.begin, _record(header, row, source.taken, layout.delimiter)
         if doubtful is None:
             yield found
         elif not form.fullmatch("".join(source.taken).rstrip("\r\n")):
-            yield at, Unusable("it is the end of a row that does not begin as one", len(doubtful) + 1)
+            yield source.begin, Unusable("it is the end of a row that does not begin as one", len(doubtful) + 1)
             doubtful = []
         else:
             doubtful.append(found)

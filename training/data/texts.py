@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -115,7 +116,14 @@ def _is_whole(text: str) -> bool:
 
 
 def _lines(content: str) -> list[str]:
-    return [line.rstrip() for line in re.split(r"\r\n|\r|\n|\f", content)]  # a form feed begins a page, and so a line
+    """Its lines; of many empty ones on end two are left. A form feed begins a page, and so a line."""
+    lines: list[str] = []
+    for line in io.TextIOWrapper(io.BytesIO(content.encode()), "utf-8"):  # any kind of line break
+        for part in line.split("\f"):
+            text = part.rstrip()
+            if text or any(lines[-2:]) or len(lines) < 2:
+                lines.append(text)
+    return lines
 
 
 def _split(content: str) -> list[str]:
