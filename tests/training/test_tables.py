@@ -106,15 +106,14 @@ def test_a_quote_that_swallows_rows_of_a_tsv_is_found(tmp_path: Path) -> None:
     """A text that begins with a quote, in a table that quotes nothing: the cell ends at a quote many rows later."""
     lines = [f"text {number}\tsum {number}" for number in range(200)]
     lines[50] = '"Hi, he said\tyes'
-    lines[80] = 'and she said "no"\tno'
     lines[90] = 'the end"\tyes'
-    data = opened(tmp_path / "my.tsv", "\n".join(["document\tsummary", *lines, ""]), most_bad=0.5)
-    assert all_of(data) <= wanted([tuple(line.split("\t")) for line in lines])  # type: ignore[misc]
-    assert data.lost >= 30
-    swallowed = list(lines)
-    swallowed[80], swallowed[90] = "text 80\tsum 80", 'the end"\tyes'
-    data = opened(tmp_path / "my.tsv", "\n".join(["document\tsummary", *swallowed, ""]), most_bad=0.5)
+    content = "\n".join(["document\tsummary", *lines, ""])
+    data = opened(tmp_path / "my.tsv", content)
+    assert all_of(data) == wanted([tuple(line.split("\t")) for line in lines])  # type: ignore[misc]
+    assert data.lost == 0
+    data = opened(tmp_path / "my.tsv", f"{content}one cell\n", most_bad=0.5)  # not every line is a row: it may quote
     assert "a quote takes the rows behind it into one cell: 41 rows are lost" in " ".join(data.skipped)
+    assert all_of(data) <= wanted([tuple(line.split("\t")) for line in lines])  # type: ignore[misc]
 
 
 @given(

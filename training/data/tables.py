@@ -22,6 +22,7 @@ _NAMES = "text|sentence|content|body|line|name|title|poem|quote|word|message|com
 _USUAL_HEADER = re.compile(rf"(\w*[_ -])?({_NAMES})s?", re.IGNORECASE)
 _BREAKS = ("\n", "\r\n", "\r")
 MOST_BLANK = 1000  # empty lines in a row that are looked at: a file may hold nothing else
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _SEP = re.compile(r"sep=(.)\s*")  # the first line of a table for Excel
 
 Row = tuple[int, object]
@@ -86,7 +87,10 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     source = _Source(raw)
     for _ in range(layout.first):
         next(source)
-    reader = csv.reader(source, delimiter=layout.delimiter, strict=True)
+    if layout.delimiter == "\t" and _quotes_nothing(raw):
+        reader = csv.reader(source, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(source, delimiter=layout.delimiter, strict=True)
     header: list[str] | None = None
     # After an error nobody knows whether the next line begins a row, or is the inside of a cell. What comes then is
     # held back until a quoted cell shows that rows begin where lines do; a quote in the middle of a cell shows that
@@ -150,6 +154,22 @@ def _layout(head: bytes, usual: str, wanted: Collection[str]) -> _Layout:
     if fit or len(cells[usual]) > 1:
         return _Layout(fit[0] if fit else usual, 0)
     return _Layout(max(cells, key=lambda mark: len(cells[mark])), 0)
+
+
+def _quotes_nothing(raw: bytes) -> bool:
+    """Whether in a table with tabs every line is a row, and some cell begins with a quote but does not end so."""
+    tabs: int | None = None
+    found = False
+    for line in io.BytesIO(raw):
+        if line.isspace():
+            continue
+        count = line.count(b"\t")
+        if count != (tabs := count if tabs is None else tabs):
+            return False
+        if not found and b'"' in line:
+            cells = line.rstrip(b"\r\n").split(b"\t")
+            found = any(cell.startswith(b'"') and not _QUOTED.fullmatch(cell) for cell in cells)
+    return found
 
 
 def _header(text: str, mark: str, first: int) -> list[list[str]]:
