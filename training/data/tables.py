@@ -85,12 +85,7 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     csv.field_size_limit(max(csv.field_size_limit(), len(raw)))  # a cell may be as long as the file
     layout = _layout(raw[:_HEAD], DELIMITERS.get(suffix, ","), wanted)
     source = _Source(raw)
-    for _ in range(layout.first):
-        next(source)
-    if layout.delimiter == "\t" and _quotes_nothing(raw):
-        reader = csv.reader(source, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(source, delimiter=layout.delimiter, strict=True)
+    reader = _reader(source, layout, raw)
     header: list[str] | None = None
     # After an error nobody knows whether the next line begins a row, or is the inside of a cell. What comes then is
     # held back until a quoted cell shows that rows begin where lines do; a quote in the middle of a cell shows that
@@ -135,6 +130,14 @@ def first_row(raw: bytes, suffix: str, wanted: Collection[str]) -> list[str]:
     """The cells of the header."""
     layout = _layout(raw[:_HEAD], DELIMITERS.get(suffix, ","), wanted)
     return next(iter(_header(raw[:_HEAD].decode(errors="replace"), layout.delimiter, layout.first)), [])
+
+
+def _reader(source: _Source, layout: _Layout, raw: bytes) -> Iterator[list[str]]:
+    for _ in range(layout.first):
+        next(source)
+    if layout.delimiter == "\t" and _quotes_nothing(raw):
+        return csv.reader(source, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
+    return csv.reader(source, delimiter=layout.delimiter, strict=True)
 
 
 def _row_form(delimiter: str) -> re.Pattern[str]:
