@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import subprocess
@@ -36,6 +37,13 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("a file, and no folder")
     with pytest.raises(OSError, match=r"could not write .*/blocked/a\.txt \(.*\): make that place writable and"):
         files.write(tmp_path / "blocked/a.txt", b"x")
+
+
+def test_a_share_of_the_disk_that_is_used_up_has_the_same_remedy() -> None:
+    error = files.failed(Path("a/b.png"), OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert error.errno == errno.EDQUOT
+    told = "could not write a/b.png (Disk quota exceeded): free some space and run the same command again"
+    assert error.strerror == told
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from tests.conftest import SHARED
+from tests.support.saved import assert_equal, tensors
 from training import memory
 from training.__main__ import main
 from training.data import DataError, ImageSet, decoded, folder
@@ -272,6 +273,17 @@ def test_a_set_of_over_half_of_the_memory_is_mapped(
     np.testing.assert_array_equal(again.images, whole.images)
     monkeypatch.setattr(memory, "available", lambda: 2 * needed)
     assert not isinstance(opened(mine, cache=cache).images.base, np.memmap)
+
+
+def test_a_run_on_a_mapped_set_learns_the_same(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(workspace / "mine", pictures(9))
+    command = ["dcgan", *NAME, "--data", "mine"]
+    assert main(command) == 0
+    whole = tensors()
+    Path("artifacts/runs/m/images.json").unlink()
+    monkeypatch.setattr(decoded, "SHARE", 0.0)
+    assert main([*command, "--restart"]) == 0
+    assert_equal(whole, tensors())
 
 
 def test_a_full_disk_costs_the_copy_alone_unless_it_is_needed(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +173,47 @@ def test_an_error_of_the_plot_hides_nothing(
     errors = capsys.readouterr().err
     assert told in errors
     assert "try a lower --learning-rate" in errors
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_a_run_whole(workspace: Path) -> None:
+    """What an ended ssh does: SIGHUP, and nobody takes what is written any more."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    begin = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        begin,
+        sys.executable,
+        "-m",
+        "training",
+        "dcgan",
+        *NAME,
+        "--steps",
+        "100000",
+        "--save-every",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        command,
+        env=ENVIRONMENT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    log = Path("artifacts/runs/m/log.jsonl")
+    while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
+        if select.select([ours], [], [], 0.02)[0]:
+            os.read(ours, 65_536)
+    os.close(ours)
+    assert process.wait(timeout=60) == 130
+    assert saved_step() > 0
+    assert Path("artifacts/runs/m/losses.png").exists()
 
 
 def test_readers_that_are_gone_end_nothing(workspace: Path) -> None:

@@ -60,6 +60,31 @@ def test_every_answer_of_a_conversation_is_a_pair(tmp_path: Path, key: str) -> N
     assert data.lost == 0
 
 
+def test_a_conversation_may_be_a_list_or_have_another_name(tmp_path: Path) -> None:
+    lists = "\n".join(json.dumps(MESSAGES) for _ in range(2))
+    assert all_of(opened(tmp_path / "my.jsonl", lists)) == CHAT
+    assert all_of(opened(tmp_path / "my.json", json.dumps([MESSAGES, MESSAGES]))) == CHAT
+    assert all_of(opened(tmp_path / "my.jsonl", json.dumps({"turns": MESSAGES}))) == CHAT
+    with pytest.raises(DataError, match="there is no field 'prompt'"):
+        opened(tmp_path / "my.jsonl", json.dumps({"items": [{"price": 3}]}))
+
+
+@pytest.mark.parametrize("world", ["reports", "smalltalk"])
+def test_a_folder_with_the_name_of_a_world_is_not_passed_over_in_silence(workspace: Path, world: str) -> None:
+    assert open_pairs(world, 5, FIELDS).notes == ()
+    Path(world).mkdir()
+    told = f"--data {world} is the world of this name; for the file or folder give --data ./{world}"
+    assert open_pairs(world, 5, FIELDS).notes == (told,)
+    Path(world, "my.jsonl").write_text("\n".join(map(json.dumps, records())))
+    assert all_of(open_pairs(f"./{world}", 5, FIELDS)) == WANTED
+
+
+def test_a_path_in_the_home_of_a_user_is_found(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(workspace))
+    Path("my.jsonl").write_text("\n".join(map(json.dumps, records())))
+    assert all_of(open_pairs("~/my.jsonl", 0, FIELDS)) == WANTED
+
+
 def test_a_conversation_of_one_pair_is_a_document_and_its_summary(tmp_path: Path) -> None:
     turns = [
         [
@@ -217,6 +242,7 @@ def test_questions_and_answers_are_read(tmp_path: Path) -> None:
 def test_lines_with_a_tab_are_pairs_without_a_header(tmp_path: Path) -> None:
     content = "".join(f"{record['prompt']}\t{record['reply']}\n" for record in records())
     assert all_of(opened(tmp_path / "dialogs.txt", content)) == WANTED
+    assert all_of(opened(tmp_path / "dialogs.txt", f"prompt\treply\n{content}".encode("utf-16"))) == WANTED
     with pytest.raises(DataError, match=r"the suffix of my\.txt is \.txt; .*\(lines that begin with 'Q:' and 'A:'"):
         opened(tmp_path / "my.txt", "just\ntexts\n")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from training.data import Unusable
 
-KEYS = ("messages", "conversations", "conversation")
+KEYS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "items")
+_CERTAIN = ("messages", "conversations")
 _ROLES = {
     **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
     **dict.fromkeys(("assistant", "gpt", "bot", "chatgpt", "model", "ai", "bing", "bard", "chatbot"), "assistant"),
@@ -22,11 +23,14 @@ _ROLES = {
 _TEXTS = ("text", "input_text", "output_text")  # types of a part that holds a text
 
 
-def turns_of(record: Mapping[str, Any]) -> list[Any] | None:
-    """The turns of a record that is a conversation, or None for another record."""
+def turns_of(record: object) -> list[Any] | None:
+    """The turns of a record that is a conversation or holds one, or None for another record."""
     for key in KEYS:
-        turns = record.get(key)
-        if isinstance(turns, list) and turns and all(isinstance(turn, Mapping) for turn in turns):
+        turns = record.get(key) if isinstance(record, Mapping) else record
+        if not isinstance(turns, list) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
+            continue
+        # A name that says nothing of a conversation may hold a list of other objects.
+        if (isinstance(record, Mapping) and key in _CERTAIN) or {"role", "from"} & turns[0].keys():
             return turns
     return None
 

@@ -63,15 +63,23 @@ class Documents:
 
 def paths(data: str) -> list[Path]:
     """The files that `data` names, divided by commas; a comma that is part of a name divides nothing."""
-    if data.strip() and Path(data.strip()).exists():
-        return [Path(data.strip())]
+    if data.strip() and Path(data.strip()).expanduser().exists():
+        return [Path(data.strip()).expanduser()]
     found: list[Path] = []
     parts = [part for part in data.split(",") if part.strip()]
     while parts:
-        length = next((n for n in range(1, len(parts) + 1) if Path(",".join(parts[:n]).strip()).exists()), 1)
-        found.append(Path(",".join(parts[:length]).strip()))
+        named = [Path(",".join(parts[:length]).strip()).expanduser() for length in range(1, len(parts) + 1)]
+        length = next((at for at, path in enumerate(named, 1) if path.exists()), 1)
+        found.append(named[length - 1])
         parts = parts[length:]
     return found
+
+
+def hidden_by(world: str) -> tuple[str, ...]:
+    """A line about a file or folder that has the name of a world, which is what is taken."""
+    if not Path(world).exists():
+        return ()
+    return (f"--data {world} is the world of this name; for the file or folder give --data ./{world}",)
 
 
 def documents(data: str, wanted: Wanted) -> Documents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from training.data import DataError, ImageSet, documents, faces, folder
@@ -16,5 +17,5 @@ def open_images(data: str, size: int, count: int, at_least: int, cache: Path | N
     if data == faces.NAME:
         if count < at_least:
             raise DataError(f"{count} drawn faces are fewer than one batch of {at_least}: raise --world-size")
-        return faces.image_set(size, count)
+        return dataclasses.replace(faces.image_set(size, count), notes=documents.hidden_by(data))
     return folder.image_set(documents.paths(data) or [Path(data)], size, at_least, cache)

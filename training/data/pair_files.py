@@ -65,7 +65,7 @@ def read(data: str, fields: Fields, most_bad: float, encoding: str | None = None
         for at, record in _records(file, raw, fields):
             try:
                 found = _pairs(record, fields, names)
-                by_conversation = by_conversation or (isinstance(record, Mapping) and fields.target not in record)
+                by_conversation = by_conversation or chats.turns_of(record) is not None
                 pairs += found
             except Unusable as error:
                 more = f": {error.rows:,} rows are lost" if error.rows > 1 else ""
@@ -118,9 +118,8 @@ def _refuse_pair_as_header(header: Sequence[str], wanted: tuple[str, str], name:
 def _pairs(record: object, fields: Fields, names: dict[str, None]) -> list[Pair]:
     if isinstance(record, Unusable):
         raise record
-    if not isinstance(record, Mapping):
-        raise Unusable(f"it is {_type(record)}, wanted an object")
-    missing = [field for field in (fields.source, fields.target) if field not in record]
+    mapping = record if isinstance(record, Mapping) else {}
+    missing = [field for field in (fields.source, fields.target) if field not in mapping]
     turns = chats.turns_of(record) if missing else None
     if turns is not None:
         found = [
@@ -130,6 +129,8 @@ def _pairs(record: object, fields: Fields, names: dict[str, None]) -> list[Pair]
         if not found:
             raise Unusable("the conversation holds no turn of an assistant behind another one")
         return found
+    if not isinstance(record, Mapping):
+        raise Unusable(f"it is {_type(record)}, wanted an object")
     if missing:
         names.update(dict.fromkeys(str(name) for name in record))
         raise Unusable(f"there is no field {missing[0]!r}")

@@ -43,6 +43,7 @@ def _written_set(world: ModuleType, learned: Sequence[Pair], kept: Sequence[Pair
         sha256=_digest(learned, kept),
         licence="Apache-2.0",
         source=f"written by training/data/{world.NAME}.py",
+        notes=documents.hidden_by(world.NAME),
         pairs=tuple(learned),
         held_out=tuple(kept),
     )

@@ -37,12 +37,11 @@ def questions(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
 
 
 def two_columns(raw: bytes, fields: Fields) -> Iterator[tuple[int, object]]:
-    """A record of `fields` for each line: the text before its tab, and the one behind it. There is no header."""
+    """A record of `fields` for each line: the text before its tab, and the one behind it; their header is none."""
     for at, line in _lines(raw):
         if isinstance(line, Unusable):
             yield at, line
-        elif line.strip():
-            parts = line.split("\t")
+        elif line.strip() and (parts := line.split("\t")) != list(fields):  # a header, if there is one
             wrong = Unusable(f"it has {len(parts)} texts with a tab between them, wanted 2")
             yield at, dict(zip(fields, parts, strict=True)) if len(parts) == 2 else wrong
 
@@ -69,10 +68,14 @@ def _record(at: int, asked: list[str], answered: list[str], fields: Fields) -> I
 
 
 def _lines(raw: bytes) -> Iterator[tuple[int, str | Unusable]]:
+    """The lines that are not empty, with their numbers."""
     # Bytes are divided, not the text: a line separator of Unicode ends no line.
-    for at, line in enumerate(re.split(rb"\r\n|\r|\n", raw), 1):
+    mark = b"\n" if b"\n" in raw else b"\r"
+    at, before = 1, 0
+    for match in re.finditer(rb"[^\r\n]+", raw):
+        at, before = at + raw.count(mark, before, match.start()), match.start()
         try:
-            yield at, decoded(line)
+            yield at, decoded(match[0])
         except Unusable as error:
             yield at, error
 

@@ -20,6 +20,9 @@ _OTHERS = (",", ";", "\t", "|")
 _HEAD = 65_536  # bytes in which the header is looked for
 _NAMES = "text|sentence|content|body|line|name|title|poem|quote|word|message|comment|review|tweet|caption|lyric"
 _USUAL_HEADER = re.compile(rf"(\w*[_ -])?({_NAMES})s?", re.IGNORECASE)
+_BREAKS = ("\n", "\r\n", "\r")
+MOST_BLANK = 1000  # empty lines in a row that are looked at: a file may hold nothing else
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _SEP = re.compile(r"sep=(.)\s*")  # the first line of a table for Excel
 
 Row = tuple[int, object]
@@ -41,15 +44,22 @@ class _Source:
         # Bytes that are not UTF-8 become surrogates at first, so that they cost one row and not the file.
         self._text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", errors="surrogateescape", newline="")
         self.taken: list[str] = []
-        self.count = 0
+        self.begin = 1  # the number of the first line that was taken
+        self._count = self._blank = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         line = next(self._text)
+        self._count += 1
+        while line in _BREAKS and self._blank >= MOST_BLANK:
+            line = next(self._text)
+            self._count += 1
+        self._blank = self._blank + 1 if line in _BREAKS else 0
+        if not self.taken:
+            self.begin = self._count
         self.taken.append(line)
-        self.count += 1
         return line
 
     @property
@@ -75,9 +85,7 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     csv.field_size_limit(max(csv.field_size_limit(), len(raw)))  # a cell may be as long as the file
     layout = _layout(raw[:_HEAD], DELIMITERS.get(suffix, ","), wanted)
     source = _Source(raw)
-    for _ in range(layout.first):
-        next(source)
-    reader = csv.reader(source, delimiter=layout.delimiter, strict=True)
+    reader = _reader(source, layout, raw)
     header: list[str] | None = None
     # After an error nobody knows whether the next line begins a row, or is the inside of a cell. What comes then is
     # held back until a quoted cell shows that rows begin where lines do; a quote in the middle of a cell shows that
@@ -85,7 +93,6 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
     form = _row_form(layout.delimiter)
     doubtful: list[Row] | None = None
     while True:
-        at = source.count + 1
         source.taken.clear()
         try:
             row = next(reader)
@@ -96,7 +103,7 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
                 raise DataError(f"{name} has no header: its first row is no row of a table ({error})") from None
             source.balance()
             lost = max(1, sum(not line.isspace() for line in source.taken))
-            yield at, Unusable(f"it is no row of a table ({error})", lost)
+            yield source.begin, Unusable(f"it is no row of a table ({error})", lost)
             doubtful = doubtful or []
             continue
         if not any(cell.strip() for cell in row):
@@ -105,11 +112,11 @@ def rows(raw: bytes, suffix: str, wanted: Collection[str], name: str) -> Iterato
             header = [cell.strip() for cell in row]
             refuse_twice(header, name)
             continue
-        found = at, _record(header, row, source.taken, layout.delimiter)
+        found = source.begin, _record(header, row, source.taken, layout.delimiter)
         if doubtful is None:
             yield found
         elif not form.fullmatch("".join(source.taken).rstrip("\r\n")):
-            yield at, Unusable("it is the end of a row that does not begin as one", len(doubtful) + 1)
+            yield source.begin, Unusable("it is the end of a row that does not begin as one", len(doubtful) + 1)
             doubtful = []
         else:
             doubtful.append(found)
@@ -123,6 +130,14 @@ def first_row(raw: bytes, suffix: str, wanted: Collection[str]) -> list[str]:
     """The cells of the header."""
     layout = _layout(raw[:_HEAD], DELIMITERS.get(suffix, ","), wanted)
     return next(iter(_header(raw[:_HEAD].decode(errors="replace"), layout.delimiter, layout.first)), [])
+
+
+def _reader(source: _Source, layout: _Layout, raw: bytes) -> Iterator[list[str]]:
+    for _ in range(layout.first):
+        next(source)
+    if layout.delimiter == "\t" and _quotes_nothing(raw):
+        return csv.reader(source, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
+    return csv.reader(source, delimiter=layout.delimiter, strict=True)
 
 
 def _row_form(delimiter: str) -> re.Pattern[str]:
@@ -142,6 +157,22 @@ def _layout(head: bytes, usual: str, wanted: Collection[str]) -> _Layout:
     if fit or len(cells[usual]) > 1:
         return _Layout(fit[0] if fit else usual, 0)
     return _Layout(max(cells, key=lambda mark: len(cells[mark])), 0)
+
+
+def _quotes_nothing(raw: bytes) -> bool:
+    """Whether in a table with tabs every line is a row, and some cell begins with a quote but does not end so."""
+    tabs: int | None = None
+    found = False
+    for line in io.BytesIO(raw):
+        if line.isspace():
+            continue
+        count = line.count(b"\t")
+        if count != (tabs := count if tabs is None else tabs):
+            return False
+        if not found and b'"' in line:
+            cells = line.rstrip(b"\r\n").split(b"\t")
+            found = any(cell.startswith(b'"') and not _QUOTED.fullmatch(cell) for cell in cells)
+    return found
 
 
 def _header(text: str, mark: str, first: int) -> list[list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -39,7 +40,8 @@ def open_texts(data: str, count: int, encoding: str | None = None) -> TextSet:
         return _file_set(data, encoding)
     learned, kept = held_out.divide(sentences.text, str, count)
     name = f"{sentences.NAME}-v{sentences.VERSION}-{count}"
-    return _text_set(name, learned, kept, "Apache-2.0", "written by training/data/sentences.py")
+    found = _text_set(name, learned, kept, "Apache-2.0", "written by training/data/sentences.py")
+    return dataclasses.replace(found, notes=documents.hidden_by(data))
 
 
 def stream(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -114,7 +116,14 @@ def _is_whole(text: str) -> bool:
 
 
 def _lines(content: str) -> list[str]:
-    return [line.rstrip() for line in re.split(r"\r\n|\r|\n|\f", content)]  # a form feed begins a page, and so a line
+    """Its lines; of many empty ones on end two are left. A form feed begins a page, and so a line."""
+    lines: list[str] = []
+    for line in io.TextIOWrapper(io.BytesIO(content.encode()), "utf-8"):  # any kind of line break
+        for part in line.split("\f"):
+            text = part.rstrip()
+            if text or any(lines[-2:]) or len(lines) < 2:
+                lines.append(text)
+    return lines
 
 
 def _split(content: str) -> list[str]:
