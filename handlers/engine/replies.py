@@ -192,9 +192,12 @@ class Replies:
         began, before = time.perf_counter(), self.engine_seconds()
         result = run()
         in_engine = self.engine_seconds() - before
-        metrics.BATCH_SIZE.labels(self.name).observe(size)
-        metrics.ENGINE_SECONDS.labels(self.name).observe(in_engine)
-        metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
+        try:
+            metrics.BATCH_SIZE.labels(self.name).observe(size)
+            metrics.ENGINE_SECONDS.labels(self.name).observe(in_engine)
+            metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
+        except Exception:  # what was computed is whole all the same
+            log.exception("the time of a batch cannot be counted")
         return result
 
     def count(self, items: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from handlers import metrics
 from handlers.engine import loop
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.loop import BrokenEngineError, Guard, Outbox, ProxyGoneError, serve
@@ -158,6 +159,17 @@ def test_cancellations_of_nobody_are_answered_and_cost_nothing(lane: Proxy) -> N
 def test_what_cannot_be_counted_is_answered_all_the_same(lane: Proxy) -> None:
     lane.submit(1, "miscounted")
     assert lane.end(1) == End()
+
+
+def test_metrics_that_cannot_be_written_cost_no_answer(lane: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str) -> Any:
+        raise OSError("no space left on device")
+
+    for metric in (metrics.ITEMS, metrics.BATCH_SIZE):
+        monkeypatch.setattr(metric, "labels", full)
+    for number in range(1, 6):
+        lane.submit(number, "a")
+        assert lane.end(number) == End()
 
 
 def test_a_tick_that_raises_fails_what_was_in_hand_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture) -> None:
