@@ -16,8 +16,8 @@ import pytest
 from handlers import metrics
 from handlers.engine import loop
 from handlers.engine.batch_scheduler import BatchScheduler
-from handlers.engine.loop import BrokenEngineError, Guard, Outbox, ProxyGoneError, serve
-from handlers.engine.replies import Replies
+from handlers.engine.loop import Guard, Outbox, ProxyGoneError, serve
+from handlers.engine.replies import BrokenEngineError, Replies
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Beat, Cancel, End, Frame, Refused, Submit, Unpacker, pack
 from handlers.generator import Media
@@ -37,6 +37,8 @@ class Pictures(Counter):
     alive: Callable[[], None]
 
     def generate(self, batch: Sequence[Count]) -> list[Media]:
+        if any(params.name == "unstartable" for params in batch):
+            raise RuntimeError("the picture broke")
         return [Media(params.name.encode(), -1 if params.name == "miscounted" else 1) for params in batch]
 
 
@@ -212,6 +214,39 @@ def test_a_generator_that_lost_its_rows_ends_the_engine() -> None:
             there.submit(number, "a")
             assert there.end(number) == FAILED
     assert str(there.error).endswith("at last: RuntimeError: 0 of 2 rows are free with no text live")
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_requests_that_fail_one_after_another_do_not_end_an_engine_that_works(
+    lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever found a request that cannot be computed may send it as often as he likes."""
+    proofs: list[Sequence[int]] = []
+    monkeypatch.setattr(Pictures, "preview", lambda self, seeds: proofs.append(seeds), raising=False)
+    with proxy(LANES[lane]) as there:
+        for number in range(1, 8):
+            there.submit(number, "unstartable")
+            assert there.end(number) == FAILED
+        there.submit(8, "a")
+        assert there.end(8) == End()
+    assert there.error is None
+    assert proofs == [[0], [0]]  # after three in a row, each time
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_generator_that_computes_nothing_any_more_ends_the_engine(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: Pictures, seeds: Sequence[int]) -> None:
+        raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(Pictures, "preview", lost, raising=False)
+    with proxy(LANES[lane]) as there:
+        for number in (1, 2, 3):
+            there.submit(number, "unstartable")
+            assert there.end(number) == FAILED
+        assert there.socket.recv(1 << 16) in (b"", pack(0, Beat()))
+    assert isinstance(there.error, BrokenEngineError)
+    wanted = "3 computations failed in a row, and a preview: RuntimeError: the device is lost"
+    assert str(there.error) == wanted
 
 
 def test_a_frame_that_cannot_be_obeyed_fails_its_request() -> None:
