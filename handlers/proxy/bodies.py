@@ -14,9 +14,8 @@ from typing import Any
 from handlers.refusals import Refusal
 
 MAX_MARKS = 8192  # of { [ : and , outside of strings: JSON costs by the value, not by the byte
-_MARKS = (b"{", b"[", b":", b",")
-_STRING_OR_MARK = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{\[:,]', re.DOTALL)
-_QUOTE = ord('"')
+_MARKS = b"{[:,"
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 CHARSETS = {
     "utf-8": "utf-8",
     "utf8": "utf-8",
@@ -82,9 +81,9 @@ def decoded(body: bytes, charset: str, limit: int, name: str) -> bytes:
 
 def check_json(body: bytes) -> None:
     """Raise `Refusal` for what is not JSON in UTF-8, NaN, fields named twice, and more values than are read."""
-    if sum(map(body.count, _MARKS)) > MAX_MARKS and _marks_are_many(body):
-        message = f"the body has more than {MAX_MARKS} of {{ [ : and , outside of strings, which is all that is read"
-        raise Refusal(400, f"{message}: send fewer values, one request at a time")
+    if _count(body, _MARKS) > MAX_MARKS and _marks_are_many(body):
+        message = f"the body has more than {MAX_MARKS} values (counted by {{ [ : and , outside of strings)"
+        raise Refusal(400, f"{message}, which is all that is read: send fewer, one request at a time")
     try:
         _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
@@ -100,15 +99,20 @@ def shown(text: str) -> str:
 
 
 def _marks_are_many(body: bytes) -> bool:
-    """Whether there are more marks than are read when those in strings, where a text may have any, do not count."""
-    marks = 0
-    for tokens, found in enumerate(_STRING_OR_MARK.finditer(body)):
-        marks += body[found.start()] != _QUOTE
-        if marks > MAX_MARKS:
-            return True
-        if tokens > 2 * MAX_MARKS + 1:  # in JSON a mark stands between any two strings: the parser ends at the first
-            return False
-    return False
+    """Whether there are more marks than are read when those in strings, where a text may have any, do not count.
+
+    Between two strings of JSON stands a mark, so as many strings are as many marks; one quote in front of which a
+    backslash stands may still end a string, so this counts too few strings, never too many.
+    """
+    if _count(body, b'"') - body.count(b'\\"') > 2 * (MAX_MARKS + 1):
+        return True
+    rest, strings = _STRING.subn(b"", body, MAX_MARKS + 2)
+    return strings > MAX_MARKS + 1 or _count(rest, _MARKS) > MAX_MARKS
+
+
+def _count(body: bytes, which: bytes) -> int:
+    """How many of some bytes there are, in one pass: `bytes.count` is slow where there are many."""
+    return len(body) - len(body.translate(None, which))
 
 
 def _refuse_constant(name: str) -> None:

@@ -19,6 +19,10 @@ MAX_HELD = 8192  # calls, without their bodies
 PUBLIC = "ping, describe, health, cancel"
 LAUNCHERS = ("open", "drain", "hold", "release", "refuse")  # they carry the run's nonce
 BEFORE_OPEN = ("hold", "release", "refuse")
+# A word of the launcher's without its nonce is refused a little late. Who sends one means no good, and the front end
+# loses a request, and with it the worker, where an answer overtakes what else comes on its connection at once.
+LATE_SECONDS = 0.1
+MAX_LATE = 4096
 # Describe documents that are written in a burst, and per second after it: they need neither the engine nor a place in
 # the queue, and the front end keeps what its clients do not read.
 DESCRIBE_BYTES = 4 * 1024 * 1024
@@ -34,11 +38,13 @@ class Control:
         queue: Queue,
         drop: Callable[[Pending, Refusal], None],
         write: Callable[[bytes], None],
+        refuse: Callable[[Call, Refusal], None],
         doors: Doors,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._queue, self._drop, self._write = engine, queue, drop, write
-        self._doors, self._clock = doors, clock
+        self._refuse_call, self._doors, self._clock = refuse, doors, clock
+        self._late = 0  # calls that are refused soon
         self._held: list[Call] = []
         self._timer: asyncio.TimerHandle | None = None
         self._words: dict[str, Callable[[Call], bytes]] = {
@@ -62,10 +68,21 @@ class Control:
         if word not in self._words:
             raise Refusal(400, f"unknown value of the header X-Atelier; known: {PUBLIC}", "X-Atelier")
         if word in LAUNCHERS and not self._doors.is_launcher(call):
-            raise Refusal(403, f"{word} is the launcher's word; callers have {PUBLIC}", "X-Atelier")
+            return self._later(call, Refusal(403, f"{word} is the launcher's word; callers have {PUBLIC}", "X-Atelier"))
         if word in BEFORE_OPEN and self._opened:
             raise Refusal(403, f"{word} is for the warm-up, and the server is open", "X-Atelier")
         return self._words[word](call)
+
+    def _later(self, call: Call, refusal: Refusal) -> bytes:
+        if self._late >= MAX_LATE:
+            raise refusal
+        self._late += 1
+        asyncio.get_running_loop().call_later(LATE_SECONDS, self._refuse_late, Call(call.id, {"host": ""}, {}), refusal)
+        return b""
+
+    def _refuse_late(self, call: Call, refusal: Refusal) -> None:
+        self._late -= 1
+        self._refuse_call(call, refusal)
 
     def describe(self, call: Call) -> bytes:
         """The frames of the describe document. Raises `Refusal`."""

@@ -53,7 +53,7 @@ class Service:
             lambda: self._queue.places > 0,
             home,
         )
-        self._control = Control(self.engine, self._queue, self._drop, self._write, self._doors)
+        self._control = Control(self.engine, self._queue, self._drop, self._write, self._refuse, self._doors)
         self._failures = 0  # in a row
 
     def take(self, call: Call) -> None:

@@ -23,6 +23,7 @@ STREAM = "ts_stream_next"  # "true": more frames follow; "false": this is the la
 MAX_VALUES = 16  # of one request; what a form holds beyond them is passed over, no object is made of it
 MAX_STRING_BYTES = 64 * 1024 * 1024  # the front end's own limit of a request is far below
 GRPC_HEADERS = ("describe", "ts_request_sequence_")
+_LARGE = 4096  # bytes
 _INT = struct.Struct("!i")
 _END = _INT.pack(-1)
 # Values of up to 32 bytes each in name, type and content, passed over in C: a form of a megabyte has 300,000 of them.
@@ -71,7 +72,11 @@ class _Cursor:
         end = self.at + count
         if end > len(self._data):
             raise _Short
-        piece = bytes(self._data[self.at : end])
+        if count < _LARGE:
+            piece = bytes(self._data[self.at : end])
+        else:  # copied once
+            with memoryview(self._data) as whole:
+                piece = bytes(whole[self.at : end])
         self.at = end
         return piece
 

@@ -160,8 +160,8 @@ def test_more_values_than_are_read_are_refused_unread(value: bytes, monkeypatch:
     with pytest.raises(Refusal) as caught:
         check_json(body)
     assert caught.value.status == 400
-    wanted = f"the body has more than {MAX_MARKS} of {{ [ : and , outside of strings, which is all that is read"
-    assert caught.value.message == f"{wanted}: send fewer values, one request at a time"
+    wanted = f"the body has more than {MAX_MARKS} values (counted by {{ [ : and , outside of strings)"
+    assert caught.value.message == f"{wanted}, which is all that is read: send fewer, one request at a time"
 
 
 def test_as_many_values_as_are_read_are_read() -> None:
@@ -175,7 +175,7 @@ def test_marks_in_a_text_do_not_count(text: str) -> None:
     check_json(json.dumps({text * 10_000: 1}, ensure_ascii=False).encode())
 
 
-@pytest.mark.parametrize("body", [b'"a" ' * 60_000 + b"," * 9000, b'"' + b"," * 60_000, b'{"a": "' + b'\\",' * 20_000])
+@pytest.mark.parametrize("body", [b'"a" ' * 4000, b'"' + b"," * 60_000, b'{"a": "' + b'\\",' * 20_000])
 def test_what_is_no_json_is_found_out_at_once(body: bytes) -> None:
     with pytest.raises(Refusal, match="the body is not valid JSON"):
         check_json(body)

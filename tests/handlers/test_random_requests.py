@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from handlers.frames import Cancel, Data, End, Ready, Refused, Started, Submit
+from handlers.proxy import control
 from handlers.proxy.control import LAUNCHERS, PUBLIC
 from handlers.proxy.doors import Doors
 from tests.support.frontend import NONCE
@@ -68,6 +69,7 @@ def test_every_request_is_answered_once(some: list[tuple[bytes, dict[str, str], 
 async def answered_once(
     monkeypatch: pytest.MonkeyPatch, some: list[tuple[bytes, dict[str, str], list[Any]]], loopback: bool
 ) -> None:
+    monkeypatch.setattr(control, "LATE_SECONDS", 0.0)
     proxy = Proxy(monkeypatch, Doors(NONCE, loopback), max_slots=2, max_queue=2)
     proxy.say((0, Ready({"model": "m"})))
     calls = []
@@ -82,6 +84,8 @@ async def answered_once(
     for _ in range(4):  # of what waited, one engine after another
         numbers |= {frame.number for frame in proxy.engine.sent if isinstance(frame.message, Submit | Cancel)}
         proxy.say(*((number, Refused(400, "bad", None)) for number in sorted(numbers)))
+    await asyncio.sleep(0)  # what is refused a little late
+    await asyncio.sleep(0)
     for call in calls:
         assert proxy.ended(call)
         statuses = [status for status, _ in proxy.of(call)]

@@ -53,7 +53,7 @@ def listened(front: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
         (b'{"seed": 1, "seed": 2}', {}, 400, "the body names a field twice"),
         (b'{"\xff": 1}', {}, 400, "the body is not valid JSON (byte 2 is no UTF-8)"),
         (b"[" * 8_000, {}, 400, "the body is not valid JSON (RecursionError)"),
-        (b"[" * 60_000, {}, 400, "the body has more than 8192 of { [ : and , outside of strings"),
+        (b"[" * 60_000, {}, 400, "the body has more than 8192 values (counted by { [ : and , outside of strings)"),
         (b"null", {}, 400, "the body is null, wanted a JSON object"),
         (b'"x"', {}, 400, 'the body is "x", wanted a JSON object'),
         (b'{"seed": true}', {}, 400, "seed is a boolean (true), wanted an integer"),

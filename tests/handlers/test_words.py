@@ -12,7 +12,7 @@ from handlers.proxy.control import BEFORE_OPEN, LAUNCHERS, MAX_HELD, PUBLIC
 from handlers.proxy.doors import LOOPBACK_ONLY, NONCE, Doors
 from handlers.proxy.service import MAX_ID_CHARACTERS
 from handlers.proxy.wire import STREAM, Call
-from tests.support.proxy import Proxy, in_loop
+from tests.support.proxy import Proxy, in_loop, until
 
 
 @pytest.mark.parametrize("word", LAUNCHERS)
@@ -23,8 +23,9 @@ async def test_the_launchers_words_are_the_launchers(
 ) -> None:
     proxy = Proxy(monkeypatch)
     given = {} if nonce is None else {"x_atelier_nonce": nonce}
-    found = proxy.refusal(proxy.send(b"{}", x_atelier=word, **given))
-    assert found == (403, f"{word} is the launcher's word; callers have ping, describe, health, cancel")
+    call = proxy.send(b"{}", x_atelier=word, **given)
+    await until(lambda: proxy.ended(call), "it was not refused")
+    assert proxy.refusal(call) == (403, f"{word} is the launcher's word; callers have ping, describe, health, cancel")
     proxy.send()
     assert proxy.submitted == [1], "it is served all the same"
 
@@ -33,8 +34,25 @@ async def test_the_launchers_words_are_the_launchers(
 @in_loop
 async def test_without_a_launcher_nobody_says_its_words(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     proxy = Proxy(monkeypatch, Doors())
-    assert proxy.refusal(proxy.send(b"{}", x_atelier=word, x_atelier_nonce=""))[0] == 403
-    assert proxy.refusal(proxy.send(b"{}", x_atelier=word))[0] == 403
+    calls = [proxy.send(b"{}", x_atelier=word, x_atelier_nonce=""), proxy.send(b"{}", x_atelier=word)]
+    await until(lambda: all(map(proxy.ended, calls)), "they were not refused")
+    assert [proxy.refusal(call)[0] for call in calls] == [403, 403]
+
+
+@in_loop
+async def test_a_flood_of_the_launchers_words_is_refused_behind_what_came_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that overtakes what else comes on its connection costs the front end a request."""
+    monkeypatch.setattr(control, "MAX_LATE", 20)
+    proxy = Proxy(monkeypatch)
+    flood = [proxy.send(b" " * 60_000 + b"{}", x_atelier="hold") for _ in range(20)]
+    assert not any(map(proxy.ended, flood))
+    assert proxy.refusal(proxy.send(b"{}", x_atelier="hold"))[0] == 403, "no more are kept than that"
+    assert proxy.document(proxy.send(x_atelier="ping")) == {"status": "ok"}
+    await until(lambda: all(map(proxy.ended, flood)), "they were not refused")
+    assert {proxy.refusal(call)[0] for call in flood} == {403}
+    assert not proxy.ended(proxy.send(b"{}", x_atelier="hold")), "there is room again"
 
 
 @in_loop
