@@ -71,6 +71,7 @@ class BatchScheduler:
                 if self._replies.send(job, item.body, "lower n, or use format jpeg"):
                     self._replies.count(item.items)
                     self._replies.end(job)
+        self._replies.prove(self._generator)
 
     def _generate(self, jobs: list[Job]) -> list[Media]:
         if len(jobs) == 1 and jobs[0].late(time.monotonic()):  # those before it in the group may have taken long

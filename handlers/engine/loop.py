@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from handlers.engine.batch_scheduler import BatchScheduler
+from handlers.engine.replies import BrokenEngineError
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Beat, Cancel, Frame, Refused, Submit, Unpacker, pack
 from handlers.runtimes.runtime import first_line
@@ -28,10 +29,6 @@ Scheduler = BatchScheduler | StepScheduler
 
 class ProxyGoneError(Exception):
     """Nobody reads what the engine sends."""
-
-
-class BrokenEngineError(Exception):
-    """The engine failed so often that another should take its place."""
 
 
 class Outbox:
@@ -69,7 +66,7 @@ class Guard:
         """`work`, and `mend` if it raises. Raises `BrokenEngineError` with the reason, or `ProxyGoneError`."""
         try:
             work()
-        except ProxyGoneError:
+        except (ProxyGoneError, BrokenEngineError):
             raise
         except Exception as error:
             log.exception("%s failed; the requests in hand fail, the engine goes on", what)

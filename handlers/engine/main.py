@@ -17,6 +17,7 @@ from pathlib import Path
 
 from handlers import metrics
 from handlers.bundle import Bundle, read
+from handlers.engine import receipts
 from handlers.engine.batch_scheduler import BatchScheduler
 from handlers.engine.choice import OpenedModel, open_model
 from handlers.engine.loop import Outbox, serve
@@ -50,7 +51,7 @@ def main(file_descriptor: int, folder: str, proxy: int) -> int:
         model = open_model(bundle)
     except Exception as error:
         log.exception("the engine does not open")
-        connection.sendall(pack(0, Failed(f"{type(error).__name__}: {first_line(error)}")))
+        connection.sendall(pack(0, Failed(receipts.without_folders(f"{type(error).__name__}: {first_line(error)}"))))
         return 1
     identity = Identity(bundle.digest, handlers_digest())
     log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, model.reason)

@@ -10,11 +10,16 @@ from typing import Any
 
 from handlers import metrics
 from handlers.frames import Beat, Data, End, Message, Refused, Started, pack
-from handlers.generator import Request
+from handlers.generator import BatchGenerator, Request, StepGenerator
 from handlers.refusals import Refusal, deadline_passed, not_computed
 
 PULSE_SECONDS = 0.5
+MAX_BARREN = 3  # computations in a row of which nothing came, until the generator has to prove itself
 log = logging.getLogger(__name__)
+
+
+class BrokenEngineError(Exception):
+    """The engine failed so often that another should take its place."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -58,6 +63,7 @@ class Replies:
         self.name, self.engine_seconds = name, engine_seconds
         self._emit, self._flush, self._receipt = emit, flush, receipt
         self._max_response_bytes = max_response_bytes
+        self._barren = 0
         self._told = time.monotonic()  # when it was last said to be alive
         self._open: dict[int, bool] = {}  # requests that have not ended -> whether they have begun
 
@@ -172,8 +178,10 @@ class Replies:
                 log.exception("%d requests failed together; they are tried one by one", len(jobs))
                 self.alive()
             else:
+                self._barren = 0
                 yield retried, found
                 return
+        made = failed = 0
         for job in retried:
             try:
                 found = run([job])
@@ -182,19 +190,39 @@ class Replies:
             except Exception:
                 log.exception("a request failed: %s", job)
                 self.fail(job.number)
+                failed += 1
             else:
+                made += 1
                 yield [job], found
             if len(retried) > 1:
                 self.alive()
+        self._barren = 0 if made else self._barren + (failed > 0)
+
+    def prove(self, generator: BatchGenerator | StepGenerator) -> None:
+        """Have the generator make what no caller asked for, after `MAX_BARREN` computations of which nothing came.
+
+        If it can, the requests were at fault; if not, it never will again, and this raises `BrokenEngineError`.
+        """
+        if self._barren < MAX_BARREN:
+            return
+        try:
+            generator.preview([0])
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise BrokenEngineError(f"{self._barren} computations failed in a row, and a preview: {reason}") from error
+        self._barren = 0
 
     def timed(self, size: int, run: Callable[[], Any]) -> Any:
         """`run`, with its time divided into the engine's and the rest."""
         began, before = time.perf_counter(), self.engine_seconds()
         result = run()
         in_engine = self.engine_seconds() - before
-        metrics.BATCH_SIZE.labels(self.name).observe(size)
-        metrics.ENGINE_SECONDS.labels(self.name).observe(in_engine)
-        metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
+        try:
+            metrics.BATCH_SIZE.labels(self.name).observe(size)
+            metrics.ENGINE_SECONDS.labels(self.name).observe(in_engine)
+            metrics.ENCODE_SECONDS.labels(self.name).observe(time.perf_counter() - began - in_engine)
+        except Exception:  # what was computed is whole all the same
+            log.exception("the time of a batch cannot be counted")
         return result
 
     def count(self, items: int) -> None:

@@ -92,6 +92,8 @@ class StepScheduler:
             self._step()
         for job in list(self._live):
             self._send(job, time.monotonic())
+        if not self._live and (self._reader is None or self._reader.idle):  # it wants free rows and the encoder
+            self._replies.prove(self._generator)
 
     def _admits(self) -> bool:
         """Whether requests may join now: whenever there is room. A window batcher would wait until all have left."""

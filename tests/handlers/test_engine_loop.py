@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from handlers import metrics
 from handlers.engine import loop
 from handlers.engine.batch_scheduler import BatchScheduler
-from handlers.engine.loop import BrokenEngineError, Guard, Outbox, ProxyGoneError, serve
-from handlers.engine.replies import Replies
+from handlers.engine.loop import Guard, Outbox, ProxyGoneError, serve
+from handlers.engine.replies import BrokenEngineError, Replies
 from handlers.engine.step_scheduler import StepScheduler
 from handlers.frames import Beat, Cancel, End, Frame, Refused, Submit, Unpacker, pack
 from handlers.generator import Media
@@ -36,6 +37,8 @@ class Pictures(Counter):
     alive: Callable[[], None]
 
     def generate(self, batch: Sequence[Count]) -> list[Media]:
+        if any(params.name == "unstartable" for params in batch):
+            raise RuntimeError("the picture broke")
         return [Media(params.name.encode(), -1 if params.name == "miscounted" else 1) for params in batch]
 
 
@@ -160,6 +163,17 @@ def test_what_cannot_be_counted_is_answered_all_the_same(lane: Proxy) -> None:
     assert lane.end(1) == End()
 
 
+def test_metrics_that_cannot_be_written_cost_no_answer(lane: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str) -> Any:
+        raise OSError("no space left on device")
+
+    for metric in (metrics.ITEMS, metrics.BATCH_SIZE):
+        monkeypatch.setattr(metric, "labels", full)
+    for number in range(1, 6):
+        lane.submit(number, "a")
+        assert lane.end(number) == End()
+
+
 def test_a_tick_that_raises_fails_what_was_in_hand_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     with proxy(lambda replies: Traps(Counter(), replies)) as there:
         for number in range(1, 9, 2):  # four times, but not in a row
@@ -200,6 +214,39 @@ def test_a_generator_that_lost_its_rows_ends_the_engine() -> None:
             there.submit(number, "a")
             assert there.end(number) == FAILED
     assert str(there.error).endswith("at last: RuntimeError: 0 of 2 rows are free with no text live")
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_requests_that_fail_one_after_another_do_not_end_an_engine_that_works(
+    lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever found a request that cannot be computed may send it as often as he likes."""
+    proofs: list[Sequence[int]] = []
+    monkeypatch.setattr(Pictures, "preview", lambda self, seeds: proofs.append(seeds), raising=False)
+    with proxy(LANES[lane]) as there:
+        for number in range(1, 8):
+            there.submit(number, "unstartable")
+            assert there.end(number) == FAILED
+        there.submit(8, "a")
+        assert there.end(8) == End()
+    assert there.error is None
+    assert proofs == [[0], [0]]  # after three in a row, each time
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_generator_that_computes_nothing_any_more_ends_the_engine(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: Pictures, seeds: Sequence[int]) -> None:
+        raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(Pictures, "preview", lost, raising=False)
+    with proxy(LANES[lane]) as there:
+        for number in (1, 2, 3):
+            there.submit(number, "unstartable")
+            assert there.end(number) == FAILED
+        assert there.socket.recv(1 << 16) in (b"", pack(0, Beat()))
+    assert isinstance(there.error, BrokenEngineError)
+    wanted = "3 computations failed in a row, and a preview: RuntimeError: the device is lost"
+    assert str(there.error) == wanted
 
 
 def test_a_frame_that_cannot_be_obeyed_fails_its_request() -> None:

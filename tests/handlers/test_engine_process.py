@@ -162,6 +162,7 @@ def test_one_that_does_not_open_gives_the_reason_and_opens_when_it_can(damaged: 
         reply = front.ask({"seed": 1})
         assert reply.status == 503
         assert reply.message.startswith("the engine does not open: BundleError: ")
+        assert str(damaged.directory) not in reply.message, "callers need not know this machine's folders"
         assert "generator-fp32.onnx is damaged" in reply.message
         assert "generator-fp32.onnx is damaged" in health(front)["reason"]
         assert front.ask(b"{}", x_atelier="health").status == 503

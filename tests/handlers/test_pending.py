@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handlers.frames import Started
-from handlers.proxy.pending import MAX_ENGINES, Pending, Queue
+from handlers.proxy.pending import MAX_ENGINES, Pending, Queue, width
 from handlers.proxy.wire import Call
 from tests.conftest import Tiny
 from tests.support.frontend import FrontEnd, front_end
@@ -83,6 +83,36 @@ def test_an_engine_gets_twice_what_it_computes_at_once(tiny: Tiny, tmp_path: Pat
 def handed(queue: Queue) -> list[Pending]:
     """All that the engine is handed now."""
     return list(iter(queue.next, None))
+
+
+def test_a_narrow_request_does_not_wait_for_all_wide_ones_before_it() -> None:
+    """Nor does a wide one for the narrow ones behind it: the oldest and the narrowest go in turn."""
+    queue = Queue("m", 1, 50)
+    wide, narrow = b'{"n": 16, "seed": 1}', b'{"seed": 1}'
+    added = [queue.add(Call(str(at), {}, {}), body, math.inf) for at, body in enumerate([*[wide] * 6, *[narrow] * 4])]
+    order = []
+    while found := queue.next():
+        order.append(added.index(found))
+        queue.remove(found, 200)
+    assert order == [0, 6, 1, 7, 2, 8, 3, 9, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b"{}", 1),
+        (b'{"seed": 16}', 1),
+        (b'{"n":8}', 8),
+        (b'{"n" : 16.0, "beams": 2}', 16),
+        (b'{"text": "' + b"x" * 9000 + b'", "beams": 4}', 4),
+        (b'{"text": "' + b"x" * 9000 + b'\\"n\\": 99"}', 1),  # words of a caller's text
+        (b'{"n": 0}', 0),
+        (b'{"n": "8"}', 1),
+        (b"{" + b'"n": 123456789,' * 4 + b"}", 123),
+    ],
+)
+def test_the_width_of_a_request_is_read_off_its_ends(body: bytes, rows: int) -> None:
+    assert width(body) == rows
 
 
 def test_what_takes_three_engines_along_before_it_is_begun_is_handed_to_no_fourth() -> None:

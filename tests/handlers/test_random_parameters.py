@@ -84,6 +84,7 @@ def test_every_request_ends_once(kind: str, count: int, request_: Any) -> None:
     assert {type(frame.message) for frame in engine.frames.get(0, [])} <= {Beat}
     assert set(seen) - {"cancelled"} == {"ended", "400", "504"}, seen  # and no 500
     assert seen["ended"] > count // 10, seen
+    assert engine.scheduler._replies._open == {}
     if not isinstance(engine.scheduler, BatchScheduler):
         assert engine.model.generator.free == engine.model.generator.capacity
     assert engine.answer(10**6 + 1, example) == before
