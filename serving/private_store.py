@@ -29,6 +29,7 @@ class PrivateStore:
         self._lock: int | None = None
         self._found: Store | None = None
         self._told: str | None = None
+        self._worry: str | None = None  # about the run directory, not told yet
         self._files: dict[str, list[Path]] = {}  # of every model
         self._limit = 0
         self._given_up: list[str] = []  # models that were taken away and could not be put back
@@ -38,7 +39,7 @@ class PrivateStore:
         if self._found is None:
             try:
                 self._make()
-            except (OwnershipError, OSError) as error:
+            except OSError as error:
                 raise StoreError(f"{self.folder.parent} cannot hold the models that are served: {error}") from None
             self._found = store.read(self._archives, max_response_bytes, self.folder, self._home)
             self._limit = max_response_bytes
@@ -62,7 +63,7 @@ class PrivateStore:
         told = f"files of {', '.join(names)} were removed from {self.folder}"
         try:
             back = self._unpack_again(gone)
-        except (StoreError, OwnershipError, OSError) as error:
+        except (StoreError, OSError) as error:
             return f"{told}, and cannot be put back ({error}): their next engines will not open"
         if left := [name for name in names if name not in back]:
             return f"{told}; the store no longer holds {', '.join(left)} as served: no next engine of theirs will open"
@@ -74,7 +75,10 @@ class PrivateStore:
         return None if self._found is None else self._found.listing.difference()
 
     def news(self) -> str | None:
-        """A line about the archives, if there is something to tell that was not told before."""
+        """A line about archives or folder, if there is something to tell that was not told before."""
+        if self._worry is not None:
+            worry, self._worry = self._worry, None
+            return worry
         if (found := self.difference()) == self._told:
             return None
         self._told = found
@@ -108,7 +112,10 @@ class PrivateStore:
     def _make(self) -> None:
         self.close()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        check_place(self.folder.parent)
+        try:
+            check_place(self.folder.parent)
+        except OwnershipError as error:  # volumes of containers are like that; where there are others it is a risk
+            self._worry = f"the models that are served lie where others may exchange them: {error}"
         if self.folder.is_symlink():
             self.folder.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)  # of a launcher that was killed

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from handlers.archive import Archive, complete, unpack
+from handlers.archive import ENTRY, Archive, complete, unpack
 from handlers.cgroups import MIB, memory_limit
 from handlers.identity import HOME, digest_of, read_handlers
 from handlers.manifest import Manifest
@@ -75,6 +75,8 @@ def read(folder: Path, max_response_bytes: int, into: Path, home: Path = HOME) -
     except (OwnershipError, OSError) as error:
         raise StoreError(f"nothing of {folder} is served: {error}") from None
     handlers = read_handlers(home)
+    if f"proxy/{ENTRY}" not in handlers:
+        raise StoreError(f"{home} holds no handlers (no proxy/{ENTRY}): name a folder like handlers/ by --handlers")
     trusted = digest_of(handlers)
     found: dict[str, list[tuple[Model, Archive, Path]]] = {}
     refused: dict[str, str] = {}

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from handlers.archive import unpack
+from handlers.archive import read_archive, unpack
 from handlers.identity import Identity, digest_of, read_handlers
+from handlers.manifest import BundleError
 from handlers.zip_members import MAX_MEMBERS
 from serving import store as stores
 from serving.store import Store
@@ -455,3 +458,28 @@ def test_words_of_an_archive_cannot_be_lines_of_the_log(hostile: Path, word: str
     assert told.isprintable()
     assert len(told) <= stores.MAX_REASON + 3
     assert "manifest.json.files." in told
+
+
+CHANGES = st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES, at_end=st.booleans())
+def test_changed_bytes_are_refused_or_change_nothing(
+    tiny: Tiny, tmp_path: Path, changes: list[tuple[float, bytes, bool]], at_end: bool
+) -> None:
+    """Anywhere in the file, or in the list at its end, where each byte says something about all the others."""
+    data = bytearray(tiny.archive.read_bytes())
+    begin = directory_of(tiny.archive) if at_end else 0
+    for place, new, longer in changes:
+        at = begin + int(place * (len(data) - begin - 1))
+        data[at : at if longer else at + len(new)] = new
+    path = tmp_path / "changed.mar"
+    path.write_bytes(data)
+    told, found = str(path), Identity(tiny.bundle.digest, digest_of(read_handlers()))
+    try:
+        found = read_archive(path).identity
+    except BundleError as error:
+        told = str(error)
+    assert str(path) in told
+    assert found == Identity(tiny.bundle.digest, digest_of(read_handlers()))

@@ -98,12 +98,23 @@ def test_a_store_that_is_not_read_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_run_directory_that_others_may_change_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_run_directory_that_others_may_change_is_told_of(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     run.chmod(0o777)
-    with pytest.raises(stores.StoreError, match=f"{run} cannot hold the models that are served: others may write"):
-        PrivateStore(tiny.archive.parent, run).read(LIMIT)
+    private = PrivateStore(tiny.archive.parent, run)
+    private.read(LIMIT)
+    assert str(private.news()).startswith(
+        f"the models that are served lie where others may exchange them: others may write to {run} (mode 0777)"
+    )
+    assert private.news() is None
+    private.close()
+
+
+def test_a_run_directory_that_takes_nothing_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(stores.StoreError, match=r"file cannot hold the models that are served: .*File exists"):
+        PrivateStore(tiny.archive.parent, tmp_path / "file").read(LIMIT)
 
 
 def test_a_cleaner_that_asks_for_the_lock_does_not_get_it(tiny: Tiny, tmp_path: Path) -> None:

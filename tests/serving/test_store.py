@@ -40,6 +40,11 @@ def test_a_store_without_archives(tmp_path: Path, folder: str) -> None:
         read(tmp_path / folder)
 
 
+def test_a_folder_without_handlers_serves_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"absent holds no handlers .*: name a folder like handlers/ by --handlers"):
+        stores.read(tiny.archive.parent, LIMIT, tmp_path, tmp_path / "absent")
+
+
 def test_a_broken_archive_is_refused_by_name_and_the_rest_is_served(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copy(tiny.archive, tmp_path)
     (tmp_path / "broken.mar").write_bytes(tiny.archive.read_bytes()[:5000])
