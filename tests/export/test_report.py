@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import main
+from export.eager import NAME
 from export.judge import QUALITY_SEED
 from export.previews import COUNT
 from export.report import report
 from handlers import bundle as bundles
 from handlers.engine.choice import open_model
+from handlers.runtimes.device import machine
 from tests.conftest import Tiny
 
 
@@ -30,6 +32,20 @@ def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
     assert page.count("data:image/png;base64,") >= 3  # the plot, and images with their difference
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
     assert "psnr_db at least 42" in page
+
+
+def test_a_person_reads_sentences_then_sees_pictures_then_figures(tiny: Tiny, tiny_copy: Path) -> None:
+    bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
+    path = report(bundle)
+    page, text = html.unescape(path.read_text()), path.with_suffix(".md").read_text()
+    first, *_, last = (line for line in text.splitlines() if line)
+    assert first.startswith(f"On this processor ({machine().cpu}) FP32 in ")
+    assert last == "none were built"
+    for document in (page.partition("<body>")[2], text):
+        order = [first, "candidates were tried: ", "What it makes", NAME, "fp32-onnxruntime"]
+        table = document.index("times eager")
+        places = [document.index(words) for words in order[:3]] + [document.index(words, table) for words in order[3:]]
+        assert places == sorted(places)
 
 
 @pytest.mark.parametrize("fixture", ["tiny_text", "tiny_summary"])
