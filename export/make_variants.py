@@ -14,7 +14,7 @@ from export.plans import scoring_runtime
 from export.quality import margin
 from export.quantize import Score, VariantError
 from export.to_onnx import expose_tap
-from export.variants import CALIBRATION_SEED, Variant, make
+from export.variants import CALIBRATION_SEED, Variant, make, search_seconds, tried_on
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes import registry
 from handlers.runtimes.device import thread_count
@@ -28,7 +28,7 @@ def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
     """Every wanted variant of every role, and by name the reasons of those that cannot be made."""
     made: Variants = {}
     missing: dict[str, str] = {}
-    for name in dict.fromkeys(("fp32", *build.options.variants)):
+    for name in tried_on(build.here.cpu, build.options.variants):
         if (reason := build.notebook.recall(f"{name}-missing")) is not None:
             missing[name] = reason
             continue
@@ -48,7 +48,8 @@ def _variant(build: Build, name: str, role: str) -> Variant:
         return Variant(data, how)
     graph = build.kind.graphs[role]
     rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
-    variant = make(name, graph, build.fp32[role], rows, _score(build, role), build.options.effort.search_seconds)
+    seconds = search_seconds(name, build.here.cpu, build.options.effort.search_seconds)
+    variant = make(name, graph, build.fp32[role], rows, _score(build, role), seconds)
     check_finite(name, graph, variant.data)
     build.notebook.note_file(file, variant.data)
     build.notebook.note(f"{role}-{name}", variant.how)
