@@ -91,7 +91,9 @@ def quantize_static(
         raise VariantError(f"the graph has none of {', '.join(QUANTIZED_OPS)} to quantize")
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "fp32.onnx")
-        stop, files, margins = time.monotonic() + seconds, {}, {}
+        stop = time.monotonic() + seconds
+        files: dict[str, bytes] = {}
+        margins: dict[str, float] = {}
         for name in METHODS:
             if not files or time.monotonic() < stop:
                 files[name] = _static(Path(folder), rows, name, (), scheme)

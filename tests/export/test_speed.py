@@ -59,7 +59,7 @@ def compared(speedup: float, noise: float = 0.0, seed: int = 0, effort: Effort =
 
 def judged(measured: Measured) -> tuple[str, str]:
     quality = None if too_slow(measured) else {"psnr_db": 50.0}
-    return verdict(Assessment(PLAN, quality, quality and True, measured, (), "engine"), BUDGET)
+    return verdict(Assessment(PLAN, quality, quality is not None, measured, (), "engine"), BUDGET)
 
 
 def test_what_is_clear_takes_the_fewest_blocks_and_every_batch_size() -> None:
