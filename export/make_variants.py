@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from handlers.runtimes.device import thread_count
 from handlers.runtimes.runtime import first_line
 from handlers.runtimes.session import open_session
 
+LINE_SECONDS = 1.0  # a form that took as long gets a line: nothing else is said meanwhile
 Variants = dict[str, dict[str, Variant]]  # variant -> role -> file
 
 
@@ -32,12 +34,16 @@ def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
         if (reason := build.notebook.recall(f"{name}-missing")) is not None:
             missing[name] = reason
             continue
+        began = time.monotonic()
         try:
             made[name] = {role: _variant(build, name, role) for role in build.kind.graphs}
         except VariantError as error:
             missing[name] = str(error)
             build.notebook.note(f"{name}-missing", str(error))
             build.say(f"  {name}: failed: {error}")
+            continue
+        if (took := time.monotonic() - began) >= LINE_SECONDS:
+            build.say(f"  {name}: made in {took:.0f} s")
     return made, missing
 
 

@@ -33,7 +33,7 @@ class Effort:
     search_seconds: float = 120.0  # for choosing the calibration of one graph in one form, and nodes that stay FP32
 
 
-QUICK = Effort(3, 0.1, 9, 8.0, 20.0)
+QUICK = Effort(3, 0.06, 9, 8.0, 20.0)
 
 
 @dataclasses.dataclass(frozen=True)

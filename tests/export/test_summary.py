@@ -87,7 +87,7 @@ def test_fp32_comes_with_its_reason(int8: JudgedCandidate, because: str) -> None
 
 def test_without_an_int8_form_that_is_said() -> None:
     line, _, _ = told("fp32-onnxruntime", None, fp32__onnxruntime=REFERENCE)
-    assert line.endswith(" FP32 in ONNX Runtime is served: FP32 is fastest, because no INT8 form of it runs here.")
+    assert line.endswith(" FP32 in ONNX Runtime is served: FP32 is fastest, because no INT8 form of it was measured.")
 
 
 def test_the_paragraph_says_what_was_tried_and_what_stayed_undecided() -> None:
