@@ -14,8 +14,8 @@ stage() { # stage "what it is" command...: runs it and remembers how long it too
   names+=("$name") times+=($((SECONDS - start)))
 }
 
-# 1. Train: a small GAN learns to draw the faces of a drawn world, a small LSTM to write like a written one. Interrupted?
-# The same command goes on.
+# 1. Train: a small GAN learns to draw the faces of a drawn world, a small LSTM to write the texts of a written one.
+# Interrupted? The same command goes on.
 stage "train images (at most 3 minutes)" "$py" -m training dcgan --name dcgan --preset demo
 stage "train texts (a minute)" "$py" -m training charlm --name charlm --preset demo --hidden 128 \
   --steps 2000 --max-minutes 1

@@ -31,9 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     tried = parsers["build"]
     tried.add_argument("--variants", nargs="+", metavar="VARIANT", help="forms to try (default: all; fp32 always)")
     tried.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="runtimes to try (default: all that are here)")
-    tried.add_argument(
-        "--quick", action="store_true", help="shorter timing: noisier figures, a build in about a minute"
-    )
+    bounds = "at most 8 s of timing a candidate and 20 s of search a quantized form, else 40 s and 120 s"
+    tried.add_argument("--quick", action="store_true", help=f"shorter timing, noisier figures: {bounds}")
     tried.add_argument("--calibration", type=int, default=128, help="calibration rows for static INT8 (default: 128)")
     tried.add_argument(
         "--remeasure", action="store_true", help="judge an existing bundle on this machine, adding its device class"

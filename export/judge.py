@@ -15,7 +15,7 @@ from export.measure import Contestant, MeasureError, Run, roles_opener
 from export.parity import batch_invariant, reference, tapped_spec
 from export.plans import REFERENCE, Plan, file_key
 from export.quality import margin
-from export.speed import Measured, Wanted, compare_speed, hopeless
+from export.speed import HOPELESS, HOPELESS_BLOCKS, Measured, Wanted, compare_speed
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
 from handlers.certificate import BatchSpeed, Verdict
@@ -193,8 +193,8 @@ class Judge:
 
 def too_slow(measured: Measured) -> bool:
     """Whether a plan was given up on its way: even its best block was clearly behind."""
-    low, high = measured.at(SERVING_BATCH).spread
-    return len(measured.speeds) == 1 and hopeless((low, high), MIN_SPEEDUP)
+    speed = measured.at(SERVING_BATCH)
+    return len(measured.speeds) == 1 and speed.blocks == HOPELESS_BLOCKS and speed.spread[1] < HOPELESS * MIN_SPEEDUP
 
 
 def verdict(assessment: Assessment, budget: Mapping[str, float]) -> tuple[Verdict, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import numpy as np
 
@@ -14,13 +15,14 @@ from export.plans import scoring_runtime
 from export.quality import margin
 from export.quantize import Score, VariantError
 from export.to_onnx import expose_tap
-from export.variants import CALIBRATION_SEED, Variant, make
+from export.variants import CALIBRATION_SEED, Variant, make, search_seconds, tried_on
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.runtimes import registry
 from handlers.runtimes.device import thread_count
 from handlers.runtimes.runtime import first_line
 from handlers.runtimes.session import open_session
 
+LINE_SECONDS = 1.0  # a form that took as long gets a line: nothing else is said meanwhile
 Variants = dict[str, dict[str, Variant]]  # variant -> role -> file
 
 
@@ -28,16 +30,20 @@ def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
     """Every wanted variant of every role, and by name the reasons of those that cannot be made."""
     made: Variants = {}
     missing: dict[str, str] = {}
-    for name in dict.fromkeys(("fp32", *build.options.variants)):
+    for name in tried_on(build.here.cpu, build.options.variants):
         if (reason := build.notebook.recall(f"{name}-missing")) is not None:
             missing[name] = reason
             continue
+        began = time.monotonic()
         try:
             made[name] = {role: _variant(build, name, role) for role in build.kind.graphs}
         except VariantError as error:
             missing[name] = str(error)
             build.notebook.note(f"{name}-missing", str(error))
             build.say(f"  {name}: failed: {error}")
+            continue
+        if (took := time.monotonic() - began) >= LINE_SECONDS:
+            build.say(f"  {name}: made in {took:.0f} s")
     return made, missing
 
 
@@ -48,7 +54,8 @@ def _variant(build: Build, name: str, role: str) -> Variant:
         return Variant(data, how)
     graph = build.kind.graphs[role]
     rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
-    variant = make(name, graph, build.fp32[role], rows, _score(build, role), build.options.effort.search_seconds)
+    seconds = search_seconds(name, build.here.cpu, build.options.effort.search_seconds)
+    variant = make(name, graph, build.fp32[role], rows, _score(build, role), seconds)
     check_finite(name, graph, variant.data)
     build.notebook.note_file(file, variant.data)
     build.notebook.note(f"{role}-{name}", variant.how)

@@ -38,6 +38,21 @@ METHODS = {
 MIN_CALIBRATION = 16  # rows; fewer say nothing about ranges
 CALIBRATION_TILE = 16
 
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """The integers that a graph is computed in."""
+
+    activations: QuantType
+    symmetric: bool  # activations around 0
+    seven_bits: bool  # weights of 7 bits
+
+
+# One file for ONNX Runtime, OpenVINO and TensorRT.
+SIGNED = Scheme(QuantType.QInt8, symmetric=True, seven_bits=False)
+# Without VNNI two products of 8 bits are added in 16 (vpmaddubsw), which saturates: with 7 bits of weight they fit.
+SEVEN_BITS = Scheme(QuantType.QUInt8, symmetric=False, seven_bits=True)
+
 Score = Callable[[bytes], float]  # margin to the quality budget: at least 0 is inside
 
 
@@ -56,7 +71,9 @@ class Quantized:
     stopped: bool  # whether time was up before the search had ended
 
 
-def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float = math.inf) -> Quantized:
+def quantize_static(
+    model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float = math.inf, scheme: Scheme = SIGNED
+) -> Quantized:
     """Quantize with the best calibration method, then give nodes back to FP32 until `score` is at least 0.
 
     After `seconds` no trial begins any more: the best file so far is the result, and says so.
@@ -74,10 +91,12 @@ def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds:
         raise VariantError(f"the graph has none of {', '.join(QUANTIZED_OPS)} to quantize")
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "fp32.onnx")
-        stop, files, margins = time.monotonic() + seconds, {}, {}
+        stop = time.monotonic() + seconds
+        files: dict[str, bytes] = {}
+        margins: dict[str, float] = {}
         for name in METHODS:
             if not files or time.monotonic() < stop:
-                files[name] = _static(Path(folder), rows, name, ())
+                files[name] = _static(Path(folder), rows, name, (), scheme)
                 margins[name] = score(files[name])
         usable = {method: margin for method, margin in margins.items() if np.isfinite(margin)}
         if not usable:
@@ -89,7 +108,7 @@ def quantize_static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds:
             trials, scores = {}, {}
             for node in nodes:
                 if node not in kept and time.monotonic() < stop:
-                    trials[node] = _static(Path(folder), rows, method, (*kept, node))
+                    trials[node] = _static(Path(folder), rows, method, (*kept, node), scheme)
                     scores[node] = score(trials[node])
             if not scores:
                 break
@@ -137,7 +156,7 @@ def has_int8_kernel(operator: str) -> bool:
     return operator in IntegerOpsRegistry
 
 
-def _static(folder: Path, rows: Arrays, method: str, excluded: Sequence[str]) -> bytes:
+def _static(folder: Path, rows: Arrays, method: str, excluded: Sequence[str], scheme: Scheme) -> bytes:
     target = folder / "int8.onnx"
     with _quiet():
         ort_quantize_static(
@@ -147,11 +166,12 @@ def _static(folder: Path, rows: Arrays, method: str, excluded: Sequence[str]) ->
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED_OPS),
             per_channel=True,
-            activation_type=QuantType.QInt8,
+            reduce_range=scheme.seven_bits,
+            activation_type=scheme.activations,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=list(excluded),
             calibrate_method=METHODS[method],
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+            extra_options={"ActivationSymmetric": scheme.symmetric, "WeightSymmetric": True, "QuantizeBias": False},
         )
     return target.read_bytes()
 

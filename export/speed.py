@@ -17,8 +17,9 @@ from export.measure import Contestant, Inputs
 from handlers.certificate import BatchSpeed
 
 PAUSE_SECONDS = 0.02  # lets the last runtime's threads stop spinning before the next block
-HOPELESS = 0.8  # of the wanted speed: whose best block of two or more is below it is not looked at further
-MIN_BLOCKS = 2
+HOPELESS = 0.8  # of the wanted speed: whose best block of three is below it is not looked at further
+HOPELESS_BLOCKS = 3
+MIN_BLOCKS = 2  # however short the time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Effort:
     search_seconds: float = 120.0  # for choosing the calibration of one graph in one form, and nodes that stay FP32
 
 
-QUICK = Effort(3, 0.1, 9, 8.0, 20.0)
+QUICK = Effort(3, 0.06, 9, 8.0, 20.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def clear(ratios: Sequence[float], bound: float) -> bool:
 
 def hopeless(ratios: Sequence[float], wanted: float) -> bool:
     """Whether even the best block is clearly behind."""
-    return len(ratios) >= MIN_BLOCKS and max(ratios) < HOPELESS * wanted
+    return len(ratios) >= HOPELESS_BLOCKS and max(ratios) < HOPELESS * wanted
 
 
 def compare_speed(

@@ -86,7 +86,7 @@ def _why_not_int8(device: Device, served: JudgedCandidate, certificate: Certific
     batch = policy.serving_batch
     measured = [(n, e) for n, e in device.candidates.items() if n.startswith(INT8) and e.speed]
     if not measured:
-        return "no INT8 form of it runs here"
+        return "no INT8 form of it was measured"
     name, entry = max(measured, key=lambda item: item[1].at(batch).speedup)
     ratio = entry.at(batch).speedup / served.at(batch).speedup
     if not ratio > 1:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from export.graphs import Graph
-from export.quantize import Score, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
+from export.quantize import (
+    SEVEN_BITS,
+    SIGNED,
+    Scheme,
+    Score,
+    VariantError,
+    has_int8_kernel,
+    quantize_dynamic,
+    quantize_static,
+)
 from export.rewrite import rewrite_transposed
 from export.rowwise import quantize_rowwise
 from handlers.runtimes.runtime import Arrays, first_line
@@ -21,7 +30,24 @@ from handlers.runtimes.runtime import Arrays, first_line
 PROBABILITIES = ("ScatterElements", "Clip", "Log")
 CALIBRATION_SEED = 100_000  # of the first latent; far from those of parity and quality
 FP32_FORMS = ("fp32", "fp32_rewritten")  # nothing in them is quantized or halved
-VARIANTS = ("fp32", "fp32_rewritten", "fp16", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic")
+SEVEN_BIT_FORM = "int8_7bit"
+SATURATING = ("avx512", "avx2", "x86-baseline")  # the device classes without VNNI: elsewhere 8 bits lose nothing
+VARIANTS = (
+    "fp32",
+    "fp32_rewritten",
+    "fp16",
+    "int8_static",
+    "int8_rewritten",
+    SEVEN_BIT_FORM,
+    "int8_rowwise",
+    "int8_dynamic",
+)
+
+
+def tried_on(cpu: str, wanted: Sequence[str]) -> list[str]:
+    """The wanted forms that make sense on a device class, FP32 first."""
+    names = dict.fromkeys(("fp32", *wanted))
+    return [name for name in names if name != SEVEN_BIT_FORM or cpu in SATURATING]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +56,11 @@ class Variant:
 
     data: bytes
     how: dict[str, object]
+
+
+def search_seconds(name: str, cpu: str, usual: float) -> float:
+    """How long a form may be searched for: where weights of 7 bits are tried, not for the rescue of the same with 8."""
+    return 0.0 if name == "int8_rewritten" and cpu in SATURATING else usual
 
 
 def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score, seconds: float = math.inf) -> Variant:
@@ -41,8 +72,9 @@ def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score, secon
         "fp32": lambda: Variant(fp32, {}),
         "fp16": lambda: _fp16(graph, fp32),
         "fp32_rewritten": lambda: _rewritten_fp32(fp32),
-        "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, seconds, {}),
+        "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, seconds, {}, SIGNED),
         "int8_rewritten": lambda: _rewritten_int8(fp32, rows, score, seconds),
+        SEVEN_BIT_FORM: lambda: _seven_bits(fp32, rows, score, seconds),
         "int8_rowwise": lambda: Variant(quantize_rowwise(onnx.load_from_string(fp32)), {}),
         "int8_dynamic": lambda: _dynamic(graph, fp32),
     }
@@ -72,8 +104,10 @@ def _fp16(graph: Graph, fp32: bytes) -> Variant:
     return Variant(ordered.model.SerializeToString(deterministic=True), {"fp32_tail": tail})
 
 
-def _static(model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float, how: dict[str, object]) -> Variant:
-    made = quantize_static(model, rows, score, seconds)
+def _static(
+    model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float, how: dict[str, object], scheme: Scheme
+) -> Variant:
+    made = quantize_static(model, rows, score, seconds, scheme)
     count = len(next(iter(rows.values())))
     how = {
         **how,
@@ -115,4 +149,10 @@ def _rewritten_fp32(fp32: bytes) -> Variant:
 
 def _rewritten_int8(fp32: bytes, rows: Arrays, score: Score, seconds: float) -> Variant:
     model, how = _rewrite(fp32)
-    return _static(model, rows, score, seconds, how)
+    return _static(model, rows, score, seconds, how, SIGNED)
+
+
+def _seven_bits(fp32: bytes, rows: Arrays, score: Score, seconds: float) -> Variant:
+    rewritten = rewrite_transposed(onnx.load_from_string(fp32))  # a graph that has nothing to rewrite stays as it is
+    how: dict[str, object] = {"rewritten": list(rewritten.done), "weights": "7 bits, activations unsigned"}
+    return _static(rewritten.model, rows, score, seconds, how, SEVEN_BITS)

@@ -43,6 +43,6 @@ RUNTIME = Runtime(
     modules=("onnxruntime",),
     packages=("onnxruntime", "onnxruntime-gpu"),
     device="cpu",
-    variants=("fp32", "fp32_rewritten", "int8_static", "int8_rewritten", "int8_rowwise", "int8_dynamic"),
+    variants=("fp32", "fp32_rewritten", "int8_static", "int8_rewritten", "int8_7bit", "int8_rowwise", "int8_dynamic"),
     opener=_open,
 )

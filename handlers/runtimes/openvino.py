@@ -95,7 +95,7 @@ RUNTIME = Runtime(
     packages=("openvino",),
     device="cpu",
     # Row-wise forms are rounded another way here, so they are not among them.
-    variants=("fp32", "fp32_rewritten", "int8_static", "int8_rewritten"),
+    variants=("fp32", "fp32_rewritten", "int8_static", "int8_rewritten", "int8_7bit"),
     opener=Graph,
     precisions=("f32", "bf16"),
     calibrates=True,

@@ -90,7 +90,12 @@ def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("export.make_variants.check_finite", lambda *_: None)
     kind = SimpleNamespace(graphs={"step": SimpleNamespace(example=lambda count, seed: {})})
     build: Any = SimpleNamespace(
-        kind=kind, options=Options(("fp32",)), fp32={"step": b"graph"}, runtimes=(), notebook=Notebook(tmp_path)
+        kind=kind,
+        options=Options(("fp32",)),
+        fp32={"step": b"graph"},
+        runtimes=(),
+        notebook=Notebook(tmp_path),
+        here=Machine("avx2"),
     )
     wanted: Any = {"fp32": {"step": Variant(b"graph", {"by": "fp32"})}}, {}
     assert make_variants(build) == wanted

@@ -15,7 +15,7 @@ from export.graphs.latent_image import describe
 from export.quantize import METHODS, VariantError, has_int8_kernel, quantize_dynamic, quantize_static
 from export.to_onnx import onnx_from_graph
 from export.to_tensorrt import CAPABILITIES, build_engine
-from export.variants import VARIANTS, make
+from export.variants import SEVEN_BIT_FORM, VARIANTS, make, search_seconds, tried_on
 from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import open_session
 from handlers.runtimes.tensorrt import RUNTIME
@@ -226,3 +226,40 @@ def test_every_variant_is_made_or_says_why(graph: Graph, fp32: bytes) -> None:
     assert made["fp32"] == 1
     assert made["fp16"] < 0.75
     assert "no MatMul, Gemm, LSTM or GRU" in str(made["int8_rowwise"])
+
+
+def test_weights_of_seven_bits_are_a_form_where_products_saturate(graph: Graph, fp32: bytes) -> None:
+    made = make(SEVEN_BIT_FORM, graph, fp32, rows(graph), lambda data: 1.0)
+    usual = make("int8_rewritten", graph, fp32, rows(graph), lambda data: 1.0)
+    largest = {}
+    for name, data in (("seven", made.data), ("usual", usual.data)):
+        initial = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(data).graph.initializer]
+        largest[name] = max(int(np.abs(array.astype(int)).max()) for array in initial if array.dtype == np.int8)
+    assert largest == {"seven": 64, "usual": 127}
+    assert made.how["weights"] == "7 bits, activations unsigned"
+    assert "ConvTranspose" not in operators(made.data)
+    for cpu in ("avx2", "avx512"):
+        assert SEVEN_BIT_FORM in tried_on(cpu, VARIANTS)
+        assert search_seconds("int8_rewritten", cpu, 20.0) == 0
+    for cpu in ("avx512-vnni", "avx2-vnni", "amx-int8", "aarch64"):
+        assert SEVEN_BIT_FORM not in tried_on(cpu, VARIANTS)
+        assert search_seconds("int8_rewritten", cpu, 20.0) == 20
+    assert tried_on("avx2", ("int8_static",)) == ["fp32", "int8_static"]
+    assert {search_seconds(name, "avx2", 20.0) for name in ("int8_static", SEVEN_BIT_FORM)} == {20.0}
+
+
+def test_a_search_ends_when_its_time_is_up_and_says_so(graph: Graph, fp32: bytes) -> None:
+    asked: list[bytes] = []
+
+    def score(data: bytes) -> float:
+        asked.append(data)
+        return float(len(asked)) - 100  # every trial is better and none is inside the budget
+
+    made = make("int8_static", graph, fp32, rows(graph), score, 0.0)
+    assert len(asked) == 1
+    assert made.how["stopped"] == "the search was bounded to 0 s"
+    assert made.how["kept_fp32"] == []
+    asked.clear()
+    whole = make("int8_static", graph, fp32, rows(graph), score)
+    assert len(asked) > len(METHODS)
+    assert "stopped" not in whole.how

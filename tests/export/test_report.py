@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import main
+from export.eager import NAME
 from export.environment import environment
 from export.judge import QUALITY_SEED
 from export.previews import COUNT
@@ -16,6 +17,7 @@ from export.report import report
 from handlers import bundle as bundles
 from handlers import cgroups
 from handlers.engine.choice import open_model
+from handlers.runtimes.device import machine
 from tests.conftest import Tiny
 
 
@@ -46,6 +48,20 @@ def test_a_machine_that_was_limited_is_told(tiny_copy: Path, monkeypatch: pytest
     path = report(bundle)
     assert f"{told['cores']} cores ({found})" in path.read_text()
     assert f"{told['cores']} cores; {found})" in path.with_suffix(".md").read_text()
+
+
+def test_a_person_reads_sentences_then_sees_pictures_then_figures(tiny: Tiny, tiny_copy: Path) -> None:
+    bundle = bundles.read(tiny_copy / "artifacts/bundles/tiny")
+    path = report(bundle)
+    page, text = html.unescape(path.read_text()), path.with_suffix(".md").read_text()
+    first, *_, last = (line for line in text.splitlines() if line)
+    assert first.startswith(f"On this processor ({machine().cpu}) FP32 in ")
+    assert last == "none were built"
+    for document in (page.partition("<body>")[2], text):
+        order = [first, "candidates were tried: ", "What it makes", NAME, "fp32-onnxruntime"]
+        table = document.index("times eager")
+        places = [document.index(words) for words in order[:3]] + [document.index(words, table) for words in order[3:]]
+        assert places == sorted(places)
 
 
 @pytest.mark.parametrize("fixture", ["tiny_text", "tiny_summary"])

@@ -15,7 +15,7 @@ from export.final import final, finalists
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, WANTED, Assessment, too_slow, verdict
 from export.measure import MAX_SECONDS, MIN_RUNS, Contestant, Inputs, Run
 from export.plans import Plan
-from export.speed import MIN_BLOCKS, QUICK, Effort, Measured, compare_speed
+from export.speed import HOPELESS_BLOCKS, MIN_BLOCKS, QUICK, Effort, Measured, compare_speed
 from tests.conftest import ROOT
 
 BUDGET = {"psnr_db": 42.0}
@@ -59,7 +59,7 @@ def compared(speedup: float, noise: float = 0.0, seed: int = 0, effort: Effort =
 
 def judged(measured: Measured) -> tuple[str, str]:
     quality = None if too_slow(measured) else {"psnr_db": 50.0}
-    return verdict(Assessment(PLAN, quality, quality and True, measured, (), "engine"), BUDGET)
+    return verdict(Assessment(PLAN, quality, quality is not None, measured, (), "engine"), BUDGET)
 
 
 def test_what_is_clear_takes_the_fewest_blocks_and_every_batch_size() -> None:
@@ -73,7 +73,7 @@ def test_what_is_clear_takes_the_fewest_blocks_and_every_batch_size() -> None:
 
 def test_what_is_clearly_behind_is_given_up() -> None:
     measured, candidate = compared(0.7)
-    assert candidate.batches == [8] * MIN_BLOCKS
+    assert candidate.batches == [8] * HOPELESS_BLOCKS
     assert [speed.batch for speed in measured.speeds] == [8]
     assert judged(measured) == (
         "rejected",

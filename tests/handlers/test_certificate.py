@@ -11,7 +11,7 @@ import pytest
 from handlers.certificate import decode
 from handlers.manifest import CERTIFICATE
 from handlers.records import RecordError
-from tests.conftest import Tiny
+from tests.conftest import ROOT, Tiny
 
 
 @pytest.fixture
@@ -43,6 +43,15 @@ def test_it_is_written_as_it_was_read(tiny: Tiny, tiny_text: Tiny) -> None:
 def test_what_does_not_fit_is_named(raw: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordError, match=re.escape(message)):
         decode(json.dumps({**raw, **change}).encode(), "certificate.json")
+
+
+def test_an_older_certificate_without_spreads_and_pytorch_is_read() -> None:
+    older = json.loads((ROOT / "tests/golden/describe.json").read_text())["certificate"]
+    for device in decode(json.dumps(older).encode(), CERTIFICATE).devices.values():
+        assert (device.eager, device.final) == ((), "")
+        assert {(speed.blocks, speed.spread) for entry in device.candidates.values() for speed in entry.speed} == {
+            (0, ())
+        }
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"{", "is not valid JSON"), (b"[]", "has format 'list'")])
