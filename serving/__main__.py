@@ -13,11 +13,11 @@ from typing import Any
 from handlers.identity import HOME
 from serving.commands import down, wait_ready
 from serving.config import PortTaken, SocketPathError
+from serving.jvm import StartError
 from serving.launcher import Options, up
 from serving.lifeline import stop_at_end_of
 from serving.state import AlreadyRunning
 from serving.store import StoreError
-from serving.torchserve import StartError
 from serving.tryout import TryError, try_model
 from serving.voice import Voice
 

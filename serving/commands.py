@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from serving.client import request
+from serving.jvm import StartError
 from serving.processes import alive, identity
 from serving.state import read_state
-from serving.torchserve import StartError
 
 
 def down(run_dir: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from handlers.identity import HOME
 from serving import config, store
 from serving.fallbacks import fallbacks
+from serving.jvm import FrontEndLost, StartError
 from serving.losses import MAX_FAILURES, Losses
 from serving.metrics import Merged
 from serving.private_store import PrivateStore
@@ -22,7 +23,7 @@ from serving.state import AlreadyRunning, Held, only_one, remove_state, write_st
 from serving.status import Status
 from serving.status_server import StatusServer
 from serving.store import Model, StoreError
-from serving.torchserve import FrontEndLost, StartError, TorchServe
+from serving.torchserve import TorchServe
 from serving.usage import root_warnings, usage
 from serving.warm import ENTRIES, warm_both, widen
 from serving.watch import ASK_SECONDS, Watch, control, drain, probe

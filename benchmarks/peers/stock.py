@@ -22,7 +22,7 @@ from benchmarks.peers.process import Peer, process, wait
 from benchmarks.server import ROOT
 from export.archive import pack
 from serving.config import free_ports
-from serving.torchserve import java_command
+from serving.jvm import java_command
 from serving.warm import CONNECTIONS, REQUESTS
 from training import checkpoint
 

@@ -18,9 +18,9 @@ import pytest
 from serving import __main__ as command
 from serving import lifeline
 from serving.commands import down
+from serving.jvm import StartError
 from serving.launcher import Options, Say
 from serving.state import read_state, write_state
-from serving.torchserve import StartError
 from serving.voice import Voice
 
 COMMANDS = ("up", "wait", "down", "try")

@@ -11,12 +11,12 @@ import pytest
 
 from serving import launcher
 from serving.config import PortTaken
+from serving.jvm import FrontEndLost, StartError
 from serving.launcher import Launch, Options
 from serving.losses import PAUSES, QUIET_SECONDS, Losses
 from serving.signals import StopRequested, StopSignals
 from serving.state import Held, only_one
 from serving.store import StoreError
-from serving.torchserve import FrontEndLost, StartError
 
 SERVES = "a worker died"  # of a round that served before it ended
 FULL = OSError(28, "No space left on device", "/run/state.json")

@@ -15,10 +15,11 @@ import pytest
 from serving import watch
 from serving.client import request
 from serving.commands import wait_ready
+from serving.jvm import StartError
 from serving.state import read_state
 from serving.status import Status
 from serving.status_server import StatusServer
-from serving.torchserve import StartError, Worker
+from serving.torchserve import Worker
 
 
 class Fixed:

@@ -22,8 +22,8 @@ from serving import config, seal, torchserve, usage, watch
 from serving.client import Response
 from serving.clock import AwakeClock
 from serving.config import PortTaken
-from serving.torchserve import FrontEndLost, StartError, TorchServe, Worker
-from serving.watch import Look, Watch
+from serving.jvm import FrontEndLost, StartError
+from serving.torchserve import TorchServe, Worker
 
 SAYS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
 
@@ -128,27 +128,17 @@ def test_torchserve_hands_on_what_the_launcher_tells_workers(name: str) -> None:
     assert re.fullmatch(config.properties()["blacklist_env_vars"], name) is None
 
 
-class Draining:
-    """A TorchServe whose model drains, by nobody's doing that the launcher knows of."""
-
-    pid, front, nonce = 1, "unix:/nowhere", "n"
-
-    def workers(self) -> dict[str, list[Worker]]:
-        return {"faces": [Worker(1, "READY")]}
-
-
-def test_a_model_that_drains_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_word_carries_the_nonce_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
 
     def answer(*arguments: Any) -> Response:
         sent.append(arguments)
-        return Response(503, {}, b'{"engine": "ready", "restarts": 0, "draining": true}')
+        return Response(200, {}, b'{"engine": "ready"}')
 
     monkeypatch.setattr(watch, "request", answer)
-    model: Any = SimpleNamespace(manifest=SimpleNamespace(name="faces"))
-    draining: Any = Draining()
-    assert Watch(draining, [model]).look() == Look("faces is draining and takes no requests")
-    assert sent[0][4]["X-Atelier-Nonce"] == "n"
+    run: Any = SimpleNamespace(front="unix:/nowhere", nonce="n")
+    assert watch.control(run, "faces", "health") == {"engine": "ready"}
+    assert (sent[0][4]["X-Atelier"], sent[0][4]["X-Atelier-Nonce"]) == ("health", "n")
 
 
 def test_a_port_of_which_nothing_can_be_learned_is_told(
