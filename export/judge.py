@@ -219,7 +219,7 @@ def verdict(assessment: Assessment, budget: Mapping[str, float]) -> tuple[Verdic
     low, high = speed.spread or (speed.speedup, speed.speedup)
     if not high >= MIN_SPEEDUP:
         problems.append(f"not {MIN_SPEEDUP} times as fast")
-    elif not low >= MIN_SPEEDUP:
+    elif not low >= MIN_SPEEDUP and not problems:
         problems.append(
             f"undecided whether it is {MIN_SPEEDUP} times as fast ({low:.2f} to {high:.2f} in {speed.blocks} pairs of "
             "blocks), so the reference is kept"

@@ -154,7 +154,8 @@ def _child(connection: Connection, opener: Callable[[], Run]) -> None:
     except (EOFError, BrokenPipeError):  # the parent has closed its end: done
         return
     except Exception as error:  # goes to the parent as text, which raises it with the candidate's name
-        connection.send((False, f"{type(error).__name__}: {error}"))
+        said = " ".join(str(error).split())  # a runtime's message may have many lines, a report gives one to each
+        connection.send((False, f"{type(error).__name__}: {said}"))
 
 
 def _block(run: Run, arrays: Inputs, seconds: float) -> list[float]:

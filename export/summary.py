@@ -20,7 +20,7 @@ def first_line(manifest: Manifest, certificate: Certificate, where: str) -> str:
     if _number_format(served) == "FP32":
         gained = "" if gain is None else f", {gain:.1f} times {NAME}"
         why = _why_not_int8(device, entry, certificate)
-        return f"On this processor ({where}) {form} is served{gained}: FP32 is fastest, because {why}."
+        return f"On this processor ({where}) {form} is served{gained}: {why}."
     if gain is None:
         speedup = entry.at(policy.serving_batch).speedup
         return f"On this processor ({where}) {form} is {speedup:.1f} times as fast as the FP32 reference."
@@ -86,16 +86,18 @@ def _why_not_int8(device: Device, served: JudgedCandidate, certificate: Certific
     batch = policy.serving_batch
     measured = [(n, e) for n, e in device.candidates.items() if n.startswith(INT8) and e.speed]
     if not measured:
-        return "no INT8 form of it was measured"
+        return "FP32 is kept, because no INT8 form of it was measured"
     name, entry = max(measured, key=lambda item: item[1].at(batch).speedup)
     ratio = entry.at(batch).speedup / served.at(batch).speedup
     if not ratio > 1:
-        return f"INT8 gains nothing: the fastest form of it ({name}) has {ratio:.2f} of its speed"
-    fast = f"INT8 ({name}), {ratio:.2f} times as fast,"
+        return (
+            f"FP32 is fastest, because INT8 gains nothing: the fastest form of it ({name}) has {ratio:.2f} of its speed"
+        )
+    fast = f"FP32 is kept, because INT8 ({name}), {ratio:.2f} times as fast,"
     if entry.quality and any(not entry.quality[figure] >= bound for figure, bound in policy.budget.items()):
         return f"{fast} is outside the quality budget"
     if entry.batch_invariant is False:
         return f"{fast} gives a row other bits in another batch"
     if "undecided" in entry.reason:
-        return f"{fast} may owe that to noise, which its blocks left undecided"
+        return f"{fast} owes that to noise for all that could be measured: it is undecided"
     return f"{fast} is not {policy.min_speedup:g} times as fast as the reference, which is wanted for another format"

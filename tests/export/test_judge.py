@@ -51,6 +51,15 @@ def test_verdicts(found: Assessment, word: str, reason: str) -> None:
     assert reason in verdict(found, BUDGET)[1]
 
 
+def test_undecided_is_no_second_reason() -> None:
+    speed = BatchSpeed(SERVING_BATCH, 2.0, 2.5, 4000.0, 50, 1.2, 9, (1.0, 1.3))
+    for psnr, words in ((45.0, "undecided whether it is 1.15"), (41.0, "psnr_db_worst at least 40)")):
+        found = dataclasses.replace(assessment(psnr=psnr), measured=Measured((speed,), 1.0, 1.0))
+        word, reason = verdict(found, BUDGET)
+        assert word == "rejected" and words in reason
+        assert ("undecided" in reason) == (psnr == 45.0)
+
+
 def test_what_cannot_run_failed_and_says_why() -> None:
     broken = Assessment(FAST, None, None, None, (), "engine", "openvino does not load the graph: no kernel")
     assert verdict(broken, BUDGET) == ("failed", "openvino does not load the graph: no kernel")
@@ -192,7 +201,7 @@ class Opener:
 
     def __call__(self) -> Run:
         if self.problem == "open":
-            raise ValueError("no such kernel")
+            raise ValueError("no such\n  kernel\n")
         if self.problem == "die":
             os._exit(9)
         return dict
