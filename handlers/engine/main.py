@@ -57,7 +57,7 @@ def main(file_descriptor: int, folder: str, proxy: int) -> int:
     log.warning("serving %s %s: %s", bundle.manifest.name, identity.version, model.reason)
     metrics.tell_variant(bundle.manifest.name, identity.version, model.candidate, bool(model.passed_over))
     document = describe(bundle, identity, model.candidate, model.fingerprint, model.reason)
-    connection.sendall(pack(0, Ready(document, model.state)))
+    connection.sendall(pack(0, Ready(document, receipts.without_folders(model.state))))
     outbox = Outbox(connection)
     with contextlib.closing(connection), contextlib.closing(model):  # closed, the proxy need not wait for our end
         try:

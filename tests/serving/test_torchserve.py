@@ -203,7 +203,7 @@ def test_a_port_that_somebody_took_meanwhile_is_told_before_a_restart(started: T
     before = started.addresses
     begin(started, tmp_path, "it is free again")
     assert started.addresses.inference == address
-    assert started.addresses.metrics != before.metrics  # which nobody but the launcher knows
+    assert started.addresses.grpc_management_port != before.grpc_management_port  # which nobody has to know
 
 
 def test_a_cleaned_folder_is_made_again_for_the_next_start(started: TorchServe, tmp_path: Path) -> None:
