@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 
 CLIENTS = 4
 SEED = 20261128
-HONEST = {"503"}  # busy, or cancelled: it says when to come again
+HONEST = {"503", "504"}  # busy, or draining: it says when to come again; a deadline that had passed
 
 
 def ask(address: str, request: bytes) -> tuple[str, bytes]:
