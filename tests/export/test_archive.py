@@ -65,7 +65,8 @@ async def main():
         if b"false" in data: ended.set()
     service = Service(read(Path("bundle")), write)
     engine = asyncio.create_task(service.engine.run())
-    service.take(Call("one", {"host": "localhost", "content-type": "application/json"}, {"body": b'{"seed": 1}'}))
+    headers = {"host": "localhost", "content-type": "application/json", "url_path": "", "explain": "False"}
+    service.take(Call("one", headers, {"body": b'{"seed": 1}'}))
     await asyncio.wait_for(ended.wait(), 30)
     maps = Path(f"/proc/{service.engine.pid}/maps").read_text()
     engine.cancel()
