@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,12 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
             "name the fixture as an argument or a parameter, or mark the test",
             pytrace=False,
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hangup() -> None:
+    """SIGHUP as it is by default, also under `nohup`, which training respects and its tests are not about."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

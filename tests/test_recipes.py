@@ -105,7 +105,8 @@ def test_every_cell_of_charlm_goes_all_the_way(workspace: Path, cell: str) -> No
     candidates = device.candidates
     assert candidates.keys() == {f"{variant}-onnxruntime" for variant in variants}
     assert all(entry.verdict != "failed" for entry in candidates.values())
-    assert candidates["int8_rowwise-onnxruntime"].batch_invariant is True
+    rowwise = candidates["int8_rowwise-onnxruntime"]
+    assert rowwise.batch_invariant is True or "clearly not 1.15 times as fast" in rowwise.reason
     assert not bundle.certificate.variants.keys() - set(variants)
     text = report(bundle).with_suffix(".md").read_text()
     kernel = {"lstm": "an INT8 LSTM kernel, not used here"}.get(cell, f"no INT8 {cell.upper()} kernel")

@@ -105,7 +105,8 @@ def test_extreme_numbers_draw_a_token_that_is_possible(scores: list[float], rule
         if rule.temperature > 0:
             assert token == sampling.draw(row, rule, uniform)
         if rule.temperature < 1e-40 or rule.top_k == 1 or rule.top_p < 1e-40:
-            assert row[token] == row.max()
+            # Differences under the smallest normal number are none where another library has them flushed to 0.
+            assert row[token] >= row.max() - np.finfo(np.float32).tiny
 
 
 @pytest.mark.parametrize("penalty", [0.5, 2.0, 1 + 2**-52, 1 - 2**-53])
