@@ -207,11 +207,15 @@ def test_a_terminal_that_is_closed_ends_a_run_whole(workspace: Path) -> None:
     )
     os.close(theirs)
     log = Path("artifacts/runs/m/log.jsonl")
-    while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
-        if select.select([ours], [], [], 0.02)[0]:
-            os.read(ours, 65_536)
-    os.close(ours)
-    assert process.wait(timeout=60) == 130
+    try:
+        while not (log.exists() and log.stat().st_size > 500) and process.poll() is None:
+            if select.select([ours], [], [], 0.02)[0]:
+                os.read(ours, 65_536)
+        os.close(ours)
+        assert process.wait(timeout=60) == 130
+    finally:  # a run that hears nothing would go on for hours
+        process.kill()
+        process.wait()
     assert saved_step() > 0
     assert Path("artifacts/runs/m/losses.png").exists()
 
