@@ -154,9 +154,8 @@ class ReadingGenerator(StepGenerator, Protocol):
 class BatchGenerator(Protocol):
     """A generator that answers a whole batch at once (GAN, VAE, style transfer, WaveGAN)."""
 
-    alive: Callable[
-        [], None
-    ]  # its caller's; called between two pieces of work, so that long work is not taken for none
+    # Its caller's; called between two pieces of work, so that long work is not taken for none.
+    alive: Callable[[], None]
 
     def parse(self, request: Request) -> Params:
         """Check one request without touching a session. Raises `Refusal`."""

@@ -18,6 +18,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handlers.process_start import start_ticks
+
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
@@ -35,10 +37,7 @@ def identity(pid: int | None = None) -> str:
     Raises `OSError` if there is none.
     """
     pid = os.getpid() if pid is None else pid
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold anything
-    if fields[0] in b"ZX":
-        raise ProcessLookupError(f"process {pid} has ended")
-    return f"{pid}-{int(fields[19])}"
+    return f"{pid}-{start_ticks(pid)}"
 
 
 def reserve() -> bool:

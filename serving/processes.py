@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 
+from handlers.process_start import start_ticks
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_START_TICKS = 22 - 3  # field 22 of proc_pid_stat(5); the fields behind the name in parentheses begin with the third
 
 
 def dying_with(parent: int, by: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
@@ -34,16 +35,12 @@ def dying_with(parent: int, by: signal.Signals = signal.SIGKILL) -> Callable[[],
 
 
 def identity(pid: int) -> str | None:
-    """What no other process ever has: the boot's id and the start in clock ticks; None for no such process.
-
-    A creation time follows the wall clock, and moves when that is set.
-    """
+    """What no other process ever has: the boot's id and the start in clock ticks; None for one that has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        return f"{boot} {start_ticks(pid)}"
     except OSError:
         return None
-    return f"{boot} {int(fields[_START_TICKS])}"
 
 
 def alive(pid: int) -> bool:

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str] | None] = {
         "handlers.manifest",
         "handlers.metric_files",
         "handlers.ownership",
+        "handlers.process_start",
     },
     "gateway": set(),
     "benchmarks": None,

@@ -18,9 +18,8 @@ DESCRIBE_FORMAT = "atelier-describe/2"
 MAX_RECEIPT = 4096  # bytes, as base64url
 MAX_WHY = 500  # characters of the reason, at most; the describe document has all of it
 PARAMS_BYTES = 1024  # of a receipt's JSON, kept for the parameters
-_PATH = re.compile(
-    r"(?<![\w.~-])(?:/[^\s/:;,'\"()]+)*/(?=[^\s/])"
-)  # what stands before the last part of an absolute path
+# What stands before the last part of an absolute path.
+_PATH = re.compile(r"(?<![\w.~-])(?:/[^\s/:;,'\"()]+)*/(?=[^\s/])")
 
 
 class Receipts:

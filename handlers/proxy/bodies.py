@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from handlers.params import shown
 from handlers.refusals import Refusal
 
 MAX_MARKS = 8192  # of { [ : and , outside of strings: JSON costs by the value, not by the byte
@@ -90,12 +91,6 @@ def check_json(body: bytes) -> None:
         detail = getattr(error, "msg", type(error).__name__)
         wanted = 'wanted an object such as {"seed": 7}'
         raise Refusal(400, f"the body is not valid JSON ({detail}); {wanted}{_hint(body)}") from None
-
-
-def shown(text: str) -> str:
-    """What a caller wrote, short and printable, in quotes."""
-    kept = "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:61])
-    return f'"{kept}"' if len(kept) <= 60 else f'"{kept[:57]}..."'
 
 
 def _marks_are_many(body: bytes) -> bool:

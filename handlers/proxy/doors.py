@@ -12,7 +12,7 @@ import hmac
 import os
 import re
 
-from handlers.proxy.bodies import shown
+from handlers.params import shown
 from handlers.proxy.wire import Call
 from handlers.refusals import Refusal
 

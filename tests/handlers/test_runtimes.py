@@ -7,6 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
+from handlers.bundle import AHEAD_OF_TIME
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.manifest import Precision
 from handlers.runtimes import cuda, registry
@@ -64,6 +65,11 @@ def test_every_runtime_is_a_file_of_its_name(runtime: Runtime) -> None:
     assert runtime.precisions[0] == "f32"
     assert runtime.variants
     assert runtime.installed == (runtime.version() != NOT_INSTALLED and runtime.module() is not None)
+
+
+def test_a_bundle_knows_whose_files_are_no_graphs() -> None:
+    """What reads bundles imports no runtime."""
+    assert {runtime.name for runtime in registry.RUNTIMES if runtime.ahead_of_time} == set(AHEAD_OF_TIME)
 
 
 def test_the_reference_computes_fp32_on_every_machine() -> None:

@@ -314,11 +314,13 @@ def test_memory_heeds_the_limits_of_groups(tmp_path: Path, version: int) -> None
         else ("sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     )
     cache = "inactive_file" if version == 2 else "total_inactive_file"
+    kind, options = ("cgroup2", "rw") if version == 2 else ("cgroup", "rw,memory")
     group = b"0::/a/b\n" if version == 2 else b"7:cpu:/\n4:memory:/a/b\n"
     put(
         tmp_path,
         {
             "proc/self/cgroup": group,
+            "proc/self/mountinfo": f"30 23 0:26 / /{place} rw - {kind} {kind} {options}\n".encode(),
             f"{place}/a/{names[0]}": b"3000000\n",
             f"{place}/a/{names[1]}": b"2500000\n",
             f"{place}/a/memory.stat": f"anon 1\n{cache} 400000\n".encode(),
