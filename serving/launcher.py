@@ -224,6 +224,7 @@ class Launch:
             "management": torchserve.addresses.management,
             "status": server.address,
             "folder": str(torchserve.folder),
+            "torchserve_pid": torchserve.pid,  # for people, who otherwise have to look for it
             "models": {model.manifest.name: model.version for model in self._models},
             # The drain asks the models once more after its time is up, and waits for one that does not answer.
             "stop_seconds": self._options.drain_seconds + ASK_SECONDS + STOP_SECONDS,

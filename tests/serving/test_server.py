@@ -197,6 +197,10 @@ def ports(server: Server) -> list[int]:
     return [address.port for address in found]
 
 
+def test_the_state_says_which_process_is_torchserve(server: Server) -> None:
+    assert json.loads((server.run_dir / "state.json").read_text())["torchserve_pid"] == server.jvm().pid
+
+
 def test_no_tcp_port_is_left_to_anybody(server: Server) -> None:
     assert len(server.processes()) > 3
     assert ports(server) == []
