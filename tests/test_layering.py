@@ -35,10 +35,13 @@ ALLOWED: dict[str, set[str] | None] = {
 # Third-party packages that handlers/ may import.
 HANDLER_PACKAGES = {
     "numpy",
+    "numba",
     "onnxruntime",
     "openvino",
     "PIL",
     "prometheus_client",
+    "soundfile",
+    "soxr",
     "tensorrt",
     "tensorrt_rtx",
     "tokenizers",
@@ -49,11 +52,12 @@ STANDARD = {"__future__"}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "proxy": (set(), set()),
     "engine": ({"generators", "runtimes"}, set()),
-    "generators": ({"runtimes", "sampling", "text", "media"}, {"numpy"}),
-    "runtimes": (set(), {"numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}),
+    "generators": ({"runtimes", "sampling", "text", "audio", "media"}, {"numpy"}),
+    "runtimes": (set(), {"numpy", "numba", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}),
     "sampling": (set(), {"numpy"}),
     "text": ({"sampling", "media"}, {"numpy", "tokenizers"}),
-    "media": (set(), {"numpy", "PIL"}),
+    "audio": ({"sampling", "media"}, {"numpy"}),
+    "media": (set(), {"numpy", "PIL", "soundfile", "soxr"}),
 }
 
 

@@ -1,0 +1,1 @@
+"""What requests for sound share: their parameters, the sounds in the making, and how they are sent."""
