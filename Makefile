@@ -33,7 +33,7 @@ test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for t
 	$(PY) -m pytest -m "$(HERE) and not long"
 
 test-fast: $(INSTALLED) ## those of them that start no server and train nothing for long: some minutes
-	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow"
+	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" --numprocesses=2 --dist=loadgroup
 
 test-long: $(INSTALLED) ## the long ones: the same again, many times
 	$(PY) -m pytest -m "$(HERE) and long"

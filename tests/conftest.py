@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = MODELS if item.path.is_relative_to(ROOM_OF_BUILDS) else SLOW_MODELS
         if slow & needed(item):
             item.add_marker(pytest.mark.slow)
+        if MODELS & needed(item):  # where tests run in several processes, one of them makes the models
+            item.add_marker(pytest.mark.xdist_group("models"))
 
 
 def needed(item: pytest.Item) -> set[str]:

@@ -51,7 +51,8 @@ def test_a_test_is_slow_by_what_it_needs(
 ) -> None:
     item: Any = Item(ROOT / place, fixtures, params)
     pytest_collection_modifyitems([item])
-    assert item.marks == (["slow"] if slow else [])
+    assert ("slow" in item.marks) == slow
+    assert ("xdist_group" in item.marks) == any(name in MODELS for name in (*fixtures, *params.values()))
 
 
 def test_a_slow_model_that_collecting_did_not_see_is_refused() -> None:

@@ -207,6 +207,7 @@ class Opener:
         return dict
 
 
+@pytest.mark.slow
 def test_a_child_runs_what_it_opened() -> None:
     with Contestant("good", Opener()) as good:
         assert good.outputs({"z": 1}) == {"z": 1}
@@ -216,6 +217,7 @@ def test_a_child_runs_what_it_opened() -> None:
     assert peak_mb >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "message"),
     [("open", "bad failed while it was measured: ValueError: no such kernel"), ("die", r"bad died .*exit code 9")],

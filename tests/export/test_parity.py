@@ -99,6 +99,7 @@ def test_a_difference_over_no_values_is_no_success() -> None:
     assert Difference("t", 1.0, 0.5, 1.0, 9)
 
 
+@pytest.mark.slow
 def test_a_graph_that_looks_at_its_neighbours_is_found(graph: Graph) -> None:
     honest = open_session("onnxruntime", onnx_from_graph(graph), graph.spec, 1)
     assert batch_invariant(graph, honest, 8, seed=0)
@@ -127,6 +128,7 @@ def test_the_file_offers_the_image_alone_and_the_tap_in_memory(graph: Graph) -> 
         expose_tap(data, "velvet")
 
 
+@pytest.mark.slow
 def test_exports_are_reproducible_and_hold_no_paths(graph: Graph) -> None:
     first, second = onnx_from_graph(graph), onnx_from_graph(graph)
     assert first == second

@@ -129,6 +129,7 @@ def test_onnx_runtime_has_an_int8_kernel_for_lstm_alone() -> None:
         quantize_dynamic(recurrent("GRU"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "kernel"),
     [("rnn", "no INT8 RNN kernel"), ("lstm", "an INT8 LSTM kernel, not used here"), ("gru", "no INT8 GRU kernel")],
@@ -167,6 +168,7 @@ def test_one_int8_file_for_all_runtimes(graph: Graph, fp32: bytes, workspace: An
 
 
 @TRT
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8_static", "int8_rewritten"])
 def test_engines_are_built_without_a_gpu(graph: Graph, fp32: bytes, workspace: Any, variant: str) -> None:
     data = make(variant, graph, fp32, rows(graph), lambda data: 1.0).data

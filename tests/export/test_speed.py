@@ -167,6 +167,7 @@ class Sleeper:
         return run
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_long_is_run_once_a_block() -> None:
     with Contestant("slow", Sleeper(MAX_SECONDS * 1.2)) as slow, Contestant("fast", Sleeper(0.0)) as fast:
         assert len(slow.run({}, 0.0)) == 1

@@ -224,7 +224,7 @@ def test_a_jvm_that_is_still_there_is_ended_before_another_start(started: TorchS
         os.kill(first, 0)
 
 
-def test_nothing_is_left_of_a_folder_without_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_port_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise PortTaken("no port is free")
 

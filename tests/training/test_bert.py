@@ -134,6 +134,7 @@ def test_a_bert_is_learned_more_slowly() -> None:
         dataclasses.replace(PRESETS["bert"], bert_rate=0)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_all_that_is_needed(workspace: Path) -> None:
     given = tiny_bert(workspace / "given")
     assert run(given, recipe="dialogue") == 0
@@ -146,6 +147,7 @@ def test_a_checkpoint_holds_all_that_is_needed(workspace: Path) -> None:
     assert nats_per_token(trained.network, encoded[:8]) > 0
 
 
+@pytest.mark.slow
 def test_a_source_tokenizer_of_another_model_is_refused(workspace: Path) -> None:
     assert run(tiny_bert(workspace / "given")) == 0
     path = checkpoint.directory("m")

@@ -69,6 +69,7 @@ def test_samples_follow_the_seed_and_stop_at_the_boundary(cell: CellName) -> Non
     assert len({len(text) for text in drawn}) > 3
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoint_log_plot_and_texts(workspace: Path) -> None:
     assert main(["charlm", *NAME]) == 0
     meta, network = load_generator(checkpoint.directory("m"))
@@ -131,6 +132,7 @@ def test_it_learns(workspace: Path, cell: CellName, steps: int) -> None:
     assert metrics["bits_per_byte"] < 3.5  # of 8; the frequencies of the bytes alone give more than 4
 
 
+@pytest.mark.slow
 def test_texts_of_a_file_are_learned_and_their_change_is_refused(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,12 +181,14 @@ def test_bad_commands_are_refused(
     assert not Path("artifacts").exists()
 
 
+@pytest.mark.slow
 def test_another_cell_is_another_run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["charlm", *NAME]) == 0
     assert main(["charlm", *NAME, "--cell", "gru"]) == 1
     assert "use the same values to resume, another --name, or --restart" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_names_no_cell_is_an_lstm(workspace: Path) -> None:
     assert main(["charlm", *NAME]) == 0
     path = checkpoint.directory("m")
@@ -194,6 +198,7 @@ def test_a_checkpoint_that_names_no_cell_is_an_lstm(workspace: Path) -> None:
     assert load_generator(path)[1].config.cell == "lstm"
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused(workspace: Path) -> None:
     assert main(["charlm", *NAME]) == 0
     path = checkpoint.directory("m")

@@ -62,6 +62,7 @@ def test_an_encoding_of_no_texts_is_refused(
     assert f"--encoding is '{encoding}', wanted the name of an encoding: cp1252, utf-16" in said
 
 
+@pytest.mark.slow
 def test_an_encoding_is_part_of_the_config_and_old_checkpoints_go_on(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

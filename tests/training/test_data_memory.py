@@ -25,6 +25,7 @@ print(1024 * (peak() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("imports", "name", "first", "last"),
     [

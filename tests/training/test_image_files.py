@@ -226,6 +226,7 @@ def test_one_picture_more_than_a_batch_and_equal_ones_are_trained_on(workspace: 
     assert main(["dcgan", *NAME, "--data", "mine"]) == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_decodes_nothing_again(
     workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ LOOKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "module", "name", "step"), LOOKS, ids=[f"{row[0]}-{row[2]}" for row in LOOKS])
 def test_a_look_is_broken_off_and_made_up_for(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, module: Any, name: str, step: int
@@ -220,6 +221,7 @@ def test_a_terminal_that_is_closed_ends_a_run_whole(workspace: Path) -> None:
     assert Path("artifacts/runs/m/losses.png").exists()
 
 
+@pytest.mark.slow
 def test_readers_that_are_gone_end_nothing(workspace: Path) -> None:
     """`python -m training ... | head -1`, and a terminal that was closed."""
     reading, writing = os.pipe()

@@ -150,6 +150,7 @@ def test_another_config_is_refused(workspace: Path, capsys: pytest.CaptureFixtur
     assert main(["dcgan", *NAME, "--learning-rate", "0.01", "--restart"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "name"), [("dcgan", "kimg"), ("charlm", "krows"), ("summarizer", "kpairs")])
 def test_a_run_with_a_field_by_its_former_name_resumes(
     workspace: Path, capsys: pytest.CaptureFixture[str], recipe: str, name: str

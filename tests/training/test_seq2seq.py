@@ -178,6 +178,7 @@ def learned(config_steps: int = 120) -> tuple[Learner, BytePairTokenizer, list[E
     return learner, tokens, encoded
 
 
+@pytest.mark.slow
 def test_copying_is_learned_in_few_steps() -> None:
     learner, tokens, encoded = learned()
     written = greedy_texts(learner.average, tokens, encoded)
@@ -218,6 +219,7 @@ def test_a_checkpoint_holds_all_that_is_needed(workspace: Path, capsys: pytest.C
     assert (workspace / "artifacts/runs/d/losses.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_another_size_is_refused(workspace: Path) -> None:
     assert run() == 0
     path = checkpoint.directory("s")
