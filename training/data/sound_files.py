@@ -154,5 +154,5 @@ def _why(content: IO[bytes], name: str, error: Exception) -> str:
 
 def _said(error: Exception) -> str:
     """What libsndfile says, in one line. Of a file object that ends too soon it says that the file does not exist."""
-    said = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    said = str(getattr(error, "error_string", error)).strip().removeprefix("Error : ").rstrip(".")
     return "it ends too soon" if "does not exist" in said else said

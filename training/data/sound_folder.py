@@ -179,7 +179,8 @@ def _as_set(
         detail += "".join(f"; {note}" for note in notes)
         raise DataError(
             f"{name} holds {count} readable clips, {kept} of them to measure on; wanted at least {at_least} (one "
-            f"batch) to learn from and 1 to measure on{detail}: add sounds or lower --batch-size"
+            f"batch) to learn from, and 1 to measure on of a class that has two{detail}: add sounds or lower "
+            "--batch-size"
         )
     more = [f"{counted(told['files'], 'sound')} of {len(told['classes'])} classes: {counted(count, 'clip')}"]
     if count > told["files"]:
