@@ -91,8 +91,8 @@ class Hearing:
         return _read(self.lesson.things, torch.cat(parts), self._scale)
 
 
-def trained(lesson: Lesson, cache: Path = CACHE) -> Hearing:
-    """The classifier of a lesson, from the folder `cache` if it is there. Raises `HearingError`."""
+def trained(lesson: Lesson, cache: Path = CACHE, wanted: float = WANTED) -> Hearing:
+    """The classifier of a lesson, from the folder `cache` if it is there. Raises `HearingError` under `wanted`."""
     key = hashlib.sha256(json.dumps([VERSION, lesson.name]).encode()).hexdigest()
     path = cache / f"hearing-{key[:16]}.safetensors"
     found = _kept(lesson, path)
@@ -101,9 +101,11 @@ def trained(lesson: Lesson, cache: Path = CACHE) -> Hearing:
     with _one_thread():
         hearing, tensors = _train(lesson)
     for thing in lesson.things:
-        if hearing.accuracy[thing.name] < WANTED:
+        if hearing.accuracy[thing.name] < wanted:
             right = hearing.accuracy[thing.name]
-            raise HearingError(f"the classifier of {lesson.name} hears {thing.name} in {right:.3f}, wanted {WANTED}")
+            raise HearingError(
+                f"the classifier of {lesson.name} hears {thing.name} in {right:.3f} of its own items, wanted {wanted}"
+            )
     try:
         files.write(path, save(tensors))
     except OSError as error:
