@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ _SHIFT = 0.15  # the part of a clip by which it is moved at most
 _SPREAD = 1.2  # of the level, natural logarithm
 _NOISE = (-9.0, -4.0)  # natural logarithm of the level of a floor of noise
 _AT_ONCE = 256
+Truth = Mapping[str, NDArray[np.generic]]
 
 
 class HearingError(ValueError):
@@ -59,7 +60,7 @@ class Sounds:
 
     waves: NDArray[np.float32]
     """(N, T) in [-1, 1]"""
-    truth: dict[str, NDArray[np.generic]]
+    truth: Truth
     """by the name of the thing (N,): the class, or the number"""
 
 
@@ -113,7 +114,7 @@ def trained(lesson: Lesson, cache: Path = CACHE, wanted: float = WANTED) -> Hear
     return hearing
 
 
-def share_right(hearing: Hearing, waves: Tensor, truth: dict[str, NDArray[np.generic]]) -> dict[str, float]:
+def share_right(hearing: Hearing, waves: Tensor, truth: Truth) -> dict[str, float]:
     """By the name of the thing: in how much of the waves (B, T) it is heard as `truth` says."""
     return _right(hearing.lesson.things, hearing.heard(waves), truth)
 
@@ -205,9 +206,7 @@ def _read(things: tuple[Thing, ...], outputs: Tensor, scale: Tensor) -> dict[str
     }
 
 
-def _right(
-    things: tuple[Thing, ...], heard: dict[str, NDArray[np.generic]], truth: dict[str, NDArray[np.generic]]
-) -> dict[str, float]:
+def _right(things: tuple[Thing, ...], heard: Truth, truth: Truth) -> dict[str, float]:
     found = {}
     for thing in things:
         off = np.abs(heard[thing.name].astype(np.float64) - truth[thing.name].astype(np.float64))
