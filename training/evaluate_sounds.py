@@ -31,6 +31,7 @@ DIGIT = "digit"  # what is heard in the spoken world
 CLASS = "class"  # what is heard in other sets
 _LEARNED = 1_000  # clips of the world that the classifier learns from
 _PAIRS = 128  # clips whose multi-resolution distance is taken
+_MOST_HELD, _MOST_LEARNED = 1_000, 4_000  # clips of large sets that are compared with, and that a classifier reads
 _GAP = 0.25  # seconds between the clips of a WAV file
 
 Sample = Callable[[NDArray[np.int64], int], Tensor]  # labels (B,), seed -> waves (B, T) in [-1, 1]
@@ -58,7 +59,7 @@ def evaluate_finally(
     labels = np.arange(count) % len(data.classes)
     waves = sample(labels, seed + 2).float().cpu()
     figures = distances(waves, labels, data)
-    real = data.learned[:count]
+    real = _spread(data.learned, count)
     floors = distances(torch.from_numpy(data.waves(real, waves.shape[1])), data.labels[real], data)
     figures |= {f"{name}_floor": value for name, value in floors.items()}
     if heard_by is not None:
@@ -74,7 +75,7 @@ def distances(waves: Tensor, labels: NDArray[np.int64], data: SoundSet) -> dict[
     `log_mel_db` and `mrstft`: the means over clips of the distance to the nearest held-out one of the class (nearest
     by log-mel; a class without one is left out); `frechet`: of the whole sets, where both have two clips.
     """
-    held = data.held_out
+    held = _spread(data.held_out, _MOST_HELD)
     real = torch.from_numpy(data.waves(held, waves.shape[1]))
     found, wanted = mel.log_mel(waves, data.rate), mel.log_mel(real, data.rate)
     nearest: list[tuple[int, int]] = []
@@ -120,9 +121,17 @@ def hearing_of(data: SoundSet, length: int, cache: Path = hearing.CACHE) -> Hear
 def _material(data: SoundSet, length: int, thing: str) -> tuple[Sounds, Sounds]:
     """The clips to learn from, and those to measure on."""
     learned, kept = (
-        Sounds(data.waves(indexes, length), {thing: data.labels[indexes]}) for indexes in (data.learned, data.held_out)
+        Sounds(data.waves(indexes, length), {thing: data.labels[indexes]})
+        for indexes in (_spread(data.learned, _MOST_LEARNED), _spread(data.held_out, _MOST_HELD))
     )
     return learned, kept
+
+
+def _spread(indexes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of them, evenly spread: files stand in the order of their names, often by class."""
+    if len(indexes) <= most:
+        return indexes
+    return indexes[np.arange(most) * len(indexes) // most]
 
 
 def save_wav(waves: Tensor, rate: int, path: Path) -> None:

@@ -117,3 +117,17 @@ def test_a_set_of_files_gets_a_classifier_of_its_own_and_of_one_class_none(
     assert found is not None and found.lesson.things[0].name == "class" and world.sha256 in found.lesson.name
     one = dataclasses.replace(files, classes=("sound",), labels=np.zeros(len(world), np.int64))
     assert hearing_of(one, LENGTH, tmp_path) is None
+
+
+def test_real_clips_are_taken_from_all_classes_where_files_stand_in_their_order(world: SoundSet) -> None:
+    """The floors of a set that is sorted by class, as folders are: those of 40 clips of all ten, not of the first."""
+    order = np.argsort(world.labels[world.learned], kind="stable")
+    at = np.concatenate([order, world.held_out])
+    starts = np.concatenate([[0], np.cumsum([len(world.clip(int(index))) for index in at])])
+    samples = np.concatenate([world.clip(int(index)) for index in at])
+    by_class = dataclasses.replace(world, samples=samples, starts=starts, labels=world.labels[at])
+    mixed, ordered = (evaluate_finally(spoken, each, 0, count=40)["frechet_floor"] for each in (world, by_class))
+    first = evaluate_sounds.distances(
+        torch.from_numpy(by_class.waves(np.arange(40), LENGTH)), by_class.labels[:40], by_class
+    )
+    assert ordered < 2 * mixed < first["frechet"]
