@@ -1,4 +1,4 @@
-"""Distances of a variant's images, sounds or scores from FP32 PyTorch's, and the margin that they leave to the budget."""
+"""Distances of a variant's images, sounds or scores from FP32 PyTorch's, and the margin they leave to the budget."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> di
 
 
 def audio_quality(wanted: NDArray[np.float32], found: NDArray[np.float32], rate: int) -> dict[str, float]:
-    """Figures of sounds `found` against `wanted`, both (N, T) in [-1, 1] at `rate` Hz: more is nearer, as in all budgets.
+    """Figures of sounds `found` against `wanted`, both (N, T) in [-1, 1] at `rate` Hz: more is nearer, as in all.
 
     `log_mel_db` is minus the mean distance of the log-mel spectrograms (training/mel.py), so 0 when they are equal, and
     `log_mel_db_worst` that of the sound that is furthest; `snr_db` the signal-to-noise ratio of `wanted` to the
