@@ -39,8 +39,8 @@ def read(data: bytes, content_type: str) -> tuple[NDArray[np.float32], int]:
             blocks = [np.zeros((0, file.channels), np.float32)]
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block)
-            wave: NDArray[np.float32] = np.concatenate(blocks).mean(axis=1, dtype=np.float32)
-            return wave, int(file.samplerate)
+            wave = np.concatenate(blocks).mean(axis=1)
+            return np.asarray(wave, np.float32), int(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise UnreadableSoundError(f"{len(data)} bytes of {content_type} that cannot be read: {error}") from None
 
