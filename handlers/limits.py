@@ -53,4 +53,12 @@ class SourceLimits(Limits):
     source_vocabulary: int | None = None  # word pieces that it knows
 
 
-AnyLimits = BatchLimits | PromptLimits | SourceLimits
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioLimits(Limits):
+    """Limits of sound (lane `step`)."""
+
+    max_audio_seconds: int  # of one sound
+    rate: int  # Hz of what the model makes; other rates are made of it
+
+
+AnyLimits = BatchLimits | PromptLimits | SourceLimits | AudioLimits
