@@ -62,7 +62,7 @@ def test_int8_is_told_in_times_of_pytorch() -> None:
 
 
 def test_bf16_is_no_fp32() -> None:
-    names = {"fp32__onnxruntime": REFERENCE, "fp32__openvino__bf16": entry("passed", 2.0)}
+    names: dict[str, Any] = {"fp32__onnxruntime": REFERENCE, "fp32__openvino__bf16": entry("passed", 2.0)}
     line, _, _ = told("fp32-openvino-bf16", 0.5, "bf16", "", **names)
     assert line.startswith("On this processor (avx2) BF16 in OpenVINO is 4.0 times as fast as")
 
