@@ -33,6 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     tried.add_argument("--runtimes", nargs="+", metavar="RUNTIME", help="runtimes to try (default: all that are here)")
     bounds = "at most 8 s of timing a candidate and 20 s of search a quantized form, else 40 s and 120 s"
     tried.add_argument("--quick", action="store_true", help=f"shorter timing, noisier figures: {bounds}")
+    tried.add_argument(
+        "--minutes",
+        type=float,
+        help="of the whole build, after which no form and no candidate begins; what was left out is told, and the same "
+        "command with more minutes goes on with it (default: 20, with --quick 8; 0: no bound)",
+    )
     tried.add_argument("--calibration", type=int, default=128, help="calibration rows for static INT8 (default: 128)")
     tried.add_argument(
         "--remeasure", action="store_true", help="judge an existing bundle on this machine, adding its device class"
@@ -63,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         heed_quota()
         chosen = {key: tuple(value) for key in ("variants", "runtimes") if (value := getattr(arguments, key))}
-        options = Options(**chosen, quick=arguments.quick, calibration=arguments.calibration)
+        options = Options(**chosen, quick=arguments.quick, calibration=arguments.calibration, minutes=arguments.minutes)
         bundle = remeasure(name, options) if arguments.remeasure else build(name, options)
         print(f"report: {report(bundle)}")
     elif arguments.command == "report":

@@ -11,6 +11,7 @@ from typing import Any
 
 from export import graphs
 from export.assemble import assemble
+from export.budget import start
 from export.certify import Findings
 from export.context import Build
 from export.engines import build_engines
@@ -23,6 +24,7 @@ from export.parity import PARITY_SEED, compare, reference, tapped_spec
 from export.plans import Plan, file_key, installed, parity_runtimes, plans, scoring_runtime
 from export.results import judge_all
 from export.to_onnx import expose_tap, onnx_from_graph
+from export.turns import told_left_out
 from handlers.bundle import Bundle
 from handlers.certificate import Difference
 from handlers.runtimes import tensorrt
@@ -37,6 +39,7 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
     Raises `CheckpointError`, `RecipeError`, `ParityError`, `SessionError`, `MeasureError` or `OSError`; then no bundle
     appears, and one that was there stays as it was.
     """
+    budget = start(options.bound)
     here = here or machine()
     source = checkpoint.opened(checkpoint.directory(name))
     recipe = recipes.find(source.meta.recipe)
@@ -49,7 +52,7 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
     parity = {runtime: _parity(kind, fp32, runtime) for runtime in parity_runtimes(runtimes)}
     wanted = _render_torch(kind)
     model = kind.model(name, recipe.kind)
-    work = Build(model, kind, fp32, wanted, runtimes, here, options, notebook, say)
+    work = Build(model, kind, fp32, wanted, runtimes, here, options, budget, notebook, say)
     made, missing = make_variants(work)
     files = {variant: {role: item.data for role, item in roles.items()} for variant, roles in made.items()}
     engines = build_engines(work, made)
@@ -61,7 +64,8 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
             tried.append(plan)
     results = judge_all(work, files, tried)
     bundle = assemble(work, meta, Findings(made, missing, parity, engines, results))
-    discard_notes(name)
+    if not told_left_out(work, missing, [j for result in results for j in result.judged]):
+        discard_notes(name)
     chosen = next(iter(bundle.manifest.choice[here.cpu]))
     say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {here.cpu}")
     return bundle

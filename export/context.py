@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from export.budget import Budget
 from export.graphs import GeneratorKind
 from export.notebook import Notebook
 from export.options import Options, Say
@@ -24,5 +25,6 @@ class Build:
     runtimes: tuple[str, ...]  # wanted and installed
     here: Machine  # that judges
     options: Options
+    budget: Budget
     notebook: Notebook
     say: Say

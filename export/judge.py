@@ -15,7 +15,7 @@ from export.measure import Contestant, MeasureError, Run, roles_opener
 from export.parity import batch_invariant, reference, tapped_spec
 from export.plans import REFERENCE, Plan, file_key
 from export.quality import margin
-from export.speed import HOPELESS, HOPELESS_BLOCKS, Measured, Wanted, compare_speed
+from export.speed import HOPELESS, HOPELESS_BLOCKS, Measured, Wanted, compare_speed, glance
 from export.to_onnx import expose_tap, tap_dtype
 from handlers import generators
 from handlers.certificate import BatchSpeed, Verdict
@@ -152,6 +152,14 @@ class Judge:
         except (SessionError, MeasureError) as error:
             return Assessment(plan, None, None, None, (), fingerprint, str(error))
         return Assessment(plan, quality, invariant, measured, golden, fingerprint)
+
+    def look(self, plan: Plan) -> float:
+        """A first look at a plan: times the reference's speed in one block each; 0 where it does not run."""
+        try:
+            with self.contestant(plan) as contestant:
+                return glance(contestant, self._reference, self._inputs[SERVING_BATCH], self._effort)
+        except MeasureError:
+            return 0.0  # it comes last, and its judgement says why
 
     def eager(self) -> tuple[BatchSpeed, ...]:
         """PyTorch eager beside the reference, at every batch size. Raises `MeasureError`."""

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from export.budget import OUT_OF_TIME
 from export.context import Build
 from export.graphs import Graph
 from export.judge import QUALITY_SEED
@@ -26,6 +27,10 @@ LINE_SECONDS = 1.0  # a form that took as long gets a line: nothing else is said
 Variants = dict[str, dict[str, Variant]]  # variant -> role -> file
 
 
+class OutOfTime(Exception):
+    """A form that was not made for want of time."""
+
+
 def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
     """Every wanted variant of every role, and by name the reasons of those that cannot be made."""
     made: Variants = {}
@@ -37,6 +42,10 @@ def make_variants(build: Build) -> tuple[Variants, dict[str, str]]:
         began = time.monotonic()
         try:
             made[name] = {role: _variant(build, name, role) for role in build.kind.graphs}
+        except OutOfTime as error:  # not noted: another build goes on here
+            missing[name] = str(error)
+            build.say(f"  {name}: not made: {error}")
+            continue
         except VariantError as error:
             missing[name] = str(error)
             build.notebook.note(f"{name}-missing", str(error))
@@ -52,6 +61,8 @@ def _variant(build: Build, name: str, role: str) -> Variant:
     how, data = build.notebook.recall(f"{role}-{name}"), build.notebook.recall_file(file)
     if how is not None and data is not None:
         return Variant(data, how)
+    if name != "fp32" and not build.budget.may_make:
+        raise OutOfTime(OUT_OF_TIME.format("made"))
     graph = build.kind.graphs[role]
     rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
     seconds = search_seconds(name, build.here.cpu, build.options.effort.search_seconds)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from export import graphs
 from export.assemble import write
+from export.budget import start
 from export.candidates import choice_of, judged_candidates
 from export.certify import add_device
 from export.context import Build
@@ -16,6 +17,7 @@ from export.notebook import discard_notes, open_notebook
 from export.options import Options, Say
 from export.plans import REFERENCE, Plan, file_key, scoring_runtime
 from export.results import DeviceResult, judge_all
+from export.turns import told_left_out
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
 from handlers.manifest import Manifest
@@ -31,6 +33,7 @@ def remeasure(name: str, options: Options, say: Say = print, here: Machine | Non
     They are held to the bundle's FP32 reference; TensorRT engines are judged where they can run. Raises `BundleError`,
     `CheckpointError`, `SessionError`, `MeasureError` or `OSError`; the bundle then stays as it was.
     """
+    budget = start(options.bound)
     here = here or machine()
     old = bundles.read(bundles.directory(name))
     source = checkpoint.opened(checkpoint.directory(name))
@@ -55,6 +58,7 @@ def remeasure(name: str, options: Options, say: Say = print, here: Machine | Non
         runtimes=options.runtimes,
         here=here,
         options=options,
+        budget=budget,
         notebook=open_notebook(name, judged_from, options, scoring_runtime(options.runtimes)),
         say=say,
     )
@@ -64,7 +68,8 @@ def remeasure(name: str, options: Options, say: Say = print, here: Machine | Non
         certificate = add_device(certificate, result, old.manifest.graphs.keys())
     manifest = _with_results(old.manifest, results)
     bundle = write(manifest, certificate, {spec.path: old.read_file(key) for key, spec in manifest.files.items()})
-    discard_notes(name)
+    if not told_left_out(work, {}, [j for result in results for j in result.judged]):
+        discard_notes(name)
     say(f"{bundle.directory}: version {bundle.version}, certified for {', '.join(manifest.choice)}")
     return bundle
 

@@ -15,6 +15,7 @@ from export.final import Final, finalists
 from export.judge import Judge, Judged, speeds_from_json
 from export.measure import MeasureError
 from export.plans import REFERENCE, Plan, place
+from export.turns import in_turn, note, without_time
 from handlers.certificate import BatchSpeed
 from handlers.runtimes.runtime import SessionError
 
@@ -47,17 +48,19 @@ def judge_all(build: Build, files: Mapping[str, Mapping[str, bytes]], plans: Seq
     """
     judged: list[Judged] = []
     began = time.monotonic()
-    bar = tqdm(plans, desc="judging", unit="candidate", leave=False, dynamic_ncols=True, disable=None)
+    bar = tqdm(total=len(plans), desc="judging", unit="candidate", leave=False, dynamic_ncols=True, disable=None)
     with bar, Judge(build, files) as judge:
-        for number, plan in enumerate(bar, 1):
+        for number, plan in enumerate(in_turn(build, judge, plans), 1):
             bar.set_postfix_str(plan.id)
             found = recall_or_judge(build, judge, plan)
+            bar.update()
             with bar.external_write_mode():
                 so_far = f"{number} of {len(plans)}, {time.monotonic() - began:.0f} s"
                 build.say(f"  {plan.id}: {found.verdict}: {found.reason} ({so_far})")
             if plan == REFERENCE and found.verdict == "failed":
                 raise SessionError(f"the FP32 reference does not run: {found.reason}")
             judged.append(found)
+        judged.sort(key=lambda found: plans.index(found.plan))
         places: dict[str, list[Judged]] = {}
         for found in judged:
             places.setdefault(place(found.plan, build.here), []).append(found)
@@ -97,7 +100,8 @@ def _final(build: Build, judge: Judge, where: str, judged: Sequence[Judged]) -> 
     if len(plans) < 2:
         return None
     try:
-        raw = build.notebook.recalled(f"final@{where}", lambda: dataclasses.asdict(judge.final(plans)))
+        name = f"final@{where}-{'+'.join(plan.id for plan in plans)}"  # a build that goes on may have others
+        raw = build.notebook.recalled(name, lambda: dataclasses.asdict(judge.final(plans)))
     except MeasureError as error:
         build.say(f"  the fastest could not be timed side by side: {error}")
         return None
@@ -107,6 +111,8 @@ def _final(build: Build, judge: Judge, where: str, judged: Sequence[Judged]) -> 
 
 
 def recall_or_judge(build: Build, judge: Judge, plan: Plan) -> Judged:
-    """The noted judgement of a plan, or a fresh one, which is noted."""
-    name = f"{plan.id}@{place(plan, build.here)}"
+    """The noted judgement of a plan, or a fresh one, which is noted, or that there was no time for it."""
+    name = note(build, plan)
+    if plan != REFERENCE and not build.budget.may_judge and build.notebook.recall(name) is None:
+        return without_time(plan)
     return Judged.from_json(build.notebook.recalled(name, lambda: dataclasses.asdict(judge.judge(plan))))

@@ -106,6 +106,23 @@ def compare_speed(
     return Measured(tuple(speeds[batch] for batch in inputs if batch in speeds), *candidate.costs())
 
 
+def glance(candidate: Contestant, reference: Contestant, arrays: Inputs, effort: Effort) -> float:
+    """Times the reference's speed in one pair of blocks: noisy, good for an order."""
+    for contestant in (reference, candidate):
+        contestant.run(arrays, 0.0)  # warm-up at this shape
+    return _pair(candidate, reference, arrays, effort)[1]
+
+
+def _pair(candidate: Contestant, reference: Contestant, arrays: Inputs, effort: Effort) -> tuple[list[float], float]:
+    """The candidate's seconds of each run in a block, and the reference's median time over its own."""
+    medians = []
+    for contestant in (reference, candidate):
+        time.sleep(PAUSE_SECONDS)
+        block = contestant.run(arrays, effort.block_seconds)
+        medians.append(float(np.median(block)))
+    return block, medians[0] / medians[1]  # the candidate's block, which came second
+
+
 def _pairs(
     candidate: Contestant, reference: Contestant, arrays: Inputs, effort: Effort, bound: float | None, stop: float
 ) -> tuple[list[float], list[float]]:
@@ -121,13 +138,9 @@ def _pairs(
             break
         if len(ratios) >= effort.blocks and (bound is None or clear(ratios, bound)):
             break
-        medians = []
-        for contestant in (reference, candidate):
-            time.sleep(PAUSE_SECONDS)
-            block = contestant.run(arrays, effort.block_seconds)
-            medians.append(float(np.median(block)))
-        times += block  # the candidate's, which came second
-        ratios.append(medians[0] / medians[1])
+        block, ratio = _pair(candidate, reference, arrays, effort)
+        times += block
+        ratios.append(ratio)
     return times, ratios
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from export.budget import left_out
 from export.eager import NAME
-from handlers.certificate import Certificate, Device, JudgedCandidate
+from handlers.certificate import Certificate, Device, FailedVariant, JudgedCandidate
 from handlers.manifest import Candidate, Manifest
 from handlers.runtimes.registry import find
 
@@ -30,18 +31,30 @@ def first_line(manifest: Manifest, certificate: Certificate, where: str) -> str:
 def paragraph(manifest: Manifest, certificate: Certificate, where: str) -> str:
     """How that was found out: what was tried, what it was held to, what else could be served."""
     device, policy = certificate.devices[where], certificate.policy
-    entries = device.candidates.values()
+    late = [name for name, entry in device.candidates.items() if left_out(entry.reason)]
+    entries = [entry for name, entry in device.candidates.items() if name not in late]
     count = {word: sum(entry.verdict == word for entry in entries) for word in ("passed", "rejected", "failed")}
     budget = ", ".join(f"{name} at least {bound:g}" for name, bound in policy.budget.items())
     served = device.candidates[_plan_id(_served(manifest, where))]
     found = ", ".join(f"{name} {served.quality[name]:.4g}" for name in policy.budget) if served.quality else ""
     sentences = [
-        f"{len(device.candidates)} candidates were tried: {count['passed']} passed, {count['rejected']} were rejected, "
+        f"{len(entries)} candidates were tried: {count['passed']} passed, {count['rejected']} were rejected, "
         f"{count['failed']} failed; FP32 in ONNX Runtime is the reference, which is served if nothing passes.",
         f"To pass, a candidate has to be inside the quality budget ({budget}), to give a row the same bits in any "
         f"batch, and to be {policy.min_speedup:g} times as fast as the reference at batch {policy.serving_batch}, "
         "beyond the noise of the blocks that were timed.",
     ]
+    forms = [
+        f"the form {name}"
+        for name, files in certificate.variants.items()
+        if isinstance(files, FailedVariant) and left_out(files.failed)
+    ]
+    if late or forms:
+        sentences.insert(
+            0,
+            f"The build's time was used up before all was tried, so something faster may be missing; left out: "
+            f"{', '.join([*forms, *late])}. The same command with more --minutes goes on with them.",
+        )
     if found:
         sentences.append(f"What is served has {found} against PyTorch.")
     if device.final:

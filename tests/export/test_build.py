@@ -192,6 +192,52 @@ def test_an_interrupted_build_goes_on_at_the_missing_candidate(
     assert len(asked) == len(set(asked)) + 1
 
 
+def test_a_build_whose_time_is_used_up_serves_what_passed_and_goes_on_the_next_time(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clock that only judging moves: forty seconds a candidate, of which two begin within a minute."""
+    clock = [0.0]
+    asked: list[str] = []
+    looked: list[str] = []
+    promise = {"int8_static-openvino": 3.0, "fp32-openvino": 1.3}
+
+    def assess(self: Any, plan: Plan) -> Assessment:
+        asked.append(plan.id)
+        clock[0] += 40
+        return fake_assess(None, plan)
+
+    def look(self: Any, plan: Plan) -> float:
+        looked.append(plan.id)
+        return promise.get(plan.id, 0.5)
+
+    monkeypatch.setattr("export.budget.now", lambda: clock[0])
+    monkeypatch.setattr("export.judge.Judge.assess", assess)
+    monkeypatch.setattr("export.judge.Judge.look", look)
+    command = ["build", "tiny", "--quick", "--variants", "fp32", "int8_static", "--runtimes", *CPU_RUNTIMES]
+    assert main([*command, "--minutes", "1"]) == 0
+    assert asked == ["fp32-onnxruntime", "int8_static-openvino"]  # the reference, and the most promising one
+    said = capsys.readouterr().out
+    assert "left out, the time of 1 minutes was used up: fp32-openvino, fp32-openvino-bf16, int8_static-onnx" in said
+    first = bundles.read(BUNDLE)
+    here = machine().cpu
+    assert next(iter(first.manifest.choice[here][0].values())) == f"generator-int8_static-openvino@{here}"
+    late = first.certificate.devices[here].candidates["fp32-openvino"]
+    assert (late.verdict, late.speed) == ("rejected", ())
+    assert late.reason == (
+        "the build's time was used up before it was measured; the same command with more --minutes goes on with it"
+    )
+    page = Path("artifacts/reports/tiny/report.md").read_text()
+    assert "The build's time was used up before all was tried" in page
+    monkeypatch.setattr("export.make_variants.make", lambda *_: pytest.fail("a variant was made twice"))
+    assert main([*command, "--minutes", "10"]) == 0
+    assert len(asked) == len(set(asked)) == 5
+    assert len(looked) == len(set(looked)) == 4
+    whole = bundles.read(BUNDLE)
+    assert list(whole.certificate.devices[here].candidates) == list(first.certificate.devices[here].candidates)
+    assert "time was used up" not in Path("artifacts/reports/tiny/report.md").read_text()
+    assert not Path("artifacts/builds/tiny").exists()
+
+
 def fail_parity(*_: Any) -> list[Difference]:
     raise ParityError("tensor pixels differs by up to 1 from PyTorch")
 
@@ -235,6 +281,8 @@ def test_a_reference_that_depends_on_the_batch_is_served_row_by_row(
     ("arguments", "message"),
     [
         (["--variants", "int3"], "--variants names int3; known: fp32, fp32_rewritten"),
+        (["--minutes", "-1"], "--minutes is -1, wanted a number of minutes of at least 0 (0: no bound)"),
+        (["--minutes", "nan"], "--minutes is nan, wanted a number of minutes"),
         (["--runtimes", "abacus"], "--runtimes names abacus; known: onnxruntime, openvino"),
         (
             ["--runtimes", "openvino"],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from export.budget import start
 from export.judge import MIN_SPEEDUP, SERVING_BATCH, Assessment, Judged, verdict
 from export.make_variants import make_variants
 from export.measure import MIN_RUNS, Contestant, Inputs, MeasureError, Run
@@ -76,7 +77,7 @@ class CountingJudge:
 
 def test_notes_are_taken_up_where_they_end(tmp_path: Path) -> None:
     judge: Any = CountingJudge()
-    build: Any = SimpleNamespace(notebook=Notebook(tmp_path / "notes"), here=Machine("avx2"))
+    build: Any = SimpleNamespace(notebook=Notebook(tmp_path / "notes"), here=Machine("avx2"), budget=start(0))
     first = recall_or_judge(build, judge, FAST)
     again = recall_or_judge(build, judge, FAST)
     assert first == again
@@ -105,6 +106,7 @@ def test_a_variant_whose_file_is_gone_is_made_again(tmp_path: Path, monkeypatch:
         runtimes=(),
         notebook=Notebook(tmp_path),
         here=Machine("avx2"),
+        budget=start(0),
     )
     wanted: Any = {"fp32": {"step": Variant(b"graph", {"by": "fp32"})}}, {}
     assert make_variants(build) == wanted

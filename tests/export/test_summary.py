@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from export.budget import OUT_OF_TIME
 from export.eager import NAME
 from export.report_rows import OTHERWISE, rows_of
 from export.summary import first_line, paragraph
-from handlers.certificate import BatchSpeed, Device, JudgedCandidate, Policy, Verdict
+from handlers.certificate import BatchSpeed, Device, FailedVariant, JudgedCandidate, Policy, Verdict
 from handlers.manifest import Precision
 
 POLICY = Policy(1.15, 8, {"psnr_db": 42.0})
@@ -28,7 +29,12 @@ def entry(
 
 
 def told(
-    served: str, eager: float | None, precision: Precision = "f32", final: str = "", **entries: JudgedCandidate
+    served: str,
+    eager: float | None,
+    precision: Precision = "f32",
+    final: str = "",
+    variants: dict[str, Any] | None = None,
+    **entries: JudgedCandidate,
 ) -> tuple[str, str, Device]:
     """First line, paragraph and device of a class `avx2` whose first choice is the plan `served`."""
     candidates = {name.replace("__", "-"): found for name, found in entries.items()}
@@ -37,7 +43,7 @@ def told(
     verdict = candidates[served].verdict
     candidate = SimpleNamespace(variant=variant, runtime=runtime, precision=precision, verdict=verdict)
     manifest: Any = SimpleNamespace(choice={"avx2": ({"generator": "id"},)}, candidate=lambda _: candidate)
-    certificate: Any = SimpleNamespace(devices={"avx2": device}, policy=POLICY)
+    certificate: Any = SimpleNamespace(devices={"avx2": device}, policy=POLICY, variants=variants or {})
     return first_line(manifest, certificate, "avx2"), paragraph(manifest, certificate, "avx2"), device
 
 
@@ -56,7 +62,7 @@ def test_int8_is_told_in_times_of_pytorch() -> None:
 
 
 def test_bf16_is_no_fp32() -> None:
-    names = {"fp32__onnxruntime": REFERENCE, "fp32__openvino__bf16": entry("passed", 2.0)}
+    names: dict[str, Any] = {"fp32__onnxruntime": REFERENCE, "fp32__openvino__bf16": entry("passed", 2.0)}
     line, _, _ = told("fp32-openvino-bf16", 0.5, "bf16", "", **names)
     assert line.startswith("On this processor (avx2) BF16 in OpenVINO is 4.0 times as fast as")
 
@@ -105,6 +111,27 @@ def test_the_paragraph_says_what_was_tried_and_what_stayed_undecided() -> None:
     assert "What is served has psnr_db 50 against PyTorch." in text
     assert "The fastest were timed among each other: side by side in 5 rounds." in text
     assert text.endswith("Undecided on this machine, so not served: int8_rewritten-onnxruntime.")
+
+
+def test_the_paragraph_begins_with_what_was_left_out_for_want_of_time() -> None:
+    late = JudgedCandidate("rejected", OUT_OF_TIME.format("measured"), None, None, None, None, ())
+    variants = {
+        "fp32": {},
+        "int8_dynamic": FailedVariant(OUT_OF_TIME.format("made")),
+        "fp16": FailedVariant("no kernel"),
+    }
+    line, text, device = told(
+        "fp32-onnxruntime", 0.5, variants=variants, fp32__onnxruntime=REFERENCE, int8_static__openvino=late
+    )
+    assert text.startswith(
+        "The build's time was used up before all was tried, so something faster may be missing; left out: "
+        "the form int8_dynamic, int8_static-openvino. The same command with more --minutes goes on with them. "
+        "1 candidates were tried: 0 passed, 0 were rejected, 0 failed; "
+    )
+    assert line.endswith("because no INT8 form of it was measured.")
+    assert [row.figures for row in rows_of(device) if row.candidate == "int8_static-openvino"] == [None]
+    _, text, _ = told("fp32-onnxruntime", 0.5, variants={"fp16": variants["fp16"]}, fp32__onnxruntime=REFERENCE)
+    assert text.startswith("1 candidates were tried")
 
 
 def test_the_table_begins_with_pytorch_eager() -> None:
