@@ -112,6 +112,7 @@ def test_a_graph_that_looks_at_its_neighbours_is_found(graph: Graph) -> None:
     assert not batch_invariant(graph, Session(graph.spec, FunctionGraph(nosy), "fake"), 8, seed=0)
 
 
+@pytest.mark.slow
 def test_the_file_offers_the_image_alone_and_the_tap_in_memory(graph: Graph) -> None:
     data = onnx_from_graph(graph)
     z = graph.example(3, seed=0)

@@ -154,6 +154,7 @@ def test_products_without_constant_weights_are_no_dynamic_form() -> None:
         quantize_dynamic(model)
 
 
+@pytest.mark.slow
 def test_one_int8_file_for_all_runtimes(graph: Graph, fp32: bytes, workspace: Any) -> None:
     data = make("int8_static", graph, fp32, rows(graph), lambda data: 1.0).data
     digest = hashlib.sha256(data).hexdigest()

@@ -68,6 +68,7 @@ def test_tokens_of_one_piece_differ_and_every_piece_is_read(network: Seq2Seq) ->
     assert (network.encode(tokens, lengths, changed, piece_lengths, at)[0][2, 0] != memory[2, 0]).any()
 
 
+@pytest.mark.slow
 def test_a_frozen_bert_has_no_gradient_no_dropout_and_one_copy() -> None:
     network = build(CONFIG, 0).train()
     bert = parameter_groups.bert_of(network)

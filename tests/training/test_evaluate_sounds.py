@@ -52,6 +52,7 @@ def noise(labels: NDArray[np.int64], seed: int) -> torch.Tensor:
     return 0.2 * torch.randn(len(labels), LENGTH, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_a_picture_and_a_sound_are_saved(world: SoundSet, tmp_path: Path) -> None:
     path = tmp_path / "samples" / "step-0000001.png"
     figures = evaluate(spoken, world, 0, path, count=20)
@@ -65,6 +66,7 @@ def test_a_picture_and_a_sound_are_saved(world: SoundSet, tmp_path: Path) -> Non
     assert soundfile.info(path.with_suffix(".wav")).subtype == "PCM_16"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(world: SoundSet, tmp_path: Path) -> None:
     evaluate(spoken, world, 0, tmp_path / "a.png", count=10)
     evaluate(spoken, world, 0, tmp_path / "b.png", count=10)
@@ -72,6 +74,7 @@ def test_the_same_seed_gives_the_same_files(world: SoundSet, tmp_path: Path) -> 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_figures_tell_speech_from_noise_and_classes_from_others(world: SoundSet, listener: Hearing) -> None:
     good = evaluate_finally(spoken, world, 0, listener, count=60)
     assert good["class_accuracy"] >= 0.98 and good["hearing_accuracy"] >= 0.98
@@ -99,6 +102,7 @@ def test_distances_are_those_to_the_nearest_held_out_clip_of_the_class(world: So
     assert "frechet" not in found, "one clip has no covariance"
 
 
+@pytest.mark.slow
 def test_the_hearing_of_the_world_does_not_depend_on_the_part_that_is_learned_from(
     listener: Hearing, tmp_path: Path
 ) -> None:

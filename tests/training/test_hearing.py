@@ -32,6 +32,7 @@ def of_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[hearing.Hearing
     return hearing.trained(digits_lesson(), cache), cache
 
 
+@pytest.mark.slow
 def test_it_hears_held_out_digits_of_another_seed(of_digits: tuple[hearing.Hearing, Path]) -> None:
     listener, _ = of_digits
     assert listener.accuracy["digit"] >= hearing.WANTED
@@ -53,6 +54,7 @@ def test_it_hears_no_digit_in_noise_more_often_than_chance(of_digits: tuple[hear
     assert hearing.share_right(of_digits[0], noise, truth)["digit"] < 0.25
 
 
+@pytest.mark.slow
 def test_the_kept_one_is_the_same_and_a_damaged_one_is_made_anew(
     of_digits: tuple[hearing.Hearing, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def tones(count: int, seed: int) -> Sounds:
     return Sounds(waves.astype(np.float32), {"pitch": pitch, "beat": beat.astype(np.float32)})
 
 
+@pytest.mark.slow
 def test_it_hears_a_class_and_a_number_at_once_the_same_way_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

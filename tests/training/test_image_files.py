@@ -276,6 +276,7 @@ def test_a_set_of_over_half_of_the_memory_is_mapped(
     assert not isinstance(opened(mine, cache=cache).images.base, np.memmap)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mapped_set_learns_the_same(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(workspace / "mine", pictures(9))
     command = ["dcgan", *NAME, "--data", "mine"]

@@ -206,6 +206,7 @@ def test_a_resumed_run_equals_one_that_ran_through(workspace: Path) -> None:
     assert again.metrics["loss_held_out"] == through.metrics["loss_held_out"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_all_that_is_needed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dialogue", "--name", "d", "--preset", "tiny"]) == 0
     meta, trained = load_generator(checkpoint.directory("d"))

@@ -34,6 +34,7 @@ def test_a_conversation_does_not_depend_on_its_neighbours() -> None:
     assert hashlib.sha256(everything.encode()).hexdigest()[:16] == "f7d8a9d87da519e6"
 
 
+@pytest.mark.slow
 def test_every_reply_of_every_conversation_is_right_and_no_other_one() -> None:
     targets = sorted({pair.target for pair in PAIRS})
     for pair in PAIRS:

@@ -178,6 +178,7 @@ def test_a_header_written_before_the_end_was_known_is_no_cut(tmp_path: Path) -> 
     assert found.skipped == () and np.array_equal(found.clip(0), found.clip(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("archive", [False, True])
 def test_two_hours_are_cut_into_clips_and_never_in_memory(archive: bool, tmp_path: Path) -> None:
     rate, hours = 8_000, 2
@@ -458,6 +459,7 @@ def test_the_loud_part_keeps_a_margin() -> None:
 SPEECH = SHARED / "speech" / "fsdd_8k.zip"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SPEECH.is_file(), reason=f"{SPEECH.name}, real spoken digits, is not here")
 def test_real_spoken_digits_are_read_whole_and_labelled() -> None:
     found = opened(SPEECH, label_pattern=r"(\d)_.*", long="first", longest=16_384)

@@ -16,6 +16,7 @@ def test_equal_sets_have_distance_zero_at_every_level() -> None:
     assert distances == {32: 0.0, 16: 0.0}
 
 
+@pytest.mark.slow
 def test_the_distance_orders_sets_by_likeness() -> None:
     real, more = faces.render(0, range(256), 32), faces.render(1, range(256), 32)
     random = np.random.default_rng(0)
