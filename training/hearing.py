@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ _SHIFT = 0.15  # the part of a clip by which it is moved at most
 _SPREAD = 1.2  # of the level, natural logarithm
 _NOISE = (-9.0, -4.0)  # natural logarithm of the level of a floor of noise
 _AT_ONCE = 256
+Truth = Mapping[str, NDArray[np.generic]]
 
 
 class HearingError(ValueError):
@@ -59,7 +60,7 @@ class Sounds:
 
     waves: NDArray[np.float32]
     """(N, T) in [-1, 1]"""
-    truth: dict[str, NDArray[np.generic]]
+    truth: Truth
     """by the name of the thing (N,): the class, or the number"""
 
 
@@ -91,8 +92,8 @@ class Hearing:
         return _read(self.lesson.things, torch.cat(parts), self._scale)
 
 
-def trained(lesson: Lesson, cache: Path = CACHE) -> Hearing:
-    """The classifier of a lesson, from the folder `cache` if it is there. Raises `HearingError`."""
+def trained(lesson: Lesson, cache: Path = CACHE, wanted: float = WANTED) -> Hearing:
+    """The classifier of a lesson, from the folder `cache` if it is there. Raises `HearingError` under `wanted`."""
     key = hashlib.sha256(json.dumps([VERSION, lesson.name]).encode()).hexdigest()
     path = cache / f"hearing-{key[:16]}.safetensors"
     found = _kept(lesson, path)
@@ -101,9 +102,11 @@ def trained(lesson: Lesson, cache: Path = CACHE) -> Hearing:
     with _one_thread():
         hearing, tensors = _train(lesson)
     for thing in lesson.things:
-        if hearing.accuracy[thing.name] < WANTED:
+        if hearing.accuracy[thing.name] < wanted:
             right = hearing.accuracy[thing.name]
-            raise HearingError(f"the classifier of {lesson.name} hears {thing.name} in {right:.3f}, wanted {WANTED}")
+            raise HearingError(
+                f"the classifier of {lesson.name} hears {thing.name} in {right:.3f} of its own items, wanted {wanted}"
+            )
     try:
         files.write(path, save(tensors))
     except OSError as error:
@@ -111,7 +114,7 @@ def trained(lesson: Lesson, cache: Path = CACHE) -> Hearing:
     return hearing
 
 
-def share_right(hearing: Hearing, waves: Tensor, truth: dict[str, NDArray[np.generic]]) -> dict[str, float]:
+def share_right(hearing: Hearing, waves: Tensor, truth: Truth) -> dict[str, float]:
     """By the name of the thing: in how much of the waves (B, T) it is heard as `truth` says."""
     return _right(hearing.lesson.things, hearing.heard(waves), truth)
 
@@ -203,9 +206,7 @@ def _read(things: tuple[Thing, ...], outputs: Tensor, scale: Tensor) -> dict[str
     }
 
 
-def _right(
-    things: tuple[Thing, ...], heard: dict[str, NDArray[np.generic]], truth: dict[str, NDArray[np.generic]]
-) -> dict[str, float]:
+def _right(things: tuple[Thing, ...], heard: Truth, truth: Truth) -> dict[str, float]:
     found = {}
     for thing in things:
         off = np.abs(heard[thing.name].astype(np.float64) - truth[thing.name].astype(np.float64))

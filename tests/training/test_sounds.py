@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 from training import memory
 from training.checks import ConfigError
 from training.data import DataError, SoundSet, sound_clips, sound_files, sound_store
@@ -183,7 +185,7 @@ def test_the_first_clip_alone(tmp_path: Path) -> None:
     assert len(opened(data)) == 4
     found = opened(data, long="first")
     assert np.diff(found.starts).tolist() == [RATE, RATE // 2]
-    assert not any("cut" in note for note in found.notes)
+    assert found.notes == ("2 sounds of one class: 2 clips",)
 
 
 def test_silence_around_a_sound_is_left_out(tmp_path: Path) -> None:
@@ -373,6 +375,22 @@ def test_too_many_samples_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     data = filled(tmp_path / "in", {f"{at}.wav": encoded(tone()) for at in range(3)})
     with pytest.raises(DataError, match="the sounds have over 10,000 samples: give a part of them, or a lower rate"):
         opened(data, cache=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """A real write error from the kernel: the process may not write files over 20,000 bytes."""
+    data = filled(tmp_path / "in", {f"{at}.wav": encoded(tone()) for at in range(3)})
+    program = (
+        "import resource, sys; from pathlib import Path; from training.data.sounds import open_sounds\n"
+        "from training.data.sound_source import SoundSource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try: open_sounds(SoundSource(data=sys.argv[1]), 16_000, 16_000, 1, Path(sys.argv[2]))\n"
+        "except OSError as error: print(error)"
+    )
+    command = [sys.executable, "-c", program, str(data), str(tmp_path / "run")]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"could not write {tmp_path}/run/sounds.i16 (File too large): free some space and run the same" in told
     assert not list((tmp_path / "run").iterdir())
 
 

@@ -182,7 +182,8 @@ def _as_set(
             f"batch) to learn from, and 1 to measure on of a class that has two{detail}: add sounds or lower "
             "--batch-size"
         )
-    more = [f"{counted(told['files'], 'sound')} of {len(told['classes'])} classes: {counted(count, 'clip')}"]
+    classes = f"{len(told['classes']):,} classes" if len(told["classes"]) > 1 else "one class"
+    more = [f"{counted(told['files'], 'sound')} of {classes}: {counted(count, 'clip')}"]
     if count > told["files"]:
         more.append(f"sounds longer than a clip are cut, and levelled in blocks of {BLOCK} s")
     return SoundSet(
