@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.graphs import latent_image, step_text
+from export.graphs import latent_audio, latent_image, step_text
 from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
 from handlers.params import MAX_SEED, ParamSpec
 
@@ -39,6 +39,7 @@ def tables() -> dict[str, str]:
     """Kind -> its parameters as a Markdown table, in the order of the schema."""
     text, chat = params_of(False, LONGEST), params_of(True, LONGEST)
     schemas: Mapping[str, Sequence[ParamSpec]] = {
+        "latent_audio": latent_audio.params_of(16000, tuple("0123456789")),
         "latent_image": latent_image.PARAMS,
         "step_text": step_text.PARAMS,
         "seq2seq": (*text[:1], *chat),  # the two differ in the first one, which is what is read

@@ -95,13 +95,14 @@ class Networks:
 
     def __init__(self, config: Config, model: Described, device: str) -> None:
         self.config, self.model = config, model
-        self.generator, self.critics = build(model, config.seed)
+        self.generator, self.judges = build(model, config.seed)
+        self.critics = nn.ModuleList(self.judges).to(device)
         self.generator.to(device)
-        self.critics.to(device)
         self.average = copy.deepcopy(self.generator).eval()
         self.random = torch.Generator().manual_seed(config.seed)
         self.optimization = Optimization(
-            pick(config.precision, device), {"generator": self._adam(self.generator), "critic": self._adam(self.critics)}
+            pick(config.precision, device),
+            {"generator": self._adam(self.generator), "critic": self._adam(self.critics)},
         )
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
@@ -134,16 +135,18 @@ class Networks:
 
         real (critic_steps * B, T) in [-1, 1], label (critic_steps * B,). Returns the losses.
         """
-        for clips, said in zip(real.chunk(self.config.critic_steps), label.chunk(self.config.critic_steps), strict=True):
+        for clips, said in zip(
+            real.chunk(self.config.critic_steps), label.chunk(self.config.critic_steps), strict=True
+        ):
             z = torch.randn(len(clips), self.model.latent, generator=self.random).to(clips.device)  # (B, Z)
             with self.optimization.cast():
                 fake = self.generator(z, said).float()
             critic_figure = self._learn_to_judge(clips, fake.detach(), said)
         self.critics.requires_grad_(False)  # nothing is learned by the critics from the generator's loss
         loss = torch.zeros((), device=real.device)
-        for critic in self.critics:
+        for critic in self.judges:
             with self.optimization.cast():
-                judged = critic(critic.view(fake), said, self.random)
+                judged = critic.judge(critic.view(fake), said, self.random)
             loss = loss + generator_loss(self.config.loss, judged.real.float())
             if self.config.class_weight:
                 loss = loss + self.config.class_weight * class_loss(judged, said)
@@ -156,10 +159,10 @@ class Networks:
     def _learn_to_judge(self, real: Tensor, fake: Tensor, label: Tensor) -> float:
         config = self.config
         loss = torch.zeros((), device=real.device)
-        for critic in self.critics:
+        for critic in self.judges:
             seen, made = critic.view(real), critic.view(fake)
             with self.optimization.cast():
-                of_real, of_fake = (critic(clips, label, self.random) for clips in (seen, made))
+                of_real, of_fake = (critic.judge(clips, label, self.random) for clips in (seen, made))
             loss = loss + critic_loss(config.loss, of_real.real.float(), of_fake.real.float())
             if config.class_weight:
                 loss = loss + config.class_weight * class_loss(of_real, label)
@@ -172,7 +175,7 @@ class Networks:
     def sample(self, labels: NDArray[np.int64], seed: int) -> Tensor:
         """Clips (B, T) of the averaged generator for labels (B,), of noise that follows from `seed`."""
         z = torch.randn(len(labels), self.model.latent, generator=torch.Generator().manual_seed(seed))
-        parts = zip(z.split(AT_ONCE), torch.from_numpy(labels).split(AT_ONCE), strict=True)
+        parts = zip(torch.split(z, AT_ONCE), torch.split(torch.from_numpy(labels), AT_ONCE), strict=True)
         return torch.cat([self.average(noise.to(self.device), said.to(self.device)).cpu() for noise, said in parts])
 
 

@@ -36,7 +36,7 @@ def generator_loss(loss: LossName, fake: Tensor) -> Tensor:
 def penalty(
     loss: LossName, critic: Critic, real: Tensor, fake: Tensor, label: Tensor, random: torch.Generator
 ) -> Tensor:
-    """The penalty on a critic's gradient with respect to what it sees, a scalar; real and fake (B, ...) as it sees them.
+    """The penalty on a critic's gradient, a scalar; real and fake (B, ...) as it sees them.
 
     wgan-gp: E[(|grad D(x)| - 1)^2], x between a real and a generated clip (Gulrajani 2017, arXiv:1704.00028, eq. 3).
     r1: E[|grad D(x)|^2] / 2 of real clips (Mescheder 2018, arXiv:1801.04406, eq. 9). Both want FP32.
@@ -46,11 +46,12 @@ def penalty(
         part = torch.rand(len(real), generator=random).to(real.device).reshape(-1, *[1] * (real.dim() - 1))
         seen = torch.lerp(real.detach(), fake.detach(), part)
     seen = seen.requires_grad_()
-    judged = critic(seen, label, random).real.sum()
+    judged = critic.judge(seen, label, random).real.sum()
     (gradient,) = torch.autograd.grad(judged, seen, create_graph=True)
     if loss == "wgan-gp":
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-    return gradient.flatten(1).square().sum(dim=1).mean() / 2
+        return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean()
+    half: Tensor = gradient.flatten(1).square().sum(dim=1).mean() / 2
+    return half
 
 
 def class_loss(judged: Judgement, label: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ M bands and F frames of a log-mel spectrogram.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -140,16 +140,6 @@ class Judgement:
     """(B, K): logits of the class"""
 
 
-class Critic(Protocol):
-    """A critic: `view` says what it looks at, and it judges that."""
-
-    def view(self, audio: Tensor) -> Tensor:
-        """Clips (B, T) as the critic reads them, in FP32."""
-
-    def __call__(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
-        """What `view` gave, of which the classes are said to be `label` (B,)."""
-
-
 class Heads(nn.Module):
     """The judgement of features (B, D): a line, the inner product with a vector of the class, and class logits."""
 
@@ -166,7 +156,19 @@ class Heads(nn.Module):
         return Judgement(self.real(features)[:, 0] + agreement, self.classes(features))
 
 
-class WaveCritic(nn.Module):
+class Critic(nn.Module):
+    """A critic: `view` says what it looks at, and it judges that."""
+
+    def view(self, audio: Tensor) -> Tensor:
+        """Clips (B, T) as the critic sees them (B, ...), in FP32."""
+        raise NotImplementedError
+
+    def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
+        """What `view` gave, of which the classes are said to be `label` (B,)."""
+        raise NotImplementedError
+
+
+class WaveCritic(Critic):
     """A critic of samples: the generator backwards, with phase shuffle between its stages."""
 
     def __init__(self, config: Described) -> None:
@@ -183,7 +185,7 @@ class WaveCritic(nn.Module):
         """The clips themselves (B, T)."""
         return audio.float()
 
-    def forward(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
+    def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
         """seen (B, T), label (B,)."""
         x = seen[:, None]
         for at, stage in enumerate(self.stages):
@@ -194,7 +196,7 @@ class WaveCritic(nn.Module):
         return judged
 
 
-class MelCritic(nn.Module):
+class MelCritic(Critic):
     """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts."""
 
     def __init__(self, config: Described) -> None:
@@ -214,7 +216,7 @@ class MelCritic(nn.Module):
         with torch.autocast(audio.device.type, enabled=False):
             return (mel.log_mel(audio, self.rate) - MEL_MEAN) / MEL_SPREAD
 
-    def forward(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
+    def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
         """seen (B, M, F), label (B,)."""
         x = seen
         for stage in self.stages:
@@ -234,13 +236,13 @@ def phase_shuffled(x: Tensor, most: int, random: torch.Generator) -> Tensor:
     return x.gather(2, places[:, None].expand_as(x))
 
 
-def build(config: Described, seed: int) -> tuple[Generator, nn.ModuleList]:
+def build(config: Described, seed: int) -> tuple[Generator, list[Critic]]:
     """The generator and its critics, of weights drawn from `seed`, without touching the global random state."""
     with seeded(seed):
         generator = Generator(config)
-        critics: list[nn.Module] = []
+        critics: list[Critic] = []
         if config.critic in ("wave", "both"):
             critics.append(WaveCritic(config))
         if config.critic in ("mel", "both"):
             critics.append(MelCritic(config))
-        return generator, nn.ModuleList(critics)
+        return generator, critics
