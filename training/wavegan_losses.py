@@ -48,10 +48,10 @@ def penalty(
     seen = seen.requires_grad_()
     judged = critic.judge(seen, label, random).real.sum()
     (gradient,) = torch.autograd.grad(judged, seen, create_graph=True)
+    squares: Tensor = gradient.flatten(1).square().sum(dim=1)  # (B,)
     if loss == "wgan-gp":
-        return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean()
-    half: Tensor = gradient.flatten(1).square().sum(dim=1).mean() / 2
-    return half
+        return (squares.sqrt() - 1).square().mean()
+    return squares.mean() / 2
 
 
 def class_loss(judged: Judgement, label: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.channels * 2**stage for stage in reversed(range(config.stages - 1))]
-        first = 2 * widths[0] if widths else config.channels
+        self.width = first = 2 * widths[0] if widths else config.channels
         self.classes = nn.Embedding(len(config.classes), config.embedding)
         self.dense = nn.Linear(config.latent + config.embedding, first * config.first)
         self.stages = nn.ModuleList(
@@ -122,7 +122,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """z (B, Z), label (B,) -> audio (B, T)."""
-        x = self.dense(torch.cat([z, self.classes(label)], dim=1)).reshape(len(z), -1, self.config.first)  # (B, C, L)
+        read = torch.cat([z, self.classes(label)], dim=1)  # (B, Z + E)
+        x = self.dense(read).reshape(-1, self.width, self.config.first)  # (B, C, L)
         for at, stage in enumerate(self.stages):
             if self.config.normalize:
                 x = self.norms[at](x, label)
