@@ -30,9 +30,10 @@ def kind_of(classes: tuple[str, ...] = CLASSES, **changes: Any) -> GeneratorKind
     generator = Generator(Described.of(dataclasses.replace(SIZES, **changes), classes)).eval()
     with torch.no_grad():
         generator.dense.weight *= 12.0
-        for norm in generator.norms:
-            norm.norm.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr,operator]
-            norm.scale.normal_(1.0, 0.5)  # type: ignore[union-attr,operator]
+        norms: Any = generator.norms
+        for norm in norms:
+            norm.norm.running_var.uniform_(0.5, 2.0)
+            norm.scale.normal_(1.0, 0.5)
     return describe(generator)
 
 

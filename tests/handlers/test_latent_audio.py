@@ -37,13 +37,14 @@ class Hums:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         self.sizes.append(len(inputs["z"]))
-        assert (inputs["z"].dtype, inputs["label"].dtype) == (np.float32, np.int64)
+        assert [str(inputs[name].dtype) for name in ("z", "label")] == ["float32", "int64"]
         return {"audio": np.stack([hum(z, label) for z, label in zip(inputs["z"], inputs["label"], strict=True)])}
 
 
 def hum(z: NDArray[np.float32], label: int) -> NDArray[np.float32]:
     at = np.arange(SAMPLES) / RATE
-    return (np.tanh(z[0] / 3) * np.sin(2 * np.pi * (100 + 50 * label) * at + z[1:].sum())).astype(np.float32)
+    wave = np.tanh(z[0] / 3) * np.sin(2 * np.pi * (100 + 50 * label) * at + z[1:].sum())
+    return np.asarray(wave, np.float32)
 
 
 def noise(seed: int, clips: int = 1) -> NDArray[np.float32]:

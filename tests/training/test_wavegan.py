@@ -48,7 +48,8 @@ def test_the_stages_follow_from_the_length(samples: int, stages: int, first: int
 def test_the_reference_has_the_widths_of_the_paper() -> None:
     """Table 3 and 4 of the paper, d = 64, of one channel; the noise and the class come in by a dense layer."""
     generator, (critic,) = build(Described.of(ModelConfig(), CLASSES), seed=0)
-    kernels = [tuple(stage.weight.shape) for stage in generator.stages]
+    made: Any = generator.stages
+    kernels = [tuple(stage.weight.shape) for stage in made]
     assert kernels == [(1024, 512, 25), (512, 256, 25), (256, 128, 25), (128, 64, 25), (64, 1, 25)]
     assert generator.dense.weight.shape == (16 * 1024, 100 + 16)
     stages: Any = critic.stages
