@@ -63,6 +63,10 @@ def test_every_transposed_convolution_is_rewritten() -> None:
     operators = [node.op_type for node in onnx.load_from_string(made.data).graph.node]
     assert "ConvTranspose" not in operators
     assert operators.count("Conv") == SIZES.stages
+    # A Relu is where it costs least: behind the Conv, before what is shuffled; the first one is behind the dense layer.
+    assert [operators[at - 1] for at, name in enumerate(operators) if name == "Relu"][1:] == ["Conv"] * (
+        SIZES.stages - 1
+    )
 
 
 def test_int8_is_measured_against_the_budget() -> None:
