@@ -6,8 +6,8 @@ of its own over x, and all of them together one Conv of s times the channels, pa
 al. 2016, arXiv:1609.07009, read backwards). Taps that a phase does not have are 0: of a kernel of 25 at stride 4, 3 in
 28. Nothing is cropped where the output is exactly s times as long as the input, which alone is rewritten.
 
-A Relu behind it, if nothing else reads it, is taken before the shuffle, where it is part of the Conv, and what is
-shuffled are integers in a quantized graph: a fifth of the time of WaveGAN's.
+A Relu behind it, if nothing else reads what it reads, is taken before the shuffle: there runtimes make it part of the
+Conv.
 
 Dimensions: I input channels, O output channels, K kernel size, D taps of a phase, L length.
 """
