@@ -30,7 +30,7 @@ from training.optimization import Optimization
 from training.precision import pick
 from training.run import Run, Schedule
 from training.state import load_network, load_networks, network_tensors
-from training.wavegan_losses import LOSSES, LossName, class_loss, critic_loss, generator_loss, penalty
+from training.wavegan_losses import LOSSES, LossName, class_loss, critic_loss, generator_loss, overdriven, penalty
 
 AT_ONCE = 50  # clips that are sampled at once
 
@@ -52,11 +52,13 @@ class Config(SoundSource, RecipeConfig):
     """weight of the penalty on the critic's gradient"""
     class_weight: float = 0.0
     """weight of the cross-entropy of the class, which the critics learn to hear (Odena 2017); 0: without"""
+    overdriven_weight: float = 0.0
+    """weight of samples that are far into the tanh, where it has no gradient; 0: without"""
 
     def __post_init__(self) -> None:
         SoundSource.__post_init__(self)
         RecipeConfig.__post_init__(self)
-        checks.at_least(self, critic_steps=1, penalty=0, class_weight=0)
+        checks.at_least(self, critic_steps=1, penalty=0, class_weight=0, overdriven_weight=0)
         checks.one_of(self, "loss", LOSSES)
 
 
@@ -79,6 +81,7 @@ PRESETS = {
         critic_steps=1,
         penalty=5.0,
         class_weight=1.0,
+        overdriven_weight=10.0,
         ema_half_life_kitems=3.0,
     ),
     "paper": Config(world_size=20_000),
@@ -140,10 +143,11 @@ class Networks:
         ):
             z = torch.randn(len(clips), self.model.latent, generator=self.random).to(clips.device)  # (B, Z)
             with self.optimization.cast():
-                fake = self.generator(z, said).float()
+                unbounded = self.generator.unbounded(z, said).float()
+            fake = torch.tanh(unbounded)
             critic_figure = self._learn_to_judge(clips, fake.detach(), said)
         self.critics.requires_grad_(False)  # nothing is learned by the critics from the generator's loss
-        loss = torch.zeros((), device=real.device)
+        loss = self.config.overdriven_weight * overdriven(unbounded)
         for critic in self.judges:
             with self.optimization.cast():
                 judged = critic.judge(critic.view(fake), said, self.random)

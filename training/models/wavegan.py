@@ -122,13 +122,17 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """z (B, Z), label (B,) -> audio (B, T)."""
+        return torch.tanh(self.unbounded(z, label))
+
+    def unbounded(self, z: Tensor, label: Tensor) -> Tensor:
+        """What the last stage gives (B, T), of which `forward` is the tanh."""
         read = torch.cat([z, self.classes(label)], dim=1)  # (B, Z + E)
         x = self.dense(read).reshape(-1, self.width, self.config.first)  # (B, C, L)
         for at, stage in enumerate(self.stages):
             if self.config.normalize:
                 x = self.norms[at](x, label)
             x = stage(torch.relu(x))
-        return torch.tanh(x).squeeze(1)
+        return x.squeeze(1)
 
 
 @dataclasses.dataclass(frozen=True)
