@@ -132,7 +132,8 @@ class Generator(nn.Module):
             if self.config.normalize:
                 x = self.norms[at](x, label)
             x = stage(torch.relu(x))
-        return x.squeeze(1)
+        unbounded: Tensor = x.squeeze(1)
+        return unbounded
 
 
 @dataclasses.dataclass(frozen=True)
