@@ -82,7 +82,7 @@ def describe(generator: nn.Module) -> GeneratorKind:
         example={"seed": 7},
         render=render,
         quality=lambda wanted, found: audio_quality(wanted, found, rate),
-        # A tenth of what a listener hears as a change of level (1 dB), and not twice that in the worst clip.
+        # 1 dB is about the least change of level that is heard; the quiet of a clip counts as much as its word.
         budget={"log_mel_db": -1.0, "log_mel_db_worst": -2.0},
         golden_items=(
             {"seed": 0, "label": classes[0]},
