@@ -7,6 +7,7 @@ under a request, and kept nowhere.
 from __future__ import annotations
 
 import functools
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -132,7 +133,7 @@ def spread(count: int, threads: int) -> list[range]:
         return [range(at, at + 1) for at in range(count)]
     shares = min(threads, pairs)
     ends = [min(count, PAIR * (pairs * at // shares)) for at in range(shares + 1)]
-    return [range(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
+    return [range(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 RUNTIME = Runtime(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from handlers.onnx_file import OnnxError, fields
 
 Attribute = int | float | tuple[int, ...]
-_TYPES = {1: np.dtype("<f4"), 7: np.dtype("<i8")}  # of TensorProto
+_TYPES: dict[int, Any] = {1: np.dtype("<f4"), 7: np.dtype("<i8")}  # of TensorProto
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,10 +64,11 @@ class Session:
         A runtime that has no code for it computes them by `run`. Raises `SessionError` as `run` does.
         """
         block.check()
-        if not isinstance(self._graph, BlockGraph):
+        graph: object = self._graph
+        if not isinstance(graph, BlockGraph):
             return by_steps(self.run, block)
         began = time.perf_counter()
-        levels = self._graph.block(block)
+        levels = graph.block(block)
         self._spent.seconds = self.seconds + time.perf_counter() - began
         return levels
 

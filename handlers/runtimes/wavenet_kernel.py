@@ -27,12 +27,14 @@ def functions() -> tuple[Any, Any]:
     from numba import float32, int32, njit, types
     from numba.extending import intrinsic
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def as_float(typing: Any, bits: Any) -> Any:
+    @intrinsic
+    def bitcast(typing: Any, bits: Any) -> Any:
         def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.bitcast(arguments[0], context.get_value_type(types.float32))
 
         return types.float32(types.int32), build
+
+    as_float: Any = bitcast
 
     @njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
     def tanh(x: Any) -> Any:
@@ -103,6 +105,38 @@ def product(sounds: int) -> Any:
 
 
 @functools.cache
+def drawing() -> Any:
+    """The level that a uniform number draws from scores (Q,): the rule of handlers/sampling/next_token.py."""
+    from numba import float32, njit
+
+    _, exp = functions()
+
+    @njit(**OPTIONS)  # type: ignore[untyped-decorator]
+    def draw(scores: Any, temperature: Any, uniform: Any, weights: Any) -> Any:
+        top, best = scores[0], 0
+        for i in range(len(scores)):
+            if scores[i] > top:
+                top, best = scores[i], i
+        if temperature == 0.0:
+            return best
+        scale = float32(1.0 / temperature)
+        for i in range(len(scores)):
+            below = (scores[i] - top) * scale
+            kept = float32(1.0) if below >= float32(-NEGLIGIBLE) else float32(0.0)
+            weights[i] = kept * exp(max(below, float32(-80.0)))
+        whole, upto = 0.0, 0.0
+        for i in range(len(scores)):
+            whole += weights[i]
+        for i in range(len(scores)):
+            upto += weights[i]
+            if upto > uniform * whole:
+                return i
+        return best
+
+    return draw
+
+
+@functools.cache
 def compiled(residual: int, skip: int, hidden: int, layers: int, levels: int, sounds: int) -> Any:
     """The loop for a network of these sizes, and one or two sounds: it changes rings, `levels_out` and `logits_out`.
 
@@ -110,11 +144,11 @@ def compiled(residual: int, skip: int, hidden: int, layers: int, levels: int, so
     """
     from numba import float32, njit
 
-    tanh, exp = functions()
+    (tanh, _), draw = functions(), drawing()
     add_product = product(sounds)
 
     @njit(**OPTIONS)  # type: ignore[untyped-decorator]
-    def loop(
+    def loop(  # noqa: PLR0912
         first: Any, samples: Any, times: Any, rings: Any, rows: Any, dilations: Any, starts: Any, conditions: Any,
         uniforms: Any, temperatures: Any, embedding: Any, condition: Any, condition_bias: Any, spread: Any,
         spread_bias: Any, gates: Any, outs: Any, out_biases: Any, head: Any, head_bias: Any, output: Any,
@@ -186,27 +220,7 @@ def compiled(residual: int, skip: int, hidden: int, layers: int, levels: int, so
                 logits_out[first + g, :] = output_bias
             add_product(heads, output, logits_out[first : first + sounds])
             for g in range(sounds):
-                scores = logits_out[first + g]
-                top, best = scores[0], 0
-                for i in range(levels):
-                    if scores[i] > top:
-                        top, best = scores[i], i
-                temperature = temperatures[first + g]
-                if temperature > 0.0:
-                    scale = float32(1.0 / temperature)
-                    for i in range(levels):
-                        below = (scores[i] - top) * scale
-                        kept = float32(1.0) if below >= float32(-NEGLIGIBLE) else float32(0.0)
-                        weights[i] = kept * exp(max(below, float32(-80.0)))
-                    whole = 0.0
-                    for i in range(levels):
-                        whole += weights[i]
-                    least, upto = uniforms[first + g, k] * whole, 0.0
-                    for i in range(levels):
-                        upto += weights[i]
-                        if upto > least:
-                            best = i
-                            break
+                best = draw(logits_out[first + g], temperatures[first + g], uniforms[first + g, k], weights)
                 sample[g] = best
                 levels_out[first + g, k] = best
 

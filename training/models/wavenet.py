@@ -12,50 +12,18 @@ S skip channels, Q = 256 levels.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import checks
+from training.models.wavenet_config import Described, ModelConfig
 from training.seeding import seeded
 
 LEVELS = 256  # of mu-law: ITU-T G.711, as section 2.2 takes it
 SILENCE = LEVELS // 2  # the level of 0, which comes before the first sample
 SMOOTH = 16  # waves over the levels that embedding and output begin with: neighbours mean nearly the same
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of the network."""
-
-    cycles: int = 2
-    """how often the dilations 1, 2, 4, ... are gone through"""
-    doublings: int = 10
-    """layers of a cycle: the last one looks 2 ** (doublings - 1) samples back"""
-    residual: int = 32
-    """channels from layer to layer"""
-    skip: int = 64
-    """channels of what the layers say together"""
-    hidden: int = 64
-    """numbers that a condition is made into before the layers see it"""
-    inputs: int = 1
-    """numbers of a condition; follows from the data"""
-
-    def __post_init__(self) -> None:
-        checks.at_least(self, cycles=1, doublings=1, residual=1, skip=1, hidden=1, inputs=1)
-
-    @property
-    def dilations(self) -> tuple[int, ...]:
-        """How many samples back each layer looks."""
-        return tuple(2**power for power in range(self.doublings)) * self.cycles
-
-    @property
-    def field(self) -> int:
-        """Samples before the next one that it depends on: the receptive field."""
-        return sum(self.dilations) + 1
 
 
 class Layer(nn.Module):
@@ -83,7 +51,7 @@ class Layer(nn.Module):
 class WaveNet(nn.Module):
     """Samples so far -> logits of the next one. `forward` reads whole sounds (training), `step` one sample (export)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: Described) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(LEVELS, config.residual)
@@ -94,19 +62,19 @@ class WaveNet(nn.Module):
         self.output = nn.Linear(config.skip, LEVELS)
         self._init_weights()
 
-    def forward(self, levels: Tensor, conditions: Tensor, frame: int, offset: int = 0) -> Tensor:
+    def forward(self, levels: Tensor, conditions: Tensor) -> Tensor:
         """levels (B, T) int64 of the samples before, conditions (B, F, C) -> logits (B, T, Q) of each next sample.
 
-        Sample t is in frame (offset + t) // frame; before the first one everything is 0.
+        Sample t is in frame t // `config.frame`; before the first one everything is 0.
         """
         count = levels.shape[1]
-        frames = (torch.arange(count, device=levels.device) + offset) // frame
-        spread = self._spread(conditions)  # (B, F, L, 2 R)
+        frames = torch.arange(count, device=levels.device) // self.config.frame
+        spread = self.spread_of(conditions)  # (B, F, L, 2 R)
         below, skips = self.embedding(levels), torch.zeros((), device=levels.device)
         for at, layer in enumerate(self.layers):
             below, skip = layer(below, spread[:, :, at].index_select(1, frames))
             skips = skips + skip
-        return self._logits(skips)
+        return self.logits_of(skips)
 
     def step(self, sample: Tensor, past: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """sample (B,) int64, past (B, L, R), condition (B, C) -> logits (B, Q) of the next sample, push (B, L, R).
@@ -114,21 +82,22 @@ class WaveNet(nn.Module):
         Row l of `past` is what layer l was given `dilation` samples ago (`push` of then), zeros before the first one:
         the cost does not grow with the receptive field (Le Paine 2016, "Fast Wavenet", arXiv:1611.09482).
         """
-        spread = self._spread(condition)  # (B, L, 2 R)
+        spread = self.spread_of(condition)  # (B, L, 2 R)
         below, skips, push = self.embedding(sample), None, []
         for at, layer in enumerate(self.layers):
             push.append(below)
             below, skip = layer.step(past[:, at], below, spread[:, at])  # type: ignore[operator]
             skips = skip if skips is None else skips + skip
         assert skips is not None
-        return self._logits(skips), torch.stack(push, dim=1)
+        return self.logits_of(skips), torch.stack(push, dim=1)
 
-    def _spread(self, condition: Tensor) -> Tensor:
+    def spread_of(self, condition: Tensor) -> Tensor:
         """condition (..., C) -> what it adds to the gates of every layer (..., L, 2 R)."""
         spread: Tensor = self.spread(torch.relu(self.condition(condition)))
-        return spread.unflatten(-1, (len(self.layers), 2 * self.config.residual))
+        return spread.view(*spread.shape[:-1], len(self.layers), 2 * self.config.residual)
 
-    def _logits(self, skips: Tensor) -> Tensor:
+    def logits_of(self, skips: Tensor) -> Tensor:
+        """The sum of the skip outputs (..., S) -> logits (..., Q)."""
         logits: Tensor = self.output(torch.relu(self.head(torch.relu(skips))))
         return logits
 
@@ -148,7 +117,7 @@ class WaveNet(nn.Module):
             nn.init.zeros_(layer.out.bias)
 
 
-def build(config: ModelConfig, seed: int) -> WaveNet:
+def build(config: Described, seed: int) -> WaveNet:
     """The network with weights drawn from `seed`, without touching the global random state."""
     with seeded(seed):
         return WaveNet(config)
