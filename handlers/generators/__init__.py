@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 KINDS = {
     "latent_image": ("handlers.generators.latent_image", "LatentImage"),
     "seq2seq": ("handlers.generators.seq2seq", "Seq2Seq"),
+    "step_audio": ("handlers.generators.step_audio", "StepAudio"),
     "step_text": ("handlers.generators.step_text", "StepText"),
 }
 

@@ -36,7 +36,7 @@ def functions() -> tuple[Any, Any]:
 
     as_float: Any = bitcast
 
-    @njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
+    @njit(**OPTIONS)  # type: ignore[untyped-decorator]
     def tanh(x: Any) -> Any:
         x = min(max(x, float32(-7.90531110763549805)), float32(7.90531110763549805))
         square = x * x
@@ -51,7 +51,7 @@ def functions() -> tuple[Any, Any]:
         below = below * square + float32(4.89352518554385e-03)
         return x * above / below
 
-    @njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
+    @njit(**OPTIONS)  # type: ignore[untyped-decorator]
     def exp(x: Any) -> Any:
         power = np.floor(x * float32(1.44269504088896341) + float32(0.5))
         rest = x - power * float32(0.693359375) - power * float32(-2.12194440e-4)
