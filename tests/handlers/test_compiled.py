@@ -159,12 +159,14 @@ def huge(graph: onnx.GraphProto) -> None:
     ],
 )
 def test_another_network_is_refused(change: Callable[[onnx.GraphProto], None], message: str) -> None:
-    with pytest.raises(SessionError, match=f"^the graph is not the step of a WaveNet that is compiled here: .*{message}"):
+    with pytest.raises(
+        SessionError, match=f"^the graph is not the step of a WaveNet that is compiled here: .*{message}"
+    ):
         open_session("compiled", changed(change), tiny.spec(), 1)
 
 
 def test_what_is_no_onnx_file_is_refused() -> None:
-    with pytest.raises(SessionError, match="^the file is no ONNX file: "):
+    with pytest.raises(SessionError, match=r"^the file is no ONNX file: "):
         open_session("compiled", b"\x0a\xff", tiny.spec(), 1)
 
 
