@@ -75,8 +75,9 @@ PRESETS = {
         ema_half_life_kitems=0.02,
     ),
     "demo": Config(
+        model=ModelConfig(rate=8000),
         batch_size=2,
-        crop=4096,
+        crop=2048,
         longest=0.8,
         world_size=1_000,
         learning_rate=8e-3,
@@ -87,9 +88,9 @@ PRESETS = {
         model=ModelConfig(cycles=3, residual=128, skip=256, hidden=128), batch_size=8, crop=16384, world_size=20_000
     ),
     "vocoder": Config(
-        model=ModelConfig(condition="mel"),
+        model=ModelConfig(rate=8000, condition="mel"),
         batch_size=2,
-        crop=4096,
+        crop=2048,
         longest=0.8,
         learning_rate=8e-3,
         fall_steps=1_300,
