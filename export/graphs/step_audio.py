@@ -61,7 +61,7 @@ def params_of(rate: int, classes: tuple[str, ...], seconds: float) -> tuple[Para
         ParamSpec(
             "label",
             "string",
-            "the class, by its name or its number from 0; absent: number seed modulo how many there are",
+            "the class, by name or number; absent: seed mod classes",
             choices=classes,
         ),
         *((text,) if set(classes) <= DIGITS else ()),

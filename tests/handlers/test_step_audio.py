@@ -147,7 +147,7 @@ def test_clips_share_a_length_and_are_joined_with_equal_power() -> None:
 @pytest.mark.parametrize(
     ("params", "field", "message"),
     [
-        ({"label": "ten"}, "label", "label is \"ten\", wanted one of 0, 1, 2"),
+        ({"label": "ten"}, "label", 'label is "ten", wanted one of 0, 1, 2'),
         ({"text": "4 x"}, "text", "text holds 'x', which this model does not say; it says 0, 1, 2"),
         ({"text": "  "}, "text", "text holds no digit"),
         ({"text": "1", "label": "1"}, "text", "label and text are both given"),
