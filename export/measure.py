@@ -23,8 +23,8 @@ from handlers.runtimes.session import Session, open_session
 MIN_RUNS = 3
 MAX_SECONDS = 0.5  # that a block may take over its length for so many runs
 
-Inputs = Mapping[str, Any]  # what a contestant's run takes: arrays by name, or by role and name
-Run = Callable[[Inputs], Any]
+Inputs = Mapping[str, Any]  # what a contestant's run takes: arrays by name, or by role and name; of a role, a block
+Run = Callable[[Any], Any]
 
 
 class MeasureError(RuntimeError):
@@ -61,7 +61,7 @@ def _open_roles(
 def served(session: Session) -> Run:
     """One run of a graph as it is served: of a block where that is what it is given, else of rows."""
 
-    def run(inputs: Inputs | Block) -> Any:
+    def run(inputs: Any) -> Any:
         return session.block(inputs) if isinstance(inputs, Block) else session.run(inputs)
 
     return run

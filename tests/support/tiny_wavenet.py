@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import torch
 
 from export.graphs import GeneratorKind
 from export.graphs.step_audio import describe
@@ -25,10 +26,10 @@ CONFIG = Described(
 
 def network(seed: int = 0) -> WaveNet:
     """With biases, which a fresh network has not: the file of a trained one has them all."""
-    made = build(CONFIG, seed)
+    made, random = build(CONFIG, seed), torch.Generator().manual_seed(seed)
     for name, parameter in made.named_parameters():
         if name.endswith("bias"):
-            parameter.data.uniform_(-0.1, 0.1)
+            parameter.data.uniform_(-0.1, 0.1, generator=random)
     return made.eval()
 
 
