@@ -103,7 +103,5 @@ def test_text_is_offered_where_all_classes_are_digits() -> None:
 
 def test_a_vocoder_is_not_served() -> None:
     vocoder = WaveNet(dataclasses.replace(tiny.CONFIG, condition="mel"))
-    with pytest.raises(
-        ValueError, match="a log-mel spectrogram, which no parameter of a request holds"
-    ):
+    with pytest.raises(ValueError, match="a log-mel spectrogram, which no parameter of a request holds"):
         graphs.load("step_audio", vocoder)
