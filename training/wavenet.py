@@ -27,9 +27,10 @@ from training.data.sounds import open_sounds
 from training.draws import Draws
 from training.learner import AveragedNetwork
 from training.loop import Figures, Work
-from training.models.wavenet import SILENCE, WaveNet, build, encode
+from training.models.wavenet import LEVELS, SILENCE, WaveNet, build, encode
 from training.models.wavenet_config import Described, ModelConfig
 from training.run import Run, Schedule
+from training.seeding import step_seed
 from training.state import load_network
 from training.wavenet_sampling import sample
 
@@ -50,9 +51,11 @@ class Config(SoundSource, RecipeConfig):
     """seconds of a clip; --long says what becomes of longer sounds"""
     fall_steps: int = 100_000
     """steps in which the learning rate falls to a twentieth, as half a wave of a cosine"""
+    jitter: float = 1.0
+    """levels by which what is read is off, as a standard deviation: drawn samples are never quite those of a clip"""
     clip: float = 1.0
     """longest gradient: a longer one is scaled down to it"""
-    temperature: float = 0.8
+    temperature: float = 0.95
     """of the samples that are drawn to look at; a request says its own"""
     judged: int = 100
     """clips that the last figures are taken of"""
@@ -60,7 +63,7 @@ class Config(SoundSource, RecipeConfig):
     def __post_init__(self) -> None:
         SoundSource.__post_init__(self)
         RecipeConfig.__post_init__(self)
-        checks.at_least(self, crop=self.model.frame, fall_steps=1, judged=1)
+        checks.at_least(self, crop=self.model.frame, fall_steps=1, judged=1, jitter=0)
         checks.positive(self, "longest", "clip", "temperature")
 
 
@@ -118,7 +121,8 @@ def crops(
 
     A quarter of a crop too much on either side of a clip makes its edges as frequent as its middle. In a crop from the
     middle of a clip the layers see zeros where the clip goes on, so nothing is learned from its first quarter, or
-    before the receptive field is full.
+    before the receptive field is full. In every other one that part is silence: a sound that has died away by chance
+    is to begin again where its condition says so, and real clips never show how.
     """
     draws = Draws(seed, step)
     frames = crop // model.frame
@@ -141,12 +145,20 @@ def crops(
             unknown = min(over, model.field)
             targets[row, :unknown] = IGNORED
             before[row, 0] = encode(torch.tensor(float(wave[begin - 1])))
+            if draws.below(2):
+                before[row, : unknown + 1] = SILENCE
     return before, told, targets
 
 
-def update(learner: AveragedNetwork[WaveNet], batch: tuple[Tensor, Tensor, Tensor], rate: float, step: int) -> Figures:
+def update(
+    learner: AveragedNetwork[WaveNet], batch: tuple[Tensor, Tensor, Tensor], rate: float, jitter: float, step: int
+) -> Figures:
     """One step on a batch of `crops` at a learning rate. Returns the loss in bits per sample."""
     before, told, targets = (tensor.to(learner.device) for tensor in batch)
+    if jitter:
+        random = torch.Generator().manual_seed(step_seed(learner.config.seed, step))
+        off = (jitter * torch.randn(before.shape, generator=random)).round().long().to(before.device)
+        before = (before + off).clamp(0, LEVELS - 1)
     learner.optimization.set_rate("network", rate)
     with learner.forward(step):
         logits = learner.network(before, told)
@@ -210,6 +222,7 @@ def _prepare(run: Run, config: Config, device: str, _: Checkpoint | None) -> Wor
             learner,
             crops(data, model, config.crop, config.batch_size, config.seed, step),
             config.learning_rate * rate_factor(step, config.fall_steps),
+            config.jitter,
             step,
         ),
         evaluate=evaluate,

@@ -38,7 +38,7 @@ COMPARED = 16  # sounds that variants are compared along
 COMPARED_FRAMES = 8
 FRAMES = 2  # of a block, as in handlers/generators/step_audio.py
 DIGITS = frozenset("0123456789")
-TEMPERATURE = 0.8
+TEMPERATURE = 0.95
 
 
 class StepGraph(nn.Module):

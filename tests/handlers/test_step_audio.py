@@ -118,7 +118,7 @@ def test_what_was_asked_is_told_and_an_absent_class_follows_from_the_seed(genera
     assert {name: told[name] for name in ("seed", "text", "temperature", "samples")} == {
         "seed": 13,
         "text": "1 2",
-        "temperature": 0.8,
+        "temperature": 0.95,
         "samples": 2 * 400 - 160,
     }
     assert not {"labels", "lengths"} & told.keys()
