@@ -25,6 +25,8 @@ PADDING = 11  # with an output padding of 1 a stage makes exactly four times as 
 FIRST = 16  # samples of the shortest stage, at least
 LONGEST = 65_536  # samples: the longest clip of the paper
 MEL_MEAN, MEL_SPREAD = -6.0, 2.5  # natural logarithms: about what clips of speech have
+LOUD_BANDS, LOUD = 20, 8.0  # wide bands, whose amplitudes stand beside the logarithms; what they are multiplied by
+LEAST = 1e-6  # of a mean square: the gradient of a root is finite
 MEL_WIDTHS = (1, 2, 2)  # of the stages of a critic of spectrograms, in `critic_channels`
 
 
@@ -132,7 +134,8 @@ class Generator(nn.Module):
             if self.config.normalize:
                 x = self.norms[at](x, label)
             x = stage(torch.relu(x))
-        return x.squeeze(1)
+        unbounded: Tensor = x.squeeze(1)
+        return unbounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,14 +205,19 @@ class WaveCritic(Critic):
 
 
 class MelCritic(Critic):
-    """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts."""
+    """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts.
+
+    Beside the logarithms it sees amplitudes: through a logarithm alone a loud tone that does not belong there has next
+    to no gradient. Those are of wide bands, and of all of a frame: no band holds 0 Hz, nor half the rate.
+    """
 
     def __init__(self, config: Described) -> None:
         super().__init__()
         self.rate = config.rate
         widths = [config.critic_channels * times for times in MEL_WIDTHS]
         self.stages = nn.ModuleList(
-            nn.Conv1d(before, after, 5, 2, 2) for before, after in zip((mel.BANDS, *widths[:-1]), widths, strict=True)
+            nn.Conv1d(before, after, 5, 2, 2)
+            for before, after in zip((mel.BANDS + LOUD_BANDS + 1, *widths[:-1]), widths, strict=True)
         )
         frames = 1 + config.samples // mel.step_of(config.rate)
         for _ in widths:
@@ -217,12 +225,17 @@ class MelCritic(Critic):
         self.heads = Heads(widths[-1] * frames, len(config.classes))
 
     def view(self, audio: Tensor) -> Tensor:
-        """Log-mel spectrograms (B, M, F), about standard."""
+        """Log-mel spectrograms, about standard, above amplitudes (B, M + LOUD_BANDS + 1, F)."""
         with torch.autocast(audio.device.type, enabled=False):
-            return (mel.log_mel(audio, self.rate) - MEL_MEAN) / MEL_SPREAD
+            bands = mel.log_mel(audio, self.rate)
+            loud = torch.unflatten(bands.exp(), 1, (LOUD_BANDS, -1)).mean(dim=2)
+            frames, step = bands.shape[2], mel.step_of(self.rate)
+            whole = F.pad(audio.float(), (0, frames * step - audio.shape[1])).reshape(-1, 1, frames, step)
+            level = (whole.square().mean(dim=3) + LEAST).sqrt()  # (B, 1, F)
+            return torch.cat([(bands - MEL_MEAN) / MEL_SPREAD, LOUD * loud, LOUD * level], dim=1)
 
     def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
-        """seen (B, M, F), label (B,)."""
+        """What `view` gave, label (B,)."""
         x = seen
         for stage in self.stages:
             x = F.leaky_relu(stage(x), 0.2)  # (B, C, F)
