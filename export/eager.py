@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from export.measure import Run, each_role
+from export.measure import Run, each_role, served
 
 NAME = "PyTorch eager"
 
@@ -25,4 +25,4 @@ def _open_eager(path: Path, threads: int) -> Run:
     torch.set_num_threads(threads)
     recipe = recipes.find(checkpoint.read(path).recipe)
     kind = graphs.load(recipe.kind, recipe.load().load_generator(path)[1])
-    return each_role({role: graph.torch_session().run for role, graph in kind.graphs.items()}, kind.calls)
+    return each_role({role: served(graph.torch_session()) for role, graph in kind.graphs.items()}, kind.calls)

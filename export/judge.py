@@ -106,10 +106,7 @@ class Judge:
         self._kind, self._model, self._wanted, self._files = build.kind, build.model, build.wanted, files
         self._here = build.here
         self._effort = build.options.effort
-        self._inputs = {
-            batch: {role: graph.example(batch, QUALITY_SEED) for role, graph in build.kind.graphs.items()}
-            for batch in BATCHES
-        }
+        self._inputs = {batch: build.kind.served_inputs(batch, QUALITY_SEED) for batch in BATCHES}
         self._stack = contextlib.ExitStack()
         self._reference: Contestant
 

@@ -17,13 +17,14 @@ from typing import Any
 
 from handlers.graph_spec import GraphSpec
 from handlers.manifest import Precision
-from handlers.runtimes.session import open_session
+from handlers.runtimes.blocks import Block
+from handlers.runtimes.session import Session, open_session
 
 MIN_RUNS = 3
 MAX_SECONDS = 0.5  # that a block may take over its length for so many runs
 
-Inputs = Mapping[str, Any]  # what a contestant's run takes: arrays by name, or by role and name
-Run = Callable[[Inputs], Any]
+Inputs = Mapping[str, Any]  # what a contestant's run takes: arrays by name, or by role and name; of a role, a block
+Run = Callable[[Any], Any]
 
 
 class MeasureError(RuntimeError):
@@ -53,8 +54,17 @@ def _open_roles(
 ) -> Run:
     # Here and not beside the judge: a child that imported torch would start two seconds later.
     return each_role(
-        {r: open_session(runtime, model, spec, threads, precision).run for r, (model, spec) in roles.items()}, calls
+        {r: served(open_session(runtime, model, spec, threads, precision)) for r, (model, spec) in roles.items()}, calls
     )
+
+
+def served(session: Session) -> Run:
+    """One run of a graph as it is served: of a block where that is what it is given, else of rows."""
+
+    def run(inputs: Any) -> Any:
+        return session.block(inputs) if isinstance(inputs, Block) else session.run(inputs)
+
+    return run
 
 
 def each_role(runs: Mapping[str, Run], calls: Mapping[str, int]) -> Run:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.graphs import latent_audio, latent_image, step_text
+from export.graphs import latent_audio, latent_image, step_audio, step_text
 from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
 from handlers.params import MAX_SEED, ParamSpec
 
@@ -24,6 +24,7 @@ DRAWN = ("seed",)
 # At most so much: limits of the model, which the parameter's own range cannot say.
 BOUNDS = {
     "latent_audio": {"text": "max_audio_seconds"},
+    "step_audio": {"text": "max_audio_seconds"},
     "step_text": {"prompt": f"{step_text.MAX_PROMPT_BYTES} bytes"},
     "seq2seq": {
         "text": "max_source",
@@ -44,6 +45,7 @@ def tables() -> dict[str, str]:
     schemas: Mapping[str, Sequence[ParamSpec]] = {
         "latent_audio": latent_audio.params_of(16000, tuple("0123456789")),
         "latent_image": latent_image.PARAMS,
+        "step_audio": step_audio.params_of(16000, tuple("0123456789"), 0.5),
         "step_text": step_text.PARAMS,
         "seq2seq": (*text[:1], *chat),  # the two differ in the first one, which is what is read
     }

@@ -31,7 +31,7 @@ class OnnxError(ValueError):
 
 def check_onnx(data: bytes | mmap) -> None:
     """Raise `OnnxError` if a tensor of the ONNX file `data` keeps its numbers in another file."""
-    if not any(field == _GRAPH for field, _ in _fields(memoryview(data))):
+    if not any(field == _GRAPH for field, _ in fields(memoryview(data))):
         raise OnnxError("is no ONNX file: it has no graph")
     waiting = [("model", memoryview(data), 0)]
     while waiting:
@@ -39,15 +39,15 @@ def check_onnx(data: bytes | mmap) -> None:
         if depth > _MAX_DEPTH:
             raise OnnxError(f"is no ONNX file to be opened: its graphs lie in one another over {_MAX_DEPTH} deep")
         below = _BELOW[kind]
-        for field, value in _fields(message):
+        for field, value in fields(message):
             if kind == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
                 raise OnnxError("keeps numbers of a tensor in another file (external data), wanted all of them inside")
             if field in below and isinstance(value, memoryview):
                 waiting.append((below[field], value, depth + 1))
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """(number, value) of every field: bytes as a view, a number as it is (of fixed size: 0)."""
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """(number, value) of every field: bytes as a view, a number as it is, one of fixed size as its bytes."""
     at, end = 0, len(message)
     while at < end:
         key, at = _varint(message, at)
@@ -64,7 +64,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise OnnxError(f"is no ONNX file: a field is written in the way {kind}")
         if at + size > end:
             raise OnnxError(f"is no ONNX file: a field of {size} bytes goes over its end")
-        yield key >> 3, message[at : at + size] if kind == 2 else 0
+        yield key >> 3, message[at : at + size]
         at += size
 
 

@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "proxy": (set(), set()),
     "engine": ({"generators", "runtimes"}, set()),
     "generators": ({"runtimes", "sampling", "text", "audio", "media"}, {"numpy"}),
-    "runtimes": (set(), {"numpy", "numba", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}),
+    "runtimes": ({"sampling"}, {"numpy", "numba", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}),
     "sampling": (set(), {"numpy"}),
     "text": ({"sampling", "media"}, {"numpy", "tokenizers"}),
     "audio": ({"sampling", "media"}, {"numpy"}),

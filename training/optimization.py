@@ -42,6 +42,11 @@ class Optimization:
             nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], self._clip)
         self._scaler.step(optimizer)
 
+    def set_rate(self, name: str, rate: float) -> None:
+        """The learning rate of the optimizer called `name` from now on."""
+        for group in self._optimizers[name].param_groups:
+            group["lr"] = rate
+
     def end_step(self) -> None:
         """Adapt the loss scale, once for all optimizers of a step."""
         self._scaler.update()

@@ -67,6 +67,12 @@ def _seq2seq() -> RecipeModule:
     return seq2seq
 
 
+def _wavenet() -> RecipeModule:
+    from training import wavenet
+
+    return wavenet
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A way of training."""
@@ -158,6 +164,13 @@ RECIPES: dict[str, Recipe] = {
                 preset: {"task": "dialogue", "data": "smalltalk", "source_field": "prompt", "target_field": "reply"}
                 for preset in (*PRESET_NAMES, "bert")
             },
+        ),
+        Recipe(
+            "wavenet",
+            load=_wavenet,
+            kind="step_audio",
+            about="sounds sample by sample, of a class or from a log-mel spectrogram (van den Oord 2016)",
+            example="--name digits --preset demo --data recordings.zip --label-pattern '(\\d)_.*'",
         ),
     )
 }

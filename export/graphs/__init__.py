@@ -15,6 +15,7 @@ from handlers.graph_spec import GraphSpec
 from handlers.limits import AnyLimits
 from handlers.manifest import Resources
 from handlers.params import ParamSpec
+from handlers.runtimes.blocks import Block
 from handlers.runtimes.runtime import Arrays, FunctionGraph
 from handlers.runtimes.session import Session
 
@@ -77,7 +78,16 @@ class GeneratorKind:
     budget: dict[str, float]  # the least a variant must reach, by figure
     golden_items: tuple[dict[str, Any], ...]
     calls: Mapping[str, int] = dataclasses.field(default_factory=dict)  # runs of a graph for one request, where not 1
+    # (count, seed) -> the Block that a request has a graph compute, by role, where it is not served by single runs.
+    blocks: Mapping[str, Callable[[int, int], Block]] = dataclasses.field(default_factory=dict)
     assets: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # JSON files of the bundle, by identifier
+
+    def served_inputs(self, count: int, seed: int) -> dict[str, Any]:
+        """By role, what speed is measured on: a block, or `count` rows of inputs."""
+        return {
+            role: self.blocks[role](count, seed) if role in self.blocks else graph.example(count, seed)
+            for role, graph in self.graphs.items()
+        }
 
     def model(self, name: str, kind: str) -> Model:
         """The model before there is a bundle of it; `kind` is the name of the file that described it."""

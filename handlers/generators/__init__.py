@@ -13,6 +13,7 @@ KINDS = {
     "latent_audio": ("handlers.generators.latent_audio", "LatentAudio"),
     "latent_image": ("handlers.generators.latent_image", "LatentImage"),
     "seq2seq": ("handlers.generators.seq2seq", "Seq2Seq"),
+    "step_audio": ("handlers.generators.step_audio", "StepAudio"),
     "step_text": ("handlers.generators.step_text", "StepText"),
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from handlers.runtimes import onnxruntime, onnxruntime_cuda, openvino, tensorrt
+from handlers.runtimes import compiled, onnxruntime, onnxruntime_cuda, openvino, tensorrt
 from handlers.runtimes.runtime import Runtime, SessionError
 
 RUNTIMES: list[Runtime] = [
     onnxruntime.RUNTIME,
     openvino.RUNTIME,
+    compiled.RUNTIME,
     onnxruntime_cuda.RUNTIME,
     tensorrt.RUNTIME,
 ]

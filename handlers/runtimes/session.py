@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.manifest import Precision
+from handlers.runtimes.blocks import Block, BlockGraph, by_steps
 from handlers.runtimes.device import thread_count
 from handlers.runtimes.registry import find
 from handlers.runtimes.runtime import Arrays, OpenGraph, SessionError, first_line
@@ -55,6 +57,20 @@ class Session:
         self._spent.seconds = self.seconds + time.perf_counter() - began
         check("output", outputs, self.spec.outputs, sizes)
         return outputs
+
+    def block(self, block: Block) -> NDArray[np.int64]:
+        """The levels (B, K) of many samples of a step graph, drawn one after the other; the rings are changed.
+
+        A runtime that has no code for it computes them by `run`. Raises `SessionError` as `run` does.
+        """
+        block.check()
+        graph: object = self._graph
+        if not isinstance(graph, BlockGraph):
+            return by_steps(self.run, block)
+        began = time.perf_counter()
+        levels = graph.block(block)
+        self._spent.seconds = self.seconds + time.perf_counter() - began
+        return levels
 
     def close(self) -> None:
         """Give back what the runtime holds; a second time it does nothing."""

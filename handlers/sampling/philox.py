@@ -64,12 +64,15 @@ def philox(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.u
     return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1)
 
 
-def uniforms(seeds: Sequence[int], count: int, stream: int = 0) -> NDArray[np.float64]:
-    """(B, count) numbers strictly between 0 and 1, each from 52 random bits; row b depends on seeds[b] alone."""
+def uniforms(seeds: Sequence[int], count: int, stream: int = 0, first: int = 0) -> NDArray[np.float64]:
+    """(B, count) numbers strictly between 0 and 1, each from 52 random bits; row b depends on seeds[b] alone.
+
+    They are those from number `first` on, which is even.
+    """
     blocks = -(-count // 2)  # a Philox block of four words gives two numbers
     seed = np.array(seeds, np.uint64)
     counter = np.zeros((len(seeds), blocks, 4), np.uint64)
-    counter[..., 0] = np.arange(blocks, dtype=np.uint64)
+    counter[..., 0] = np.arange(first // 2, first // 2 + blocks, dtype=np.uint64)
     counter[..., 1] = stream
     key = np.stack([seed & _LOW, seed >> np.uint64(32)], axis=-1)[:, None, :]
     words = philox(counter, key).reshape(len(seeds), blocks * 2, 2)
