@@ -1,6 +1,6 @@
-"""Training data as plain values: sets of images, texts or pairs, each with where it came from.
+"""Training data as plain values: sets of images, sounds, texts or pairs, each with where it came from.
 
-`images`, `texts` and `pairs` open them: a written or drawn world by its name, else files.
+`images`, `sounds`, `texts` and `pairs` open them: a written, drawn or spoken world by its name, else files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHOWN = 5  # entries that a line for a person quotes
+FULL_SCALE = 32768.0  # what a sample of 16 bits is divided by
 
 
 class DataError(ValueError):
@@ -64,6 +65,44 @@ class ImageSet(DataSet):
 
     images: NDArray[np.uint8]
     """(N, S, S, 3), RGB"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoundSet(DataSet):
+    """Clips of sound of one rate with one channel, one after the other in one array."""
+
+    rate: int
+    """samples of a second"""
+    samples: NDArray[np.int16]
+    """of all clips; mapped from a file when it is large"""
+    starts: NDArray[np.int64]
+    """(N + 1,): clip i is samples[starts[i] : starts[i + 1]]"""
+    labels: NDArray[np.int64]
+    """(N,), indexes into `classes`"""
+    classes: tuple[str, ...]
+    """at least one, in their order"""
+    held_out: NDArray[np.int64]
+    """indexes of the clips that are measured on, rising; the others are learned from"""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def learned(self) -> NDArray[np.int64]:
+        """Indexes of the clips that are learned from, rising."""
+        return np.setdiff1d(np.arange(len(self)), self.held_out)
+
+    def clip(self, index: int) -> NDArray[np.int16]:
+        """One clip as it is (T,)."""
+        return self.samples[self.starts[index] : self.starts[index + 1]]
+
+    def waves(self, indexes: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+        """Clips as (B, length) in [-1, 1], from their beginning: cut to `length`, or followed by silence."""
+        waves = np.zeros((len(indexes), length), np.float32)
+        for row, index in zip(waves, indexes, strict=True):
+            clip = self.clip(int(index))[:length]
+            row[: len(clip)] = clip.astype(np.float32) / FULL_SCALE
+        return waves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
