@@ -86,12 +86,27 @@ class Slot(Protocol):
     items: int  # what it has made so far: tokens, samples
 
 
+@runtime_checkable
+class SoundSlot(Slot, Protocol):
+    """A slot whose request is for sound, which has its own metrics."""
+
+    @property
+    def seconds(self) -> float:
+        """How long its sounds are so far, all together."""
+        ...
+
+
 class StepParams(Params, Protocol):
     """Parsed parameters of one request to a StepGenerator."""
 
     @property
     def stream(self) -> bool:
         """Whether the answer is sent piece by piece."""
+        ...
+
+    @property
+    def smaller(self) -> str:
+        """What a caller does whose answer is too large: "lower max_tokens"."""
         ...
 
 

@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram  # noqa: E402
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SHORT_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
+_FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)
 
 ANSWERS = Counter("atelier_answers", "Answers by HTTP status", ["model", "status"])
@@ -43,6 +44,18 @@ ANSWER_SECONDS = Histogram(
     "From a request's arrival at the worker to the end of its answer",
     ["model"],
     buckets=_SECONDS,
+)
+FIRST_AUDIO_SECONDS = Histogram(
+    "atelier_first_audio_seconds",
+    "Of a stream, from a request's arrival at the engine to the first piece with sound",
+    ["model"],
+    buckets=_SECONDS,
+)
+REAL_TIME_FACTOR = Histogram(
+    "atelier_real_time_factor_ratio",
+    "Seconds of steps for a second of sound, per answer: under 1 it is made faster than it is heard",
+    ["model"],
+    buckets=_FACTORS,
 )
 IN_FLIGHT = Gauge("atelier_in_flight_requests", "Requests being computed", ["model"], multiprocess_mode="livesum")
 QUEUE_DEPTH = Gauge(

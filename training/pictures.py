@@ -1,8 +1,9 @@
-"""Pictures of a run: grids of samples and plots of its losses, each a PNG."""
+"""Pictures of a run: grids of samples, sounds and plots of its losses, each a PNG."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 
 from training import files
 from training.log import Log
+
+_DRAWN = 400  # points of a waveform
 
 
 def save_grid(images: NDArray[np.uint8], path: Path, columns: int = 8, scale: int = 2) -> None:
@@ -23,6 +26,36 @@ def save_grid(images: NDArray[np.uint8], path: Path, columns: int = 8, scale: in
     picture = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
+    files.write(path, buffer.getvalue())
+
+
+def plot_sounds(
+    waves: NDArray[np.float32], spectrograms: NDArray[np.float32], rate: int, titles: Sequence[str], path: Path
+) -> None:
+    """Waveforms (B, T) in [-1, 1] above their log-mel spectrograms (B, M, F) with a title each, as one PNG."""
+    from matplotlib.figure import Figure
+
+    columns = min(5, len(waves))
+    rows = -(-len(waves) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.9 * rows), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 2] * rows)
+    seconds = waves.shape[1] / rate
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for at, (wave, spectrogram, title) in enumerate(zip(waves, spectrograms, titles, strict=True)):
+        above, below = axes[2 * (at // columns) : 2 * (at // columns) + 2, at % columns]
+        # A column of pixels cannot show more than the lowest and the highest of its samples.
+        length = max(1, len(wave) // _DRAWN)
+        parts = wave[: len(wave) // length * length].reshape(-1, length)
+        time = np.linspace(0, seconds, len(parts))
+        above.fill_between(time, parts.min(axis=1), parts.max(axis=1), linewidth=0.3)
+        above.set(xlim=(0, seconds), ylim=(-1, 1), title=title)
+        below.imshow(spectrogram, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, len(spectrogram)))
+        below.set_axis_on()
+        below.tick_params(labelsize=6)
+        below.set_yticks([])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
     files.write(path, buffer.getvalue())
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from training import checkpoint, checks
 
 ROOT = Path("artifacts/runs")
-KEPT = ("images.u8", "images.json")  # decoded pictures (training/data/decoded.py) belong to the data, not to the run
+# What was decoded (training/data/decoded.py, sound_store.py) belongs to the data, not to the run.
+KEPT = ("images.u8", "images.json", "sounds.i16", "sounds.json")
 # Fields of configs by their former names, with which checkpoints may still record them.
 _RENAMED = {f"ema_half_life_{unit}": "ema_half_life_kitems" for unit in ("kimg", "krows", "kpairs")}
 

@@ -45,6 +45,7 @@ class AudioSlot(Generic[P]):
             for seed in params.seeds
         ]
         self._open = set(range(params.n))
+        self._held: list[bytes] | None = []  # of a stream: its header, until there is sound to send with it
 
     @property
     def seconds(self) -> float:
@@ -75,7 +76,7 @@ class AudioSlot(Generic[P]):
             raise self._error
         params = self.params
         if params.stream:
-            return self._files[0].take()
+            return self._stream(self._files[0])
         if self.finished is None:
             return b""
         bodies = [file.take() for file in self._files]
@@ -87,6 +88,16 @@ class AudioSlot(Generic[P]):
         ]
         document = {"data": data, "content_type": CONTENT_TYPES[params.format]}
         return json.dumps(document, separators=(",", ":")).encode()
+
+    def _stream(self, file: SoundFile) -> bytes:
+        new = file.take()
+        if self._held is None:
+            return new
+        self._held.append(new)
+        if not file.sounding and self.finished is None:
+            return b""
+        found, self._held = b"".join(self._held), None
+        return found
 
     def _encode(self, index: int, wave: NDArray[np.float32], last: bool) -> None:
         if self._error is not None:

@@ -31,7 +31,9 @@ class Job:
     deadline: float | None  # on the clock of time.monotonic
     rows: int = 1  # its share of what is computed at once: images, texts
     slot: Any = None  # of a StepGenerator
-    flushed: float = 0.0  # when its stream was last sent, on the clock of time.monotonic; 0: never
+    flushed: float = 0.0  # when something of it was last sent, on the clock of time.monotonic; 0: never
+    taken: float = dataclasses.field(default_factory=time.monotonic)  # when it came
+    stepped: float = 0.0  # seconds in steps that it took part in
 
     def late(self, now: float) -> bool:
         """Whether the deadline has passed."""

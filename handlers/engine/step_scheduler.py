@@ -12,6 +12,7 @@ from typing import Any
 
 from handlers.engine.reader import TOGETHER, Reader
 from handlers.engine.replies import Job, Replies
+from handlers.engine.sounds import count_first, count_whole
 from handlers.engine.waiting import Waiting
 from handlers.generator import ReadingGenerator, StepGenerator
 from handlers.refusals import not_computed
@@ -147,7 +148,10 @@ class StepScheduler:
             if len(jobs) == 1 and (jobs[0].slot.items != before[jobs[0]] or jobs[0].slot.finished is not None):
                 log.error("a step that raised had moved a text, which cannot go on: %s", jobs[0])
                 raise not_computed()
+            began = time.perf_counter()
             self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs]))
+            for job in jobs:
+                job.stepped += time.perf_counter() - began
 
         going_on = [job for jobs, _ in self._replies.singly(self._live, step) for job in jobs]
         for job in before.keys() - set(going_on):
@@ -167,11 +171,14 @@ class StepScheduler:
             self._replies.fail(job.number)
             return
         if data:
+            if not job.flushed:
+                count_first(self._replies.name, job, now)
             job.flushed = now
-            if not self._replies.send(job, data, "lower max_tokens"):
+            if not self._replies.send(job, data, job.params.smaller):
                 self._leave(job)
                 return
         if done:
+            count_whole(self._replies.name, job)
             self._live.remove(job)
             self._replies.end(job)
 

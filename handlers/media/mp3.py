@@ -54,7 +54,8 @@ def frame_bytes(head: bytes) -> int:
         raise ValueError(f"an MP3 frame begins with {head[:4].hex()}, wanted layer III with a bit rate")
     first = version == 3
     hertz = _RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
-    return (144 if first else 72) * (_KBITS_1 if first else _KBITS_2)[kbits] * 1000 // hertz + (word >> 9 & 1)
+    padding: int = word >> 9 & 1
+    return (144 if first else 72) * (_KBITS_1 if first else _KBITS_2)[kbits] * 1000 // hertz + padding
 
 
 def _frame(name: bytes, data: bytes) -> bytes:

@@ -32,7 +32,8 @@ LIBRARY = f"libsndfile {soundfile.__libsndfile_version__}"
 _WIDTHS = {"pcm_16": 2, "pcm_24": 3, "float": 4}  # bytes of a sample
 _LIBRARY_FORMATS = {"flac": ("FLAC", ""), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}
 _LIBRARY_FORMATS["mp3"] = ("MP3", "MPEG_LAYER_III")
-_WRITE = 1 << 16  # samples that the library gets at once: its Vorbis puts them on the stack
+_OPUS_HERTZ = 48000  # in which Opus counts, whatever the rate
+_BLOCK = 1024  # samples that the library gets at once: what its Vorbis makes of a sound depends on how it is cut
 
 
 class _Filter(Protocol):
@@ -67,15 +68,17 @@ def plain_bytes(format: str, encoding: str | None, samples: int) -> int:
 def levels(wave: NDArray[np.float32], bits: int) -> NDArray[np.int32]:
     """Samples in [-1, 1] as integers of 16 or 24 bits; what is over is clipped."""
     most = 2 ** (bits - 1) - 1
-    return np.rint(np.clip(wave.astype(np.float64), -1, 1) * most).astype(np.int32)
+    found: NDArray[np.int32] = np.rint(np.clip(wave.astype(np.float64), -1, 1) * most).astype(np.int32)
+    return found
 
 
 class SoundFile:
     """One file in the making, of mono sound.
 
     `stream`: `take` gives what is new at any time, and nothing that was given changes; a WAV then has the size of one
-    that goes on until its end, a FLAC no digest of its samples and the length `samples` at most, where that is known
-    before. Else `take` gives all of it, once it is closed. Both decode to the same samples. `serial` tells the Ogg streams of several requests apart where somebody chains them.
+    that goes on until its end, a FLAC no digest of its samples, and as its length the `samples` that are expected. Else
+    `take` gives all of it, once it is closed. Both decode to the same samples. `serial` tells Ogg streams apart where
+    somebody chains them.
     """
 
     def __init__(
@@ -93,7 +96,10 @@ class SoundFile:
             raise ValueError(f"{format!r} cannot be written by {LIBRARY}; there are {', '.join(available())}")
         self._format, self._rate, self._tool, self._stream = format, rate, tool, stream
         self._encoding = encoding or "pcm_16"
-        self._sink, self._closed = _Sink(stream), False
+        self._sink, self._closed, self._written = _Sink(stream), False, False
+        # The library drops as much of the end of an Opus as its encoder is late, 6.5 ms; this goes in the place.
+        self._late = rate // 100 if format == "opus" else 0
+        self._pending = np.zeros(0, np.float32)  # less than a block
         self._filter: _Filter | None = None
         self._library: soundfile.SoundFile | None = None
         if format == "wav" and stream:
@@ -102,31 +108,36 @@ class SoundFile:
             major, subtype = _LIBRARY_FORMATS[format]
             subtype = subtype or self._encoding.upper()
             sink: Any = self._sink
-            self._library = soundfile.SoundFile(sink, "w", rate, 1, subtype, format=major)
+            # Of MP3 one bit rate: from a first frame that is not like the others readers guess a wrong length.
+            settings: dict[str, Any] = {"bitrate_mode": "CONSTANT", "compression_level": 0.5} if format == "mp3" else {}
+            self._library = soundfile.SoundFile(sink, "w", rate, 1, subtype, format=major, **settings)
             if format == "mp3":
                 self._filter = mp3.Frames(tool)
             else:
                 self._library.comment, self._library.software = f"DigitalSourceType={SOURCE_TYPE}", tool
-                self._filter = ogg.Pages(serial) if major == "OGG" else flac.Stated(samples if stream else None)
+                if format == "flac":
+                    self._filter = flac.Stated(samples if stream else None)
+                else:
+                    self._filter = ogg.Pages(serial, _OPUS_HERTZ * self._late // rate)
 
     def write(self, wave: NDArray[np.float32]) -> None:
         """Append samples (T,) in [-1, 1]; what is over is clipped, but for floats."""
         if not len(wave):
             return
-        if self._format in ("wav", "pcm"):
+        self._written = True
+        if self._library is None:
             self._sink.write(_encoded(wave, self._encoding))
             return
-        assert self._library is not None
-        data: NDArray[Any] = np.clip(wave, -1, 1)
-        if self._format == "flac":  # the library takes 24 bits from the upper ones of 32
-            bits = 16 if self._encoding == "pcm_16" else 24
-            data = levels(wave, 16).astype(np.int16) if bits == 16 else levels(wave, 24) << 8
-        for at in range(0, len(data), _WRITE):
-            self._library.write(data[at : at + _WRITE])
+        self._pending = np.concatenate([self._pending, wave])
+        whole = len(self._pending) // _BLOCK * _BLOCK
+        self._encode(self._pending[:whole])
+        self._pending = self._pending[whole:]
 
     def close(self) -> None:
         """End the file: nothing is written any more."""
         if self._library is not None:
+            self.write(np.zeros(self._late, np.float32))
+            self._encode(self._pending)
             self._library.close()
         elif self._format == "wav":
             size = self._sink.size
@@ -143,6 +154,19 @@ class SoundFile:
             return b""
         data = self._sink.take()
         return data if self._filter is None else self._filter.feed(data)
+
+    @property
+    def sounding(self) -> bool:
+        """Whether sound was among the bytes taken so far, or will be among the next."""
+        return self._written if self._filter is None else self._filter.sounding
+
+    def _encode(self, wave: NDArray[np.float32]) -> None:
+        assert self._library is not None
+        data: NDArray[Any] = np.clip(wave, -1, 1)
+        if self._format == "flac":  # the library takes 24 bits from the upper ones of 32
+            data = levels(wave, 24) << 8 if self._encoding == "pcm_24" else levels(wave, 16).astype(np.int16)
+        for at in range(0, len(data), _BLOCK):
+            self._library.write(data[at : at + _BLOCK])
 
     @property
     def _header(self) -> int:

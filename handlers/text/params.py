@@ -11,6 +11,7 @@ from handlers.generator import StepParams
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
 
+SMALLER = "lower max_tokens"  # what makes an answer of text smaller
 _KEY = secrets.token_bytes(32)  # of this process: a short text could be found by trying if its plain hash were known
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # Unicode's category Cc but for tab, line feed, return
 

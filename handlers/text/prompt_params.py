@@ -10,7 +10,7 @@ from handlers.limits import PromptLimits
 from handlers.params import ParamSpec, check_all, draw_seed
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
-from handlers.text.params import content_type, hashed
+from handlers.text.params import SMALLER, content_type, hashed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class PromptParams:
     rows: ClassVar[int] = 1  # a request writes one text
     n: ClassVar[int] = 1
     logprobs: ClassVar[bool] = False
+    smaller: ClassVar[str] = SMALLER
 
     @property
     def rule(self) -> Rule:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from handlers.limits import SourceLimits
 from handlers.params import ParamSpec, are_objects, check_all, draw_seed, shown
 from handlers.refusals import Refusal
 from handlers.sampling.next_token import Rule
-from handlers.text.params import check_characters, content_type, hashed
+from handlers.text.params import SMALLER, check_characters, content_type, hashed
 from handlers.text.sources import Source, Sources
 
 ROLES = ("user", "assistant")
@@ -44,6 +44,7 @@ class SourceParams:
     logprobs: bool
     truncate: bool
     stream: bool
+    smaller: ClassVar[str] = SMALLER
 
     @property
     def ids(self) -> tuple[int, ...]:

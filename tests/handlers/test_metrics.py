@@ -20,7 +20,7 @@ from tests.conftest import ROOT, Tiny
 
 OURS: list[MetricWrapperBase] = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
 # What a name ends with: the unit of its figures, or what is counted by a counter (which gets _total).
-UNITS = re.compile(r"atelier_[a-z_]+_(seconds|requests|bytes|info)")
+UNITS = re.compile(r"atelier_[a-z_]+_(seconds|requests|bytes|info|ratio)")
 
 
 @pytest.mark.parametrize("metric", OURS, ids=lambda metric: next(iter(metric.describe())).name)

@@ -217,7 +217,7 @@ def test_a_piece_that_is_too_large_is_refused_alone(scheduler: StepScheduler, ea
     scheduler.submit(1, {"name": "huge", "steps": 5}, None)
     scheduler.submit(2, {"name": "b", "steps": 5}, None)
     run_out(scheduler)
-    message = "the answer has 2000 bytes, the limit is 1000: lower max_tokens"
+    message = "the answer has 2000 bytes, the limit is 1000: lower steps"
     assert ear.ends(1) == Refused(413, message, None)
     assert ear.data(1) == b"h"
     assert ear.ends(2) == End()

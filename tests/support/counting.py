@@ -20,6 +20,7 @@ class Count:
     stream: bool = True
     content_type: str = "text/plain"
     rows: int = 1
+    smaller: str = "lower steps"
 
     def public(self) -> dict[str, Any]:
         return {"name": self.name}

@@ -24,6 +24,7 @@ from training.draws import Draws
 NAME = "digits"
 VERSION = 1  # raise it when a sound changes: it is part of the recorded data name
 CLASSES = tuple(DIGITS)
+SOURCE = "spoken by training/data/digits.py"
 SHORTEST, LONGEST = 0.36, 0.8  # seconds of a clip
 LOUDEST = 0.85  # of the full scale, the loudest sample of a clip
 _CHUNK = 256  # clips spoken at once: bounds the memory
@@ -111,7 +112,7 @@ def sound_set(rate: int, longest: int, count: int) -> SoundSet:
         held_out=np.arange(count, count + HELD_OUT),
         sha256=hashlib.sha256(samples.data).hexdigest(),
         licence="Apache-2.0",
-        source="spoken by training/data/digits.py",
+        source=SOURCE,
     )
 
 

@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import IO
 
 from training.data import DataError
 
@@ -33,6 +34,8 @@ class Found:
     """size in bytes and time of change, or size and checksum: another content has another one"""
     read: Callable[[int], bytes]
     """its content, if that is not over so many bytes; raises `ValueError` or what its medium raises"""
+    open: Callable[[], IO[bytes]]
+    """its content to be read piece by piece and in any order; raises like `read`"""
 
 
 @dataclasses.dataclass
@@ -88,7 +91,9 @@ def of_folder(folder: Path, takes: Callable[[str], bool]) -> Listing:
             problems.append(f"{shown(name)}: {'a broken link' if path.is_symlink() else error.strerror}")
             continue
         if path.is_file():
-            listing.files.append(Found(name, (stat.st_size, stat.st_mtime_ns), functools.partial(read_file, path)))
+            stamp = stat.st_size, stat.st_mtime_ns
+            read, opened = functools.partial(read_file, path), functools.partial(_open_file, path)
+            listing.files.append(Found(name, stamp, read, opened))
     return listing
 
 
@@ -102,7 +107,8 @@ def of_zip(path: Path, takes: Callable[[str], bool]) -> Listing:
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         if not member.is_dir() and not _sorted_out(listing, member.filename, takes):
             read = functools.partial(_read_member, archive, member)
-            listing.files.append(Found(member.filename, (member.file_size, member.CRC), read))
+            opened = functools.partial(_open_member, archive, member)
+            listing.files.append(Found(member.filename, (member.file_size, member.CRC), read, opened))
     return listing
 
 
@@ -152,13 +158,22 @@ def _sorted_out(listing: Listing, name: str, takes: Callable[[str], bool]) -> bo
     return True
 
 
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
-    if member.flag_bits & _ENCRYPTED:
-        raise ValueError("it is encrypted: unpack the archive with its password, and give the folder")
     if member.file_size > most:
         raise ValueError(f"{member.file_size} bytes is over the limit of {most}")
+    with _open_member(archive, member) as file:
+        return file.read()  # never gives more than the size that the archive states
+
+
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    if member.flag_bits & _ENCRYPTED:
+        raise ValueError("it is encrypted: unpack the archive with its password, and give the folder")
     try:
-        return archive.read(member)  # never gives more than the size that the archive states
+        return archive.open(member)
     except NotImplementedError:
         method = "deflate64" if member.compress_type == _DEFLATE64 else f"method {member.compress_type}"
         raise ValueError(f"it is packed with {method}, which Python cannot read: unpack the archive") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from training.data import DataError, SoundSet, digits, documents
+from training.data import DataError, SoundSet, digits, documents, sound_folder
 from training.data.sound_source import SoundSource
 
 
@@ -21,4 +21,5 @@ def open_sounds(source: SoundSource, rate: int, longest: int, at_least: int, cac
             raise DataError(f"{size} spoken digits are fewer than one batch of {at_least}: raise --world-size")
         found = digits.sound_set(rate, longest, source.world_size)
         return dataclasses.replace(found, notes=documents.hidden_by(source.data))
-    raise NotImplementedError
+    paths = documents.paths(source.data) or [Path(source.data)]
+    return sound_folder.sound_set(paths, source, rate, longest, at_least, cache)
