@@ -61,6 +61,12 @@ def _seq2seq() -> RecipeModule:
     return seq2seq
 
 
+def _music() -> RecipeModule:
+    from training import music
+
+    return music
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A way of training."""
@@ -145,6 +151,13 @@ RECIPES: dict[str, Recipe] = {
                 preset: {"task": "dialogue", "data": "smalltalk", "source_field": "prompt", "target_field": "reply"}
                 for preset in (*PRESET_NAMES, "bert")
             },
+        ),
+        Recipe(
+            "music",
+            load=_music,
+            kind="windowed_audio",
+            about="pieces of any length in a key and a tempo: an autoencoder of sound, then a GAN over its latents",
+            example="--name chorales --preset demo --data chorales.zip",
         ),
     )
 }

@@ -13,6 +13,7 @@ KINDS = {
     "latent_image": ("handlers.generators.latent_image", "LatentImage"),
     "seq2seq": ("handlers.generators.seq2seq", "Seq2Seq"),
     "step_text": ("handlers.generators.step_text", "StepText"),
+    "windowed_audio": ("handlers.generators.windowed_audio", "WindowedAudio"),
 }
 
 

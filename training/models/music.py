@@ -17,6 +17,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tyro.conf import Fixed
 
 from training import checks
 
@@ -49,9 +50,9 @@ class ModelConfig:
     """random numbers that the generator takes for each phrase, chord, beat and half of a beat"""
     width: int = 128
     """channels of the generator's and the critic's convolutions"""
-    keys: tuple[str, ...] = ()
+    keys: Fixed[tuple[str, ...]] = ()
     """names of the keys, found in the data"""
-    tempos: tuple[int, int] = (0, 0)
+    tempos: Fixed[tuple[int, int]] = (0, 0)
     """the slowest and the fastest tempo in the data, in beats a minute"""
 
     def __post_init__(self) -> None:
@@ -94,7 +95,9 @@ class Encoder(nn.Module):
             side = (_LONGEST - ANALYSIS) // 2
             found = F.conv1d(F.pad(waves.float()[:, None], (side, side)), self.kernels, stride=ANALYSIS)
             cosines, sines = found.chunk(2, dim=1)
-            seen = ((cosines.square() + sines.square()).sqrt() + _QUIET).log() / -math.log(_QUIET) + 0.7  # (B, P, M / 2)
+            seen = ((cosines.square() + sines.square()).sqrt() + _QUIET).log() / -math.log(
+                _QUIET
+            ) + 0.7  # (B, P, M / 2)
         latents: Tensor = self.layers(seen)
         return latents
 
