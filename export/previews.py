@@ -1,4 +1,4 @@
-"""The same seeds from every set of candidates that was judged: images beside their difference to FP32, or texts."""
+"""The same seeds from every judged set of candidates: images beside their difference to FP32, texts, sounds."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.judge import QUALITY_SEED
+from handlers.audio.preview import Sounds
 from handlers.bundle import Bundle
 from handlers.generators import create
 from handlers.manifest import Candidate
+from handlers.media import sound_picture
+from handlers.media.sound import SoundFile
 from handlers.runtimes.device import machine
 from handlers.runtimes.registry import find
 from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import Session, open_session
 
 COUNT = 8  # images in a row, or texts
+SOUNDS = 4  # of them, which are long to listen to
 AMPLIFY = 8  # differences are shown this many times as large
 
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
-    """Media of one set of candidates: addresses of two strips of images, or texts."""
+    """Media of one set of candidates: addresses of two strips of images, or texts, or sounds."""
 
     candidates: str  # their identifiers, one for each role
     images: str | None = None
     difference: str | None = None
     texts: tuple[str, ...] = ()
+    sounds: tuple[tuple[str, str], ...] = ()  # addresses of a file and of its picture
 
 
 def previews(bundle: Bundle) -> list[Preview]:
@@ -47,6 +52,9 @@ def previews(bundle: Bundle) -> list[Preview]:
             made = _preview(bundle, option, seeds)
         except SessionError:
             continue  # its failure is in the table
+        if isinstance(made, Sounds):
+            found.append(Preview(name, sounds=tuple(_heard(wave, made.rate) for wave in made.waves[:SOUNDS])))
+            continue
         if not isinstance(made, np.ndarray):
             found.append(Preview(name, texts=tuple(made)))
             continue
@@ -91,6 +99,14 @@ def _strip(images: NDArray[np.uint8]) -> str:
     return address(buffer.getvalue())
 
 
-def address(png: bytes) -> str:
-    """A PNG as a data address, which a page shows without another file."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _heard(wave: NDArray[np.float32], rate: int) -> tuple[str, str]:
+    """Addresses of samples (T,) as a file to play, marked as every file is, and of their picture."""
+    file = SoundFile("flac", "pcm_16", rate, "Atelier report", stream=False)
+    file.write(wave)
+    file.close()
+    return address(file.take(), "audio/flac"), address(sound_picture.picture(wave, rate))
+
+
+def address(data: bytes, content_type: str = "image/png") -> str:
+    """A file, such as a PNG, as a data address, which a page shows or plays without another file."""
+    return f"data:{content_type};base64," + base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Distances of a variant's images or scores from FP32 PyTorch's, and the margin that they leave to the budget."""
+"""Distances of a variant's images, sounds or scores from FP32 PyTorch's, and the margin they leave to the budget."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from handlers.sampling.next_token import log_softmax
+from training.mel import log_mel, log_mel_distance
 from training.swd import sliced_wasserstein
 
-PSNR_OF_EQUAL = 99.0  # decibels: equal images have no noise to measure
+PSNR_OF_EQUAL = 99.0  # decibels: equal images and sounds have no noise to measure
+SOUNDS = 16  # compared at once
 SSIM_IMAGES = 64
 SSIM_WINDOW = 7
 POSITIONS = 512  # compared at once: double precision of all of them would take gigabytes
@@ -62,6 +65,28 @@ def score_quality(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> di
     }
 
 
+def audio_quality(wanted: NDArray[np.float32], found: NDArray[np.float32], rate: int) -> dict[str, float]:
+    """Figures of sounds `found` against `wanted`, both (N, T) in [-1, 1] at `rate` Hz: more is nearer, as in all.
+
+    `log_mel_db` is minus the mean distance of the log-mel spectrograms (training/mel.py), so 0 when they are equal, and
+    `log_mel_db_worst` that of the sound that is furthest; `snr_db` the signal-to-noise ratio of `wanted` to the
+    difference. What is no number in `found` is none in the figures, which no budget lets pass.
+    """
+    distances, ratios = [], []
+    for at in range(0, len(wanted), SOUNDS):
+        pair = wanted[at : at + SOUNDS], found[at : at + SOUNDS]
+        spectrograms = [log_mel(torch.from_numpy(np.ascontiguousarray(waves)), rate) for waves in pair]
+        distances += log_mel_distance(*spectrograms).tolist()
+        ratios += [_snr(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(*pair, strict=True)]
+    return {
+        "log_mel_db": 0.0 - round(float(np.mean(distances)), 4),
+        "log_mel_db_worst": 0.0 - round(float(np.max(distances)), 4),
+        "snr_db": round(float(np.mean(ratios)), 3),
+        "snr_db_worst": round(float(np.min(ratios)), 3),
+        "max_abs": round(float(np.abs(found.astype(np.float64) - wanted).max()), 6),
+    }
+
+
 def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:
     """The smallest distance of a figure to its lower bound: at least 0 is inside the budget, NaN is outside."""
     gaps = [quality[name] - bound for name, bound in budget.items()]
@@ -71,6 +96,14 @@ def margin(quality: Mapping[str, float], budget: Mapping[str, float]) -> float:
 def _ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     settings = {"channel_axis": 2, "data_range": 255, "win_size": SSIM_WINDOW}
     return float(structural_similarity(a, b, **settings))  # type: ignore[no-untyped-call]
+
+
+def _snr(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    noise, signal = float(((found - wanted) ** 2).mean()), float((wanted**2).mean())
+    if noise == 0:
+        return PSNR_OF_EQUAL
+    ratio = 10 * math.log10(signal / noise) if signal else -PSNR_OF_EQUAL
+    return PSNR_OF_EQUAL if ratio > PSNR_OF_EQUAL else ratio  # NaN stays what it is
 
 
 def _psnr(mean_square: float) -> float:

@@ -22,6 +22,7 @@ def markdown(bundle: Bundle, rows: Mapping[str, Sequence[Row]], shown: Sequence[
     for preview in shown[:1]:  # the reference's; all of them, and images, are in report.html
         lines += ["", "## What it makes", "", *(f"- {_cell(text)}" for text in preview.texts)]
         lines += ["Images are in report.html, which stands beside this file."] * bool(preview.images)
+        lines += ["Sounds are in report.html, which stands beside this file."] * bool(preview.sounds)
     for where, entries in rows.items():
         environment = certificate.devices[where].environment
         limited = f"; {found}" if (found := environment.get("limits")) else ""  # absent in older certificates

@@ -12,6 +12,8 @@ from typing import Any
 
 from handlers.files import write_file
 from serving.client import request
+from serving.listening import EXTENSIONS as SOUNDS
+from serving.listening import sound_files
 from serving.state import read_state
 
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -20,11 +22,7 @@ EXTENSIONS = {
     "image/jpeg": "jpg",
     "image/webp": "webp",
     "image/gif": "gif",
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/flac": "flac",
-    "audio/mpeg": "mp3",
-    "audio/ogg": "ogg",
+    **SOUNDS,
     "video/mp4": "mp4",
     "text/plain": "txt",
     EVENTS: "sse",
@@ -49,7 +47,8 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
     """Ask the running server once: the model's own example, overlaid with the parameters `given`.
 
     Several images of one answer are asked for as a contact sheet, where the model makes one and `given` does not say.
-    The answer becomes `out`/NAME with the extension of its content type, and NAME.txt beside it if it holds texts.
+    The answer becomes `out`/NAME with the extension of its content type, and beside it NAME.txt if it holds texts,
+    NAME.png (waveform and log-mel spectrogram) if it is a sound; of several sounds NAME-0.wav, NAME-0.png and so on.
     Raises `TryError`, or `OSError` when nothing answers.
     """
     state = read_state(run_dir)
@@ -70,8 +69,13 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
     took = (time.perf_counter() - begin) * 1e3
     if answer.status != 200:
         raise TryError(f"{name} answered {answer.status}: {_shown(answer.body)}")
-    content_type = answer.headers.get("content-type", "").partition(";")[0]
+    whole_type = answer.headers.get("content-type", "")
+    content_type = whole_type.partition(";")[0]
     files, found = {out / f"{name}.{extension(content_type)}": answer.body}, texts(content_type, answer.body)
+    try:
+        files |= sound_files(whole_type, answer.body, out / name)
+    except ValueError as error:
+        raise TryError(f"{name}: {error}") from None
     if found:
         files[out / f"{name}.txt"] = "".join(f"{text}\n" for text in found).encode()
     for file, body in files.items():

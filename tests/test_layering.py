@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str] | None] = {
         "handlers.files",
         "handlers.identity",
         "handlers.manifest",
+        "handlers.media",  # `try` draws a picture of a sound; lazily, and never the launcher
         "handlers.metric_files",
         "handlers.ownership",
         "handlers.process_start",

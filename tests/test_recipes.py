@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from export.report import report
 from handlers import bundle as bundles
 from handlers.engine.choice import open_model
 from handlers.generator import Request
+from handlers.media import sound_picture
 from tests.support.frontend import front_end
 from training import recipes
 from training.__main__ import main as train
@@ -76,6 +78,11 @@ def decode(body: bytes, content_type: str, kind: str) -> None:
         picture = Image.open(io.BytesIO(body))
         picture.load()
         assert picture.width >= 16
+        return
+    if content_type.startswith("audio/"):
+        wave, rate = sound_picture.read(body, content_type)
+        assert len(wave) > 0.01 * rate
+        assert np.isfinite(wave).all()
         return
     assert content_type == "application/json", f"no decoder for {content_type}: add one here"
     document = json.loads(body)

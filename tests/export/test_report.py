@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from export import previews
 from export.__main__ import main
 from export.eager import NAME
 from export.environment import environment
@@ -16,9 +21,12 @@ from export.previews import COUNT
 from export.report import report
 from handlers import bundle as bundles
 from handlers import cgroups
+from handlers.audio.preview import Sounds
 from handlers.engine.choice import open_model
+from handlers.media.sound_picture import picture
 from handlers.runtimes.device import machine
 from tests.conftest import Tiny
+from tests.support.sounds import RATE, tone
 
 
 def test_both_reports_name_every_candidate(tiny: Tiny, tiny_copy: Path) -> None:
@@ -79,6 +87,24 @@ def test_texts_are_shown_whatever_the_number_of_graphs(
     served = open_model(bundle)
     seeds = range(QUALITY_SEED, QUALITY_SEED + COUNT)
     assert shown[" + ".join(served.candidate.values())] == served.generator.preview(seeds)
+
+
+def test_sounds_can_be_heard_and_seen(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waves = tuple(tone(seed, 4000) for seed in range(COUNT))
+    monkeypatch.setattr(previews, "_preview", lambda *_: Sounds(waves, RATE))
+    path = report(bundles.read(tiny_copy / "artifacts/bundles/tiny"))
+    page = path.read_text()
+    first = page.partition('<div class="sounds">')[2].partition("</div>")[0]
+    heard = re.findall(r'<audio controls preload="none" src="data:audio/flac;base64,([^"]*)">', first)
+    assert len(heard) == previews.SOUNDS
+    for wave, found in zip(waves, heard, strict=False):
+        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(found)), dtype="float32")
+        assert rate == RATE
+        np.testing.assert_allclose(samples, wave, atol=1e-4)
+    seen = re.findall(r'<img class="plot" src="data:image/png;base64,([^"]*)" alt="waveform', first)
+    assert [base64.b64decode(found) for found in seen] == [picture(wave, RATE) for wave in waves[: previews.SOUNDS]]
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "Sounds are in report.html" in path.with_suffix(".md").read_text()
 
 
 def test_the_command_makes_it_again(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

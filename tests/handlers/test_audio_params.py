@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import soundfile
 
+from handlers import records
 from handlers.audio.params import AudioParams, common, samples_of
 from handlers.generator import Request
+from handlers.limits import AnyLimits
 from handlers.media import sound
 from handlers.params import MAX_SEED
 from handlers.refusals import Refusal
@@ -155,3 +157,8 @@ def test_a_format_that_is_not_compiled_in_is_refused_with_those_that_are(monkeyp
     assert refused.value.message == (
         f"mp3 is not compiled into this server's {sound.LIBRARY}; there are wav, flac, ogg, pcm"
     )
+
+
+def test_limits_come_back_from_a_manifest_as_what_they_were() -> None:
+    limits = audio_limits(max_audio_seconds=9)
+    assert records.read(AnyLimits, limits.document(), "limits") == limits  # type: ignore[arg-type]
