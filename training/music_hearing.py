@@ -78,7 +78,7 @@ def trained(rate: int, seconds: float) -> Hearing:
 
 def chroma(waves: Tensor, rate: int) -> Tensor:
     """How strong each pitch class is (B, 12), of mean 0 and variance 1: waves (B, T) in [-1, 1]."""
-    spectra = torch.cat([_spectrum(part) for part in waves.float().split(_AT_ONCE)])  # (B, bins)
+    spectra = torch.cat([_spectrum(part) for part in torch.split(waves.float(), _AT_ONCE)])  # (B, bins)
     hertz = torch.arange(_WINDOW // 2 + 1) * (rate / _WINDOW)
     pitches = torch.arange(_LOWEST, _HIGHEST + 1)
     centres = 440.0 * 2.0 ** ((pitches - 69) / 12.0)

@@ -117,7 +117,8 @@ class MusicLearner:
     @torch.no_grad()
     def latents(self, sound: Tensor) -> Tensor:
         """Latents (B, C, F) of whole pieces (B, T), by the averaged encoder."""
-        return self.encoder_average(sound.to(self.device)).cpu()
+        latents: Tensor = self.encoder_average(sound.to(self.device))
+        return latents.cpu()
 
     @torch.no_grad()
     def back(self, sound: Tensor) -> Tensor:

@@ -153,7 +153,12 @@ def describe(model: nn.Module) -> GeneratorKind:
         quality=functools.partial(audio_quality, rate=config.rate),
         budget={"log_mel_db": -1.0, "log_mel_db_worst": -2.0},
         golden_items=tuple(
-            {"seed": seed, "key": config.keys[at % len(config.keys)], "tempo": tempo, "samples": 3 * division.samples - 7}
+            {
+                "seed": seed,
+                "key": config.keys[at % len(config.keys)],
+                "tempo": tempo,
+                "samples": 3 * division.samples - 7,
+            }
             for at, (seed, tempo) in enumerate(((0, slowest), (2**40, fastest), (7, (slowest + fastest) // 2)))
         ),
         calls={},

@@ -81,7 +81,8 @@ class Plan:
         last = self.windows(samples) * self.frames + self.context + self.reach
         phrases = int(last * self._beats(tempo) // PHRASE) + 2
         count = phrases * UNITS * self.noise
-        return philox.normals([seed], count, STREAM)[0].reshape(phrases, UNITS, self.noise)
+        drawn = philox.normals([seed], count, STREAM)[0]
+        return np.asarray(drawn.reshape(phrases, UNITS, self.noise))
 
     def inputs(self, numbers: NDArray[np.float32], tempo: float, window: int) -> tuple[NDArray[np.float32], ...]:
         """Noise (4 Z, N), places in a phrase (N,) and turns of the carriers (P,) of one window, counted from 0.
@@ -107,7 +108,7 @@ class Plan:
         at = np.arange(first, min(first + self.samples, samples))
         length = _FADE * self.rate
         gain = np.minimum(1.0, np.minimum(at + 0.5, samples - at - 0.5) / length)
-        return wave[: len(at)] * gain.astype(np.float32)
+        return np.asarray(wave[: len(at)] * gain.astype(np.float32))
 
     def _beats(self, tempo: float) -> float:
         """Of a latent frame."""

@@ -56,7 +56,7 @@ class WindowedAudio:
         self._tile, self.capacity = limits.max_tile, limits.max_slots
         self._tool = f"Atelier {model.name} {model.version}"
         self._plan = Plan.read(model.asset(ASSET))
-        self._keys = next(spec.choices for spec in model.params if spec.name == "key") or ()
+        self._keys = next(spec.choices or () for spec in model.params if spec.name == "key")
         self._taken = 0
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data import DataError, listing, midi
 from training.data.listing import counted
@@ -45,7 +46,8 @@ def music_set(
     notes = [f"{path.name}: {note}" for path, found in listings for note in found.notes(_REMEDIES)]
     files = [file for _, found in listings for file in found.files]
     skipped: list[str] = []
-    waves, labels, tempos, held_out = [], [], [], []
+    waves: list[NDArray[np.int16]] = []
+    labels, tempos, held_out = [], [], []
     length, pieces = round(seconds * rate), 0
     progress = Progress("playing pieces", len(files), "piece")
     for file in files:

@@ -72,6 +72,8 @@ def frequencies(pitches: int) -> list[float]:
 class Encoder(nn.Module):
     """Waves to latents of mean 0 and variance 1; needed for training alone."""
 
+    kernels: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         wide = config.channels
@@ -104,6 +106,8 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     """Latents to sound."""
+
+    within: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -36,9 +36,7 @@ def waves(beats: Tensor) -> Tensor:
         for shift in (0.0, 0.25):
             place = beats / period + shift
             place = place - place.floor()
-            found.append(
-                16.0 * place * (0.5 - place) * (place < 0.5) + 16.0 * (1 - place) * (0.5 - place) * (place >= 0.5)
-            )
+            found.append(16.0 * (0.5 - place) * torch.minimum(place, 1.0 - place))
     return torch.stack(found, dim=1)
 
 
