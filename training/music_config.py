@@ -7,7 +7,7 @@ import dataclasses
 from training import checks
 from training.checks import refuse
 from training.config import RecipeConfig
-from training.models.music import CONTEXT, HOP, ModelConfig
+from training.models.music import CONTEXT, HOP, MOST_FRAMES, ModelConfig
 from training.models.music_gan import EARS_REACH
 
 
@@ -48,6 +48,9 @@ class Config(RecipeConfig):
         if self.batch_size < 2:
             raise refuse("batch_size", self.batch_size, "at least 2 (BatchNorm and the critic compare pieces)")
         most = int(self.seconds * self.model.rate) // HOP
+        if most + 2 * CONTEXT > MOST_FRAMES:
+            longest = (MOST_FRAMES - 2 * CONTEXT) * HOP / self.model.rate
+            raise refuse("seconds", self.seconds, f"at most {longest:g} at {self.model.rate} Hz")
         for name, least in (("autoencoder_frames", 2 * CONTEXT + 8), ("gan_frames", 2 * EARS_REACH + 40)):
             if not least <= getattr(self, name) <= most:
                 raise refuse(

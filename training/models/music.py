@@ -25,6 +25,7 @@ STRIDE = 64  # samples between two coefficients
 BASIS = 4 * STRIDE  # samples of a windowed sine
 HOP = 8 * STRIDE  # samples of a latent frame: three doublings above the coefficients
 ANALYSIS = 2 * STRIDE  # samples between two frames of what the encoder sees
+MOST_FRAMES = 2048  # latent frames that a decoder is given at once: a minute at 16 kHz
 CONTEXT = 4  # latent frames on each side that a decoder hears and does not play
 LOWEST = 33  # MIDI pitch of the first carrier: 55 Hz
 GRAIN = 8  # carriers have whole multiples of 1 / GRAIN Hz, so that their phases are exact at any time
@@ -133,7 +134,7 @@ class Decoder(nn.Module):
             self.synthesis.weight[: 2 * config.pitches, 0] = _sines(config)
             self.synthesis.weight[2 * config.pitches :] *= 0.1
         within = torch.tensor(frequencies(config.pitches), dtype=torch.float64)[:, None] / config.rate
-        at = torch.arange(8 * 1024, dtype=torch.float64) * STRIDE + STRIDE / 2
+        at = torch.arange(HOP // STRIDE * MOST_FRAMES, dtype=torch.float64) * STRIDE + STRIDE / 2
         self.register_buffer("within", (within * at).remainder(1.0).float(), persistent=False)  # (P, M), turns
 
     def forward(self, latents: Tensor, turns: Tensor) -> Tensor:
