@@ -135,7 +135,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
         finish=lambda step: {**evaluate(step), **evaluate_pieces_finally(pieces)},
         final="log_mel_db_floor",
         unit="pieces",
-        curves=("stft", "mel", "generator", "critic", "wrong_key", "wrong_beats"),
+        curves=("stft", "levels", "generator", "critic", "wrong_key", "wrong_beats"),
         right=("log_mel_db",),
     )
 

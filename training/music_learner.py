@@ -1,7 +1,7 @@
 """The learner of `music`: two phases with one state.
 
-Phase 1 learns encoder and decoder: a multi-resolution STFT loss between a window and what comes back, and its L1 in
-log-mel bands. Phase 2 keeps them (their averages) and learns generator, critic and ears over latents: hinge losses
+Phase 1 learns encoder and decoder: the L1 between the levels of semitones that the encoder sees and those that the
+decoder plays, and, for a part of the batch, since it costs most, a multi-resolution STFT loss of the sound itself. Phase 2 keeps them (their averages) and learns generator, critic and ears over latents: hinge losses
 (Lim 2017, "Geometric GAN", arXiv:1705.02894) with spectral normalisation (Miyato 2018, arXiv:1802.05957), and what the
 ears hear of key and beats (the auxiliary classifier of Odena 2017, arXiv:1610.09585, which here learns from real music
 alone).
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 
 from training import ema, mel
 from training.loop import Figures
-from training.models.music import CONTEXT, HOP, Encoder, ModelConfig, turns_at
+from training.models.music import ANALYSIS, CONTEXT, HOP, STRIDE, Encoder, ModelConfig, level, turns_at
 from training.models.music_gan import EARS_REACH, PHRASE, REACH, UNITS, Critic, Ears, Music, held, places, waves
 from training.music_config import Config
 from training.optimization import Optimization
 from training.precision import pick
 from training.seeding import seeded, step_seed
 from training.state import load_networks, network_tensors
+
+COMPARED = 8  # one window in so many has its sound compared, one at least
+LEVELS_WEIGHT = 10.0
 
 
 class MusicLearner:
@@ -72,17 +75,19 @@ class MusicLearner:
     def learn_sound(self, sound: Tensor, first: Tensor, step: int) -> Figures:
         """A step of phase 1: windows (B, T) of pieces, which begin at samples `first` (B,). Returns the losses."""
         sound, turns = sound.to(self.device), turns_at(first, self.model).to(self.device)
-        wanted = sound[:, CONTEXT * HOP : -CONTEXT * HOP]
+        compared = max(1, len(sound) // COMPARED)
+        wanted = sound[:compared, CONTEXT * HOP : -CONTEXT * HOP]
         with self.optimization.cast():
-            audio = self.music.decoder(self.encoder(sound), turns)
-        stft = mel.multi_resolution_stft(audio, wanted)
-        bands = F.l1_loss(mel.log_mel(audio, self.model.rate), mel.log_mel(wanted, self.model.rate))
-        self.optimization.minimize("autoencoder", stft + bands)
+            seen = self.encoder.see(sound)
+            audio, strengths = self.music.decoder.played(self.encoder.squeeze(seen), turns)
+        levels = F.l1_loss(F.avg_pool1d(level(strengths.float()), ANALYSIS // STRIDE), seen)
+        stft = mel.multi_resolution_stft(audio[:compared], wanted)
+        self.optimization.minimize("autoencoder", stft + LEVELS_WEIGHT * levels)
         self.optimization.end_step()
         decay = self.config.ema_decay(step)
         ema.update(self.average.decoder, self.music.decoder, decay)
         ema.update(self.encoder_average, self.encoder, decay)
-        return {"stft": float(stft.detach()), "mel": float(bands.detach())}
+        return {"stft": float(stft.detach()), "levels": float(levels.detach())}
 
     def learn_music(self, real: Tensor, key: Tensor, beats: Tensor, step: int) -> Figures:
         """A step of phase 2: latents (B, C, F) of windows, keys (B,), places (B, F + 2 REACH). Returns the losses."""

@@ -94,15 +94,20 @@ class Encoder(nn.Module):
 
     def forward(self, waves: Tensor) -> Tensor:
         """waves (B, T), T a multiple of `HOP` -> latents (B, C, T / HOP)."""
+        return self.squeeze(self.see(waves))
+
+    def squeeze(self, seen: Tensor) -> Tensor:
+        """What `see` gives -> latents (B, C, T / HOP)."""
+        latents: Tensor = self.layers(seen)
+        return latents
+
+    def see(self, waves: Tensor) -> Tensor:
+        """waves (B, T) -> levels (B, P, M / 2) of all semitones, for which nothing is learned."""
         with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
             side = (_LONGEST - ANALYSIS) // 2
             found = F.conv1d(F.pad(waves.float()[:, None], (side, side)), self.kernels, stride=ANALYSIS)
             cosines, sines = found.chunk(2, dim=1)
-            seen = ((cosines.square() + sines.square()).sqrt() + _QUIET).log() / -math.log(
-                _QUIET
-            ) + 0.7  # (B, P, M / 2)
-        latents: Tensor = self.layers(seen)
-        return latents
+            return level((cosines.square() + sines.square()).sqrt())
 
 
 class Decoder(nn.Module):
@@ -139,13 +144,23 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, turns: Tensor) -> Tensor:
         """latents (B, C, F), turns (B, P) of the carriers at their first sample -> audio (B, (F - 2 CONTEXT) HOP)."""
+        audio, _ = self.played(latents, turns)
+        return audio
+
+    def played(self, latents: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the strengths of the carriers (B, P, M), from the first frame to the last."""
         made = self.layers(latents).float()  # (B, P + noises, M)
         strengths = F.softplus(made[:, : self.pitches])
         phases = 2.0 * math.pi * (turns[:, :, None] + self.within[:, : made.shape[2]])
         carried = [strengths * torch.cos(phases), strengths * torch.sin(phases), made[:, self.pitches :]]
         with torch.autocast(latents.device.type, enabled=False):
             audio: Tensor = torch.tanh(self.synthesis(torch.cat(carried, dim=1)))
-        return audio[:, 0, CONTEXT * HOP : -CONTEXT * HOP]
+        return audio[:, 0, CONTEXT * HOP : -CONTEXT * HOP], strengths
+
+
+def level(strengths: Tensor) -> Tensor:
+    """Amplitudes on a scale of logarithms: about 0 for silence, 1 for full scale."""
+    return (strengths + _QUIET).log() / -math.log(_QUIET) + 1.0
 
 
 def turns_at(samples: Tensor, config: ModelConfig) -> Tensor:
