@@ -1,10 +1,10 @@
 """The learner of `music`: two phases with one state.
 
 Phase 1 learns encoder and decoder: the L1 between the levels of semitones that the encoder sees and those that the
-decoder plays, and, for a part of the batch, since it costs most, a multi-resolution STFT loss of the sound itself. Phase 2 keeps them (their averages) and learns generator, critic and ears over latents: hinge losses
-(Lim 2017, "Geometric GAN", arXiv:1705.02894) with spectral normalisation (Miyato 2018, arXiv:1802.05957), and what the
-ears hear of key and beats (the auxiliary classifier of Odena 2017, arXiv:1610.09585, which here learns from real music
-alone).
+decoder plays, and, for a part of the batch, since it costs most, a multi-resolution STFT loss of the sound itself.
+Phase 2 keeps them (their averages) and learns generator, critic and ears over latents: hinge losses (Lim 2017,
+"Geometric GAN", arXiv:1705.02894) with spectral normalisation (Miyato 2018, arXiv:1802.05957), and what the ears hear
+of key and beats (the auxiliary classifier of Odena 2017, arXiv:1610.09585, which here learns from real music alone).
 
 Dimensions: B windows, F latent frames, C latent channels, T samples.
 """

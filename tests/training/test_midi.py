@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import mido
 import numpy as np
 import pytest
 
+from tests.conftest import SHARED
 from training.data import DataError, midi, midi_files
 from training.data.melodies import SCALE
 from training.data.music import open_music
 from training.data.synthesizer import frequency
 
 RATE = 16_000
-CHORALES = "js_fakes_midi.zip"
 
 
 def song(pitches: list[int], tempo: float | None = 100.0, beats: float = 1.0, channel: int = 0, kind: int = 1) -> bytes:
@@ -147,7 +146,7 @@ def test_too_few_clips_say_how_many_and_why(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_folder_nor_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere does not exist; give a directory or .zip of MIDI files or sounds"):
+    with pytest.raises(DataError, match=r"nowhere does not exist; give a directory or .zip of MIDI files or sounds"):
         open_music(str(tmp_path / "nowhere"), RATE, 4.0, 0, at_least=1)
 
 
@@ -165,16 +164,12 @@ def test_sounds_are_taken_where_there_is_no_midi(tmp_path: Path) -> None:
     assert "each counts as a bar of 4 beats, 120 a minute" in "\n".join(data.told())
 
 
-def test_real_chorales(shared_music: Path) -> None:
-    data = midi_files.music_set([shared_music / CHORALES], RATE, 2.0, 8, transpose=True, retime=True)
+@pytest.mark.slow
+def test_real_chorales() -> None:
+    path = SHARED / "music" / "js_fakes_midi.zip"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here")
+    data = midi_files.music_set([path], RATE, 2.0, 8, transpose=True, retime=True)
     assert data.skipped == ()
     assert len(data) > 2_000
     assert len(set(data.labels.tolist())) == 24
-
-
-@pytest.fixture
-def shared_music() -> Path:
-    folder = Path(os.environ.get("ATELIER_SHARED", "../shared")) / "data" / "music"
-    if not (folder / CHORALES).exists():
-        pytest.skip(f"{CHORALES} is not here")
-    return folder
