@@ -12,21 +12,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.graphs import latent_image, step_text
+from export.graphs import latent_audio, latent_image, step_text
 from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
 from handlers.params import MAX_SEED, ParamSpec
 
 LONGEST = 1_000_003  # stands for the most tokens that a model writes, which its checkpoint decides
 NAMED = {LONGEST: "the model's most", MAX_SEED: "2^53 - 1"}
 COLUMNS = "| parameter | type | wanted | default | meaning |\n|---|---|---|---|---|"
-REQUIRED = ("text", "messages")
+REQUIRED = {"seq2seq": ("text", "messages")}  # by kind
 DRAWN = ("seed",)
 # At most so much: limits of the model, which the parameter's own range cannot say.
 BOUNDS = {
-    "prompt": f"{step_text.MAX_PROMPT_BYTES} bytes",
-    "text": "max_source",
-    "messages": "max_source",
-    "stop": f"{MAX_STOP} of {MAX_STOP_CHARACTERS} characters",
+    "latent_audio": {"text": "max_audio_seconds"},
+    "step_text": {"prompt": f"{step_text.MAX_PROMPT_BYTES} bytes"},
+    "seq2seq": {
+        "text": "max_source",
+        "messages": "max_source",
+        "stop": f"{MAX_STOP} of {MAX_STOP_CHARACTERS} characters",
+    },
 }
 _TABLE = re.compile(r"(<!-- parameters: (\w+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 
@@ -39,11 +42,12 @@ def tables() -> dict[str, str]:
     """Kind -> its parameters as a Markdown table, in the order of the schema."""
     text, chat = params_of(False, LONGEST), params_of(True, LONGEST)
     schemas: Mapping[str, Sequence[ParamSpec]] = {
+        "latent_audio": latent_audio.params_of(16000, tuple("0123456789")),
         "latent_image": latent_image.PARAMS,
         "step_text": step_text.PARAMS,
         "seq2seq": (*text[:1], *chat),  # the two differ in the first one, which is what is read
     }
-    return {kind: "\n".join([COLUMNS, *map(_row, specs)]) + "\n" for kind, specs in schemas.items()}
+    return {kind: "\n".join([COLUMNS, *(_row(kind, spec) for spec in specs)]) + "\n" for kind, specs in schemas.items()}
 
 
 def renewed(document: str) -> str:
@@ -73,21 +77,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _row(spec: ParamSpec) -> str:
-    return f"| `{spec.name}` | {spec.type} | {_wanted(spec)} | {_default(spec)} | {spec.doc} |"
+def _row(kind: str, spec: ParamSpec) -> str:
+    return f"| `{spec.name}` | {spec.type} | {_wanted(kind, spec)} | {_default(kind, spec)} | {spec.doc} |"
 
 
-def _wanted(spec: ParamSpec) -> str:
+def _wanted(kind: str, spec: ParamSpec) -> str:
     if spec.choices is not None:
         return ", ".join(spec.choices)
     if spec.minimum is not None and spec.maximum is not None:
         return f"{_number(spec.minimum)} to {_number(spec.maximum)}"
-    return BOUNDS.get(spec.name, "")
+    return BOUNDS.get(kind, {}).get(spec.name, "")
 
 
-def _default(spec: ParamSpec) -> str:
+def _default(kind: str, spec: ParamSpec) -> str:
     if spec.default is None:
-        return "required" if spec.name in REQUIRED else "drawn" if spec.name in DRAWN else "none"
+        return "required" if spec.name in REQUIRED.get(kind, ()) else "drawn" if spec.name in DRAWN else "none"
     if isinstance(spec.default, str):
         return spec.default or "empty"
     return json.dumps(spec.default) if isinstance(spec.default, bool) else _number(spec.default)

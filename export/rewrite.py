@@ -10,6 +10,7 @@ dimension, with x the input and w the kernel:
 so position j of a kernel-2 Conv over the padded input sees (x[j - 1], x[j]) and gives y[2j - 1] with the taps
 (w[2], w[0]) and y[2j] with (w[3], w[1]). A stride-1, kernel-4, padding-0 layer is a Conv with the kernel reversed and
 padding 3, or a matrix product where its input is one pixel. FLOPs stay equal but for the padding of that last case.
+Along one dimension other kernels and strides are rewritten, too: `rewrite_1d`.
 
 Dimensions: I input channels, O output channels, K = 4 kernel size, D = 1 or 2 spatial dimensions.
 """
@@ -24,6 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from export import rewrite_1d
 from export.onnx_graph import Constants, attributes, constants, replace_nodes
 
 OPSET = 18
@@ -60,7 +62,9 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
         kernel = weights[node.input[1]]
         bias = weights[node.input[2]] if len(node.input) > 2 and node.input[2] else None
         one_pixel = all(size == 1 for size in sizes.get(node.input[0], [0]))
-        if _attributes(node)["strides"][0] == 2:
+        if kernel.ndim == 3 and not _known(node, kernel):
+            nodes += rewrite_1d.phases(node, kernel, bias, _attributes(node), added)
+        elif _attributes(node)["strides"][0] == 2:
             nodes += _from_stride_2(node, kernel, bias, added)
         elif one_pixel:
             nodes += _from_one_pixel(node, kernel, bias, added)
@@ -92,17 +96,27 @@ def _unfit(node: onnx.NodeProto, weights: Constants) -> str | None:  # noqa: PLR
     if len(node.input) > 2 and node.input[2] and node.input[2] not in weights:
         return "its bias is not a constant"
     given = _attributes(node)
+    if "output_shape" in given or given.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
+        return "its padding follows from an output shape"
+    if weights[node.input[1]].ndim == 3 and not _known(node, weights[node.input[1]]):
+        return rewrite_1d.unfit(weights[node.input[1]], given)
     kernel = list(weights[node.input[1]].shape[2:])
     if len(kernel) not in (1, 2) or set(kernel) != {4}:
         return f"its kernel is {kernel}, wanted 4 in one or two dimensions"
     if given["group"] != 1 or set(given["dilations"]) != {1} or any(given["output_padding"]):
         return "it has groups, dilation or output padding"
-    if "output_shape" in given or given.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
-        return "its padding follows from an output shape"
     stride, pads = set(given["strides"]), set(given["pads"])
     if (stride, pads) not in (({2}, {1}), ({1}, {0})):
         return f"stride {given['strides']} with padding {given['pads']}, wanted 2 with 1 or 1 with 0"
     return None
+
+
+def _known(node: onnx.NodeProto, kernel: NDArray[Any]) -> bool:
+    """Whether it is one of the two shapes above, along any number of dimensions."""
+    given = _attributes(node)
+    plain = given["group"] == 1 and set(given["dilations"]) == {1} and not any(given["output_padding"])
+    shape = (set(kernel.shape[2:]), set(given["strides"]), set(given["pads"]))
+    return plain and shape in (({4}, {2}, {1}), ({4}, {1}, {0}))
 
 
 def _spatial_sizes(model: onnx.ModelProto) -> dict[str, list[int]]:

@@ -23,6 +23,7 @@ _OPENAI = {
         ("user", "metadata", "store", "suffix", "echo", "logit_bias", "tools", "tool_choice", "functions"), _LEAVE_OUT
     ),
     **dict.fromkeys(("top_logprobs", "service_tier", "parallel_tool_calls", "modalities", "style"), _LEAVE_OUT),
+    **dict.fromkeys(("voice", "speed", "instructions", "stream_format"), _LEAVE_OUT),
 }
 # What other libraries call a parameter.
 _SYNONYMS = {
@@ -41,7 +42,15 @@ _SYNONYMS = {
     "text_input": "text",
     "truncation_psi": "truncation",
     "output_format": "format",
+    "audio_format": "format",
+    "sampling_rate": "sample_rate",
+    "samplerate": "sample_rate",
+    "duration": "seconds",
+    "audio_length_in_s": "seconds",
+    "num_samples": "samples",
+    "num_waveforms_per_prompt": "n",
 }
+_SPEECH_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # of OpenAI's API, which calls them response_format
 
 
 def remedy(params: Mapping[Any, Any], unknown: Sequence[str], known: Sequence[str]) -> str | None:
@@ -52,6 +61,8 @@ def remedy(params: Mapping[Any, Any], unknown: Sequence[str], known: Sequence[st
     first = unknown[0]
     if first in ("prompt", "messages", "input") and params.get(first):
         return f"in OpenAI's API this is what a model reads: send {_own(known)}"
+    if first == "response_format" and "format" in known and params[first] in _SPEECH_FORMATS:
+        return "in a body of OpenAI's API; here it is format"
     if first in _OPENAI:
         return f"in a body of OpenAI's API; {_OPENAI[first]}"
     if _SYNONYMS.get(first) in known:

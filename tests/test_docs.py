@@ -124,9 +124,13 @@ def test_parameter_tables_are_the_schemas() -> None:
 
 def test_parameter_tables_say_type_bounds_default_and_meaning() -> None:
     made = tables()
-    assert made.keys() == {"latent_image", "step_text", "seq2seq"}
+    assert made.keys() == {"latent_audio", "latent_image", "step_text", "seq2seq"}
     assert "| `n` | integer | 1 to 16 | 1 | number of images; image i uses seed + i |\n" in made["latent_image"]
     assert "| `format` | string | png, jpeg, webp | png | file format of the images |\n" in made["latent_image"]
+    assert (
+        '| `text` | string | max_audio_seconds | none | digits that are said one after the other: "4 2 0 7"'
+        in made["latent_audio"]
+    )
     assert "| `prompt` | string | 1024 bytes | empty | how the text begins" in made["step_text"]
     assert "| `beams` | integer | 1 to 8 | 1 | " in made["seq2seq"]
     assert "| `stop` | strings | 4 of 64 characters | none | " in made["seq2seq"]
@@ -142,7 +146,10 @@ def test_tables_are_renewed_in_place(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert file.read_text() == API.read_text()
     file.write_text("no marker\n")
     assert main(["--write", str(file)]) == 1
-    assert "marks the tables none, wanted each of latent_image, step_text, seq2seq once" in capsys.readouterr().err
+    assert (
+        "marks the tables none, wanted each of latent_audio, latent_image, step_text, seq2seq once"
+        in capsys.readouterr().err
+    )
     assert file.read_text() == "no marker\n"
     assert main([]) == 0
     assert tables()["step_text"] in capsys.readouterr().out

@@ -30,6 +30,7 @@ COMPARED_FINALLY = 500
 DIGIT = "digit"  # what is heard in the spoken world
 CLASS = "class"  # what is heard in other sets
 _LEARNED = 1_000  # clips of the world that the classifier learns from
+_HEARD = 0.25  # seconds that a clip must have at least for a word to be heard in it
 _PAIRS = 128  # clips whose multi-resolution distance is taken
 _MOST_HELD, _MOST_LEARNED = 1_000, 4_000  # clips of large sets that are compared with, and that a classifier reads
 _GAP = 0.25  # seconds between the clips of a WAV file
@@ -97,12 +98,15 @@ def distances(waves: Tensor, labels: NDArray[np.int64], data: SoundSet) -> dict[
 
 
 def hearing_of(data: SoundSet, length: int, cache: Path = hearing.CACHE) -> Hearing | None:
-    """The classifier of the classes of `data` in clips of `length` samples; None where there is one class alone.
+    """The classifier of the classes of `data` in clips of `length` samples; None where there is one class alone, or
+    clips are too short to hold a word.
 
     Of the spoken world it is trained on that world alone, whatever part of it is learned from; of files on the clips
     that are learned from, and it may hear them badly: `hearing_accuracy` says how well. Raises `HearingError`.
     """
     rate = data.rate
+    if length < _HEARD * rate:
+        return None
     if data.classes == digits.CLASSES and data.source == digits.SOURCE:
         name = f"spoken-digits-v{digits.VERSION}-{rate}hz-{length}-{_LEARNED}"
         things = (Thing(DIGIT, len(data.classes)),)

@@ -55,6 +55,12 @@ def _charlm() -> RecipeModule:
     return charlm
 
 
+def _wavegan() -> RecipeModule:
+    from training import wavegan
+
+    return wavegan
+
+
 def _seq2seq() -> RecipeModule:
     from training import seq2seq
 
@@ -133,6 +139,13 @@ RECIPES: dict[str, Recipe] = {
             kind="step_text",
             about="text byte by byte with an RNN, LSTM or GRU (Graves 2013), on a written world of short English texts",
             example="--name poems --preset demo --data poems/ --encoding cp1252",
+        ),
+        Recipe(
+            "wavegan",
+            load=_wavegan,
+            kind="latent_audio",
+            about="clips of sound by class: WaveGAN (Donahue 2019), on a spoken world of digits",
+            example="--name drums --preset demo --data drums.zip --samples 16384 --rate 16000",
         ),
         Recipe(
             "summarizer",

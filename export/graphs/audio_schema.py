@@ -63,7 +63,7 @@ def params_of(rate: int, max_n: int = MAX_N) -> tuple[ParamSpec, ...]:
         ParamSpec(
             "encoding",
             "string",
-            "of the samples of wav (default pcm_16) and flac (pcm_16 or pcm_24) alone",
+            "of wav (default pcm_16) and flac (pcm_16 or pcm_24) alone",
             None,
             choices=ENCODINGS["wav"],
         ),

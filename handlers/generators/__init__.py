@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from handlers.runtimes.session import Session
 
 KINDS = {
+    "latent_audio": ("handlers.generators.latent_audio", "LatentAudio"),
     "latent_image": ("handlers.generators.latent_image", "LatentImage"),
     "seq2seq": ("handlers.generators.seq2seq", "Seq2Seq"),
     "step_text": ("handlers.generators.step_text", "StepText"),

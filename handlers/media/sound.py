@@ -33,6 +33,8 @@ _WIDTHS = {"pcm_16": 2, "pcm_24": 3, "float": 4}  # bytes of a sample
 _LIBRARY_FORMATS = {"flac": ("FLAC", ""), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}
 _LIBRARY_FORMATS["mp3"] = ("MP3", "MPEG_LAYER_III")
 _OPUS_HERTZ = 48000  # in which Opus counts, whatever the rate
+_SET_PAGE_LATENCY = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
+_PAGE_MS = 100.0
 _BLOCK = 1024  # samples that the library gets at once: what its Vorbis makes of a sound depends on how it is cut
 
 
@@ -119,6 +121,8 @@ class SoundFile:
                     self._filter = flac.Stated(samples if stream else None)
                 else:
                     self._filter = ogg.Pages(serial, _OPUS_HERTZ * self._late // rate)
+                if format == "opus" and stream:
+                    _page_milliseconds(self._library, _PAGE_MS)
 
     def write(self, wave: NDArray[np.float32]) -> None:
         """Append samples (T,) in [-1, 1]; what is over is clipped, but for floats."""
@@ -171,6 +175,15 @@ class SoundFile:
     @property
     def _header(self) -> int:
         return len(wav.header(self._rate, _WIDTHS[self._encoding], self._tool, None))
+
+
+def _page_milliseconds(file: soundfile.SoundFile, milliseconds: float) -> None:
+    """Have libsndfile end a page of Opus that often; its own 1,000 make a stream late. Of Vorbis it has no such thing.
+
+    The package offers none of the library's commands by itself.
+    """
+    value = soundfile._ffi.new("double *", milliseconds)
+    soundfile._snd.sf_command(file._file, _SET_PAGE_LATENCY, value, soundfile._ffi.sizeof("double"))
 
 
 def _encoded(wave: NDArray[np.float32], encoding: str) -> bytes:

@@ -33,7 +33,9 @@ def read(data: bytes, content_type: str) -> tuple[NDArray[np.float32], int]:
         said = dict(part.strip().split("=", 1) for part in content_type.split(";")[1:] if "=" in part)
         if said.get("encoding") != "s16le" or said.get("channels") != "1" or not said.get("rate", "").isdecimal():
             raise UnreadableSoundError(f"content type {content_type!r}, wanted rate, channels=1 and encoding=s16le")
-        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768, int(said["rate"])
+        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768), int(
+            said["rate"]
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             blocks = [np.zeros((0, file.channels), np.float32)]

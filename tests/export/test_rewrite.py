@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -68,6 +68,50 @@ def test_the_rewrite_is_exact(
     np.testing.assert_allclose(run(rewritten.model, x), run(original, x), rtol=0, atol=1e-5 * np.sqrt(channels[0]))
 
 
+@given(
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.integers(1, 26),
+    stride=st.integers(1, 5),
+    begin=st.integers(0, 14),
+    length=st.integers(1, 9),
+    batch=st.integers(1, 3),
+    with_bias=st.booleans(),
+    free=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(channels=(3, 2), size=25, stride=4, begin=11, length=16, batch=2, with_bias=True, free=False, seed=0)
+@settings(deadline=None, max_examples=200)
+def test_the_rewrite_of_waves_is_exact(
+    channels: tuple[int, int],
+    size: int,
+    stride: int,
+    begin: int,
+    length: int,
+    batch: int,
+    with_bias: bool,
+    free: bool,
+    seed: int,
+) -> None:
+    """Any kernel and stride along one dimension whose output is exactly stride times as long as its input."""
+    end = size - stride - begin
+    extra = 0
+    if end < 0 and begin < size:
+        end, extra = 0, -end
+    assume(begin < size and end >= 0 and extra < stride)
+    random = np.random.default_rng(seed)
+    kernel = random.normal(size=(*channels, size)).astype(np.float32)
+    bias = random.normal(size=channels[1]).astype(np.float32) if with_bias else None
+    x = random.normal(size=(batch, channels[0], length)).astype(np.float32)
+    attributes = {"strides": [stride], "pads": [begin, end], "output_padding": [extra], "kernel_shape": [size]}
+    original = graph(kernel, bias, [None if free else length], **attributes)
+    rewritten = rewrite_transposed(original)
+    assert (rewritten.done, rewritten.left) == (("up",), {})
+    assert "ConvTranspose" not in {node.op_type for node in rewritten.model.graph.node}
+    found = run(rewritten.model, x)
+    assert found.shape[2] == stride * length
+    np.testing.assert_allclose(found, run(original, x), rtol=0, atol=1e-5 * np.sqrt(channels[0]))
+
+
 def test_one_pixel_becomes_a_matrix_product() -> None:
     model = graph(np.ones((3, 2, 4, 4), np.float32), None, [1, 1], strides=[1, 1], pads=[0] * 4)
     assert [node.op_type for node in rewrite_transposed(model).model.graph.node] == ["Reshape", "MatMul", "Reshape"]
@@ -87,6 +131,9 @@ def test_one_pixel_becomes_a_matrix_product() -> None:
         ((2, 2, 4, 4), {"strides": [2, 2], "pads": [1] * 4, "group": 2}, "it has groups"),
         ((2, 2, 4, 4), {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]}, "it has groups, dilation or"),
         ((2, 2, 4, 4), {"strides": [2, 2], "output_shape": [8, 8]}, "its padding follows from an output shape"),
+        ((2, 2, 25), {"strides": [4], "pads": [11, 11]}, "its output is -1 samples from 4 times its input, wanted"),
+        ((2, 2, 25), {"strides": [4], "pads": [11, 10], "group": 2}, "it has groups or dilation"),
+        ((2, 2, 25), {"strides": [4], "output_shape": [16]}, "its padding follows from an output shape"),
         ((2, 2, 4, 4, 4), {"strides": [2] * 3, "pads": [1] * 6}, "its kernel is [4, 4, 4], wanted 4 in one or two"),
     ],
 )

@@ -11,6 +11,7 @@ from export.graphs.step_text import PARAMS as PROMPT
 from export.graphs.text_schema import params_of
 from handlers.params import ParamSpec, check_all
 from handlers.refusals import Refusal
+from tests.support.sounds import SPECS as SOUNDS
 
 SUMMARY, CHAT = params_of(False, 32), params_of(True, 32)
 TALK = [{"role": "user", "content": "Hi"}]
@@ -40,6 +41,11 @@ TENSOR = {"name": "z", "shape": [1], "datatype": "FP32", "data": [0.5]}
         (CHAT, {"model": "gpt", "messages": TALK}, "model", "OpenAI's API; the address names the model: leave it out"),
         (CHAT, {"messages": TALK, "max_completion_tokens": 5}, "max_completion_tokens", "API; here it is max_tokens"),
         (IMAGES, {"seed": 7, "response_format": "b64_json"}, "response_format", "says its form: leave it out"),
+        (SOUNDS, {"response_format": "mp3"}, "response_format", "in a body of OpenAI's API; here it is format"),
+        (SOUNDS, {"response_format": ["mp3"]}, "response_format", "says its form: leave it out"),
+        (SOUNDS, {"voice": "alloy"}, "voice", "in a body of OpenAI's API; leave it out"),
+        (SOUNDS, {"sampling_rate": 8000}, "sampling_rate", "did you mean sample_rate?"),
+        (SOUNDS, {"duration": 2}, "duration", "did you mean seconds?"),
         (CHAT, {"messages": TALK, "stream_options": {}}, "stream_options", "a stream always ends with the usage"),
         (PROMPT, {"max_new_tokens": 5}, "max_new_tokens", "did you mean max_tokens?"),
         (SUMMARY, {"text": "a", "num_beams": 5}, "num_beams", "did you mean beams?"),

@@ -102,6 +102,13 @@ def test_every_rate_that_is_offered_can_be_written(name: str, rate: int) -> None
     assert len(found) == len(wave) if name == "opus" else len(wave) + 500 < len(found) < len(wave) + 4000
 
 
+def test_a_streamed_opus_comes_in_short_pages() -> None:
+    found = pages(made("opus", None, tone(1, 2 * RATE), stream=True))
+    positions = [struct.unpack_from("<q", page, 6)[0] for page in found]  # at 48 kHz
+    assert max(np.diff(positions[1:])) <= 48000 * 0.12
+    assert len(found) > 15
+
+
 def test_the_end_of_an_opus_is_not_lost() -> None:
     for samples in (4000, 4800, 16000):
         wave = tone(1, samples)

@@ -79,6 +79,15 @@ def test_where_clips_must_be_short_all_are_spoken_faster() -> None:
     assert (fast.digit, fast.pitch, fast.shifts) == (slow.digit, slow.pitch, slow.shifts)
 
 
+@pytest.mark.parametrize("longest", [1, 16, 64, 256, 1_000, 2_048])
+def test_clips_of_a_few_samples_can_be_made(longest: int) -> None:
+    world = digits.sound_set(RATE, longest, 30)
+    lengths = np.diff(world.starts)
+    assert lengths.min() >= 1 and lengths.max() <= longest and len(world) == 30 + HELD_OUT
+    if longest >= 256:
+        assert all(abs(world.clip(at)).max() > 20_000 for at in range(30))
+
+
 def test_resonators_are_those_of_the_formula() -> None:
     """One resonator of the chain against y[t] = a x[t] + b y[t - 1] + c y[t - 2] written out."""
     tracks = _still(frames=40)

@@ -117,6 +117,7 @@ def test_a_set_of_files_gets_a_classifier_of_its_own_and_of_one_class_none(
     assert found is not None and found.lesson.things[0].name == "class" and world.sha256 in found.lesson.name
     one = dataclasses.replace(files, classes=("sound",), labels=np.zeros(len(world), np.int64))
     assert hearing_of(one, LENGTH, tmp_path) is None
+    assert hearing_of(world, RATE // 8, tmp_path) is None, "no word fits into an eighth of a second"
 
 
 def test_real_clips_are_taken_from_all_classes_where_files_stand_in_their_order(world: SoundSet) -> None:

@@ -18,7 +18,8 @@ import soundfile
 from tests.conftest import ROOT, SHARED
 from training import memory
 from training.checks import ConfigError
-from training.data import DataError, SoundSet, sound_clips, sound_files, sound_store
+from training.data import DataError, SoundSet, Unusable, sound_clips, sound_content, sound_files, sound_store
+from training.data.listing import Found
 from training.data.loudness import filters, loudness
 from training.data.sound_source import SoundSource
 from training.data.sounds import open_sounds
@@ -136,6 +137,28 @@ def test_a_bad_file_is_lost_alone_and_named(name: str, tmp_path: Path) -> None:
     assert found.skipped[0].startswith(f"good/{name}: ") and reason in found.skipped[0]
     assert [round(strongest(found.clip(at)), -1) for at in range(3)] == [300, 350, 400], "the others are whole"
     assert any(f"skipped 1: good/{name}" in line for line in found.told())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_changed_at_random_are_read_or_refused_with_a_reason(kind: str) -> None:
+    """No damage to a header or to sound ends in another error than `Unusable`, or in a wave that is not finite."""
+    form, subtype, rate = KINDS[kind]
+    whole = encoded(tone(0.3, rate), rate, form, subtype)
+    random = np.random.Generator(np.random.PCG64(7))
+    reasons = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(int(random.integers(1, 10))):
+            damaged[int(random.integers(min(len(whole), 120) if random.random() < 0.6 else len(whole)))] ^= 0x5A
+        content = bytes(damaged[: int(random.integers(1, len(damaged)))] if random.random() < 0.2 else damaged)
+        found = Found("a.wav", (len(content), 0), lambda _, content=content: content, io.BytesIO)  # type: ignore[misc]
+        try:
+            waves = list(sound_files.blocks(found, RATE))
+        except Unusable as error:
+            reasons.append(str(error))
+        else:
+            assert all(np.isfinite(wave).all() for wave in waves)
+    assert len(reasons) > 5 and all(len(reason) > 10 for reason in reasons)
 
 
 def test_a_file_that_is_bad_behind_its_first_block_leaves_no_clips(tmp_path: Path) -> None:
@@ -320,6 +343,23 @@ def test_several_sources_by_commas_and_what_is_not_read(tmp_path: Path) -> None:
     assert len(found) == 2 and found.name == "one+two.zip-16000hz-2"
     assert "one: not read: 1 file of .txt" in found.notes
     assert "one: left out 1 hidden file such as .hidden.wav" in found.notes
+
+
+@pytest.mark.parametrize("whole", [10, 100_000_000], ids=["from where it lies", "as a whole"])
+def test_a_member_whose_checksum_is_wrong_is_lost_by_name(
+    whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is decoded from the archive piece by piece: what was decoded before that was found is dropped."""
+    monkeypatch.setattr(sound_content, "WHOLE", whole)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name in "abc":
+            packed.writestr(f"{name}.wav", encoded(tone(40 if name == "a" else 1), form="WAV"))
+    content = bytearray(buffer.getvalue())
+    content[600_000] ^= 0x40  # inside the sound of the first member
+    (tmp_path / "x.zip").write_bytes(bytes(content))
+    found = opened(tmp_path / "x.zip")
+    assert len(found) == 2 and found.skipped == ("a.wav: Bad CRC-32 for file 'a.wav'",)
 
 
 def test_an_encrypted_member_is_lost_by_name(tmp_path: Path) -> None:

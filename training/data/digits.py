@@ -27,10 +27,11 @@ CLASSES = tuple(DIGITS)
 SOURCE = "spoken by training/data/digits.py"
 SHORTEST, LONGEST = 0.36, 0.8  # seconds of a clip
 LOUDEST = 0.85  # of the full scale, the loudest sample of a clip
+_SOFTEST = 1e-6  # a clip of a few samples may hold no sound yet
 _CHUNK = 256  # clips spoken at once: bounds the memory
 _MEASURED_ON = 1  # the seed of the clips that are held out
 _NOISE = 1 << 32  # added to the seed for the noise of a clip
-_EDGE = 8  # frames of silence on each side
+_EDGE = 8  # frames of silence on each side, fewer where a clip has few
 _FADES_FROM, _FADES_BY = 0.6, 0.65  # of the word: its end is spoken more softly
 
 
@@ -118,7 +119,7 @@ def sound_set(rate: int, longest: int, count: int) -> SoundSet:
 
 def _render_chunk(digits: list[Digit], noises: list[tuple[int, int]], rate: int) -> list[NDArray[np.int16]]:
     per_frame = frame_of(rate)
-    lengths = [int(each.seconds * rate) for each in digits]
+    lengths = [max(1, int(each.seconds * rate)) for each in digits]
     frames = -(-max(lengths) // per_frame)
     tracks = _tracks(digits, frames, per_frame / rate)
     noise = np.empty((frames * per_frame, len(digits)))
@@ -128,7 +129,7 @@ def _render_chunk(digits: list[Digit], noises: list[tuple[int, int]], rate: int)
     clips = []
     for row, length in enumerate(lengths):
         wave = waves[:length, row]
-        clips.append(np.rint(wave * (LOUDEST * 32767.0 / np.abs(wave).max())).astype(np.int16))
+        clips.append(np.rint(wave * (LOUDEST * 32767.0 / max(_SOFTEST, np.abs(wave).max()))).astype(np.int16))
     return clips
 
 
@@ -164,8 +165,10 @@ def _aim(each: Digit, aims: Array, frame: float) -> None:
     """Write into aims (9, K) what every frame aims at; behind the word it is silent."""
     word = DIGITS[CLASSES[each.digit]]
     shares = np.cumsum([share * stretch for (_, share), stretch in zip(word, each.stretches, strict=True)])
-    count = int(each.seconds / frame) - 2 * _EDGE
-    ends = _EDGE + (shares / shares[-1] * count).astype(int)
+    length = int(each.seconds / frame)
+    edge = min(_EDGE, length // 8)
+    count = max(1, length - 2 * edge)
+    ends = edge + (shares / shares[-1] * count).astype(int)
     begin = 0
     formants = each.formants / each.tract
     for at, ((name, _), end) in enumerate(zip(word, ends, strict=True)):
@@ -173,8 +176,8 @@ def _aim(each: Digit, aims: Array, frame: float) -> None:
         last = aims.shape[1] if at == len(word) - 1 else int(end)
         aims[:3, begin:last] = formants[at][:, None]
         aims[6:, begin:last] = np.array([phone.centre, phone.width, phone.damping])[:, None]
-        first = max(begin, _EDGE)
-        fading = np.clip((np.arange(first, int(end)) - _EDGE) / count, _FADES_FROM, 1.0) - _FADES_FROM
+        first = max(begin, edge)
+        fading = np.clip((np.arange(first, int(end)) - edge) / count, _FADES_FROM, 1.0) - _FADES_FROM
         strengths = np.array([phone.voice, phone.breath, phone.hiss])
         aims[3:6, first : int(end)] = strengths[:, None] * (1.0 - _FADES_BY * fading / (1.0 - _FADES_FROM))
         begin = last

@@ -6,10 +6,8 @@ libsndfile decodes, whatever the suffix of a file says its content is; soxr resa
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Iterator
-from typing import IO
 
 import numpy as np
 import soundfile
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from training.data import Unusable
 from training.data.listing import Found, suffix_of
+from training.data.sound_content import Content
 
 EXTENSIONS = (
     ".wav",
@@ -41,7 +40,6 @@ MOST_CHANNELS = 32
 MOST_SECONDS = 24 * 3600  # of one file
 BLOCK = 30  # seconds of a file that are in memory at once
 _READ = 65_536  # frames that are decoded at once
-_WHOLE = 32_000_000  # bytes: a smaller file is read as a whole, a larger one is decoded from where it lies
 # ITU-R BS.775: the low-frequency channel of 5.1 is left out, front centre and surround count 0.7071.
 _SURROUND = {"OGG": (1.0, 0.7071, 1.0, 0.7071, 0.7071, 0.0)}  # in the order of Vorbis: L C R Ls Rs LFE
 _SURROUND_USUAL = (1.0, 1.0, 0.7071, 0.0, 0.7071, 0.7071)  # L R C LFE Ls Rs
@@ -65,20 +63,21 @@ def blocks(file: Found, rate: int) -> Iterator[Wave]:
     Raises `Unusable` with the reason, maybe after some blocks, and what its medium raises.
     """
     with contextlib.ExitStack() as stack:
-        content = stack.enter_context(_content(file))
+        content = stack.enter_context(Content(file))
         try:
             sound = stack.enter_context(soundfile.SoundFile(content))
         except (soundfile.LibsndfileError, TypeError) as error:
+            content.check()
             raise Unusable(_why(content, file.name, error)) from None
         _check(sound)
         try:
-            yield from _regrouped(_resampled(sound, rate), BLOCK * rate)
+            for block in _regrouped(_resampled(sound, rate), BLOCK * rate):
+                content.check()
+                yield block
+            content.check()
         except soundfile.LibsndfileError as error:
+            content.check()
             raise Unusable(f"it is damaged ({_said(error)}): get it again") from None
-
-
-def _content(file: Found) -> IO[bytes]:
-    return io.BytesIO(file.read(_WHOLE)) if file.stamp[0] <= _WHOLE else file.open()
 
 
 def _check(sound: soundfile.SoundFile) -> None:
@@ -134,7 +133,7 @@ def _regrouped(parts: Iterator[Wave], length: int) -> Iterator[Wave]:
         yield rest
 
 
-def _why(content: IO[bytes], name: str, error: Exception) -> str:
+def _why(content: Content, name: str, error: Exception) -> str:
     """Why a content cannot be opened."""
     content.seek(0)
     head = content.read(64)

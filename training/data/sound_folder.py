@@ -71,8 +71,7 @@ def sound_set(
             raise DataError(f"{path} holds no sounds (looked for {', '.join(EXTENSIONS)}, in subfolders too){held}")
         files += sounds
     label = sound_labels.labeller(source, files, tables)
-    said = dataclasses.asdict(source) | {"data": None}
-    store = Store(cache, [rate, longest, said, *_stamps(files, label)])
+    store = Store(cache, [rate, longest, source.trim, source.level, source.long, *_stamps(files, label)])
     total = sum(file.stamp[0] for file in files)
     say(f"reading {counted(len(files), 'sound')} of {name} ({bytes_shown(total)}) at {rate:,} Hz, a block at a time")
     decoded = store.read() or _decode(files, label, source, rate, longest, store)

@@ -1,0 +1,66 @@
+"""A ConvTranspose along one dimension, of any kernel and stride, as one Conv and a pixel shuffle: the same numbers.
+
+With x the input, w the kernel, s the stride and p the padding at the beginning, output t is the sum of
+x[i] w[t + p - s i]. For t = s q + r (phase r of s) these are the taps s d + r + p of x[q - d], so every phase is a Conv
+of its own over x, and all of them together one Conv of s times the channels, padded to the longest reach of any (Shi et
+al. 2016, arXiv:1609.07009, read backwards). Taps that a phase does not have are 0: of a kernel of 25 at stride 4, 3 in
+28. Nothing is cropped where the output is exactly s times as long as the input, which alone is rewritten.
+
+Dimensions: I input channels, O output channels, K kernel size, D taps of a phase, L length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def unfit(kernel: NDArray[Any], given: Mapping[str, Any]) -> str | None:
+    """Why a ConvTranspose of kernel (I, O, K) with these attributes is left alone, or None."""
+    if given["group"] != 1 or set(given["dilations"]) != {1}:
+        return "it has groups or dilation"
+    (stride,), (begin, end), (extra,) = given["strides"], given["pads"], given["output_padding"]
+    longer = kernel.shape[2] - stride - begin - end + extra
+    if longer:
+        return f"its output is {longer:+d} samples from {stride} times its input, wanted exactly {stride} times"
+    return None
+
+
+def phases(
+    node: onnx.NodeProto, kernel: NDArray[Any], bias: NDArray[Any] | None, given: Mapping[str, Any], added: Arrays
+) -> list[onnx.NodeProto]:
+    """The nodes in its place; their constants go into `added`."""
+    name, (stride,), begin = node.output[0], given["strides"], given["pads"][0]
+    inputs, outputs, size = kernel.shape
+    # Phase r reads x[q - d] for s d + r + p from 0 to K - 1.
+    lowest = -((stride - 1 + begin) // stride)
+    highest = (size - 1 - begin) // stride
+    conv = np.zeros((outputs, stride, inputs, highest - lowest + 1), kernel.dtype)
+    for phase in range(stride):
+        for d in range(lowest, highest + 1):
+            tap = stride * d + phase + begin
+            if 0 <= tap < size:
+                conv[:, phase, :, highest - d] = kernel[:, :, tap].T  # a Conv reads upwards, from x[q - highest] on
+    added[f"{name}_kernel"] = conv.reshape(outputs * stride, inputs, -1)
+    reads = [node.input[0], f"{name}_kernel"]
+    if bias is not None:
+        added[f"{name}_bias"] = np.repeat(bias, stride)
+        reads.append(f"{name}_bias")
+    pads = [max(highest, 0), max(-lowest, 0)]
+    width = conv.shape[-1]
+    found = [helper.make_node("Conv", reads, [f"{name}_phases"], f"{node.name}_conv", kernel_shape=[width], pads=pads)]
+    added[f"{name}_join"] = np.array([0, outputs, -1], np.int64)
+    added[f"{name}_split"] = np.array([0, outputs, stride, -1], np.int64)
+    return [
+        *found,
+        helper.make_node("Reshape", [f"{name}_phases", f"{name}_split"], [f"{name}_split_up"], f"{node.name}_split"),
+        helper.make_node("Transpose", [f"{name}_split_up"], [f"{name}_turned"], f"{node.name}_turn", perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", [f"{name}_turned", f"{name}_join"], [name], f"{node.name}_join"),
+    ]
