@@ -124,7 +124,7 @@ def test_parameter_tables_are_the_schemas() -> None:
 
 def test_parameter_tables_say_type_bounds_default_and_meaning() -> None:
     made = tables()
-    assert made.keys() == {"latent_audio", "latent_image", "step_text", "seq2seq"}
+    assert made.keys() == {"latent_audio", "latent_image", "step_text", "seq2seq", "windowed_audio"}
     assert "| `n` | integer | 1 to 16 | 1 | number of images; image i uses seed + i |\n" in made["latent_image"]
     assert "| `format` | string | png, jpeg, webp | png | file format of the images |\n" in made["latent_image"]
     assert (
