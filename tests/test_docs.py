@@ -147,7 +147,7 @@ def test_tables_are_renewed_in_place(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text("no marker\n")
     assert main(["--write", str(file)]) == 1
     assert (
-        "marks the tables none, wanted each of latent_audio, latent_image, step_text, seq2seq once"
+        "marks the tables none, wanted each of latent_audio, latent_image, windowed_audio, step_text, seq2seq once"
         in capsys.readouterr().err
     )
     assert file.read_text() == "no marker\n"

@@ -39,7 +39,8 @@ def whole(seed: int, key: int, tempo: float, frames: int) -> np.ndarray[Any, Any
     with torch.inference_mode():
         noise = held(numbers, beats + PHRASE)
         latents = music.generator(noise, torch.tensor([key]), ((beats + PHRASE) % PHRASE).float())
-        return music.decoder(latents, turns_at(torch.tensor([-CONTEXT * HOP]), CONFIG))[0].numpy()
+        audio = music.decoder(latents, turns_at(torch.tensor([-CONTEXT * HOP]), CONFIG))[0]
+    return np.asarray(audio)
 
 
 def test_it_is_a_step_generator() -> None:
