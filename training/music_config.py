@@ -33,7 +33,7 @@ class Config(RecipeConfig):
     gan_frames: int = 96
     """latent frames of a window of the second phase"""
     gan_learning_rate: float = 3e-4
-    """of Adam, for generator, critic and ears"""
+    """of Adam, for generator and critic; autoencoder and ears have `learning_rate`"""
     heard: int = 500
     """composed pieces whose key and tempo are listened for at the end, where the built-in world is learned"""
     key_weight: float = 1.0

@@ -50,7 +50,7 @@ class MusicLearner:
                 "autoencoder": torch.optim.Adam(auto, config.learning_rate, fused=True),
                 "generator": torch.optim.Adam(self.music.generator.parameters(), slow, betas, fused=True),
                 "critic": torch.optim.Adam(self.critic.parameters(), slow, betas, fused=True),
-                "ears": torch.optim.Adam(self.ears.parameters(), slow, fused=True),
+                "ears": torch.optim.Adam(self.ears.parameters(), config.learning_rate, fused=True),
             },
         )
 

@@ -42,8 +42,8 @@ def one_carrier(decoder: Decoder, row: int) -> None:
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
-        last.bias[: decoder.pitches] = -30.0
-        last.bias[row] = math.log(math.expm1(0.5))
+        last.bias[: decoder.pitches] = -5.0
+        last.bias[row] = 1.0 + math.log(math.expm1(0.5)) / math.log(1000.0)
 
 
 def test_carriers_are_semitones_to_an_eighth_of_a_hertz() -> None:

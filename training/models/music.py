@@ -131,7 +131,7 @@ class Decoder(nn.Module):
         )
         last = self.layers[-1]
         assert isinstance(last, nn.Conv1d) and last.bias is not None
-        nn.init.constant_(last.bias[: config.pitches], -5.0)  # carriers begin softly
+        nn.init.constant_(last.bias[: config.pitches], 0.2)  # carriers begin softly
         self.synthesis = nn.ConvTranspose1d(
             2 * config.pitches + config.noises, 1, BASIS, stride=STRIDE, padding=(BASIS - STRIDE) // 2, bias=False
         )
@@ -150,7 +150,7 @@ class Decoder(nn.Module):
     def played(self, latents: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and the strengths of the carriers (B, P, M), from the first frame to the last."""
         made = self.layers(latents).float()  # (B, P + noises, M)
-        strengths = F.softplus(made[:, : self.pitches])
+        strengths = F.softplus(-math.log(_QUIET) * (made[:, : self.pitches] - 1.0))  # of levels, see `level`
         phases = 2.0 * math.pi * (turns[:, :, None] + self.within[:, : made.shape[2]])
         carried = [strengths * torch.cos(phases), strengths * torch.sin(phases), made[:, self.pitches :]]
         with torch.autocast(latents.device.type, enabled=False):
