@@ -129,6 +129,7 @@ def trained(name: str, steps: int) -> dict[str, torch.Tensor]:
     return {**checkpoint.load_model(found)[1], **checkpoint.load_state(found)[1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 3, 4])
 def test_a_run_that_resumes_before_at_or_after_the_switch_learns_the_same(workspace: Path, stop: int) -> None:
     wanted = trained("whole", 5)
@@ -139,6 +140,7 @@ def test_a_run_that_resumes_before_at_or_after_the_switch_learns_the_same(worksp
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_each_phase_learns_its_own_networks(workspace: Path) -> None:
     before, after = trained("run", 3), trained("run", 6)
     for part, learned in (("music.decoder.layers", False), ("encoder.layers", False), ("music.generator", True)):
@@ -148,6 +150,7 @@ def test_each_phase_learns_its_own_networks(workspace: Path) -> None:
     assert any(name.startswith("ears.") for name in before)
 
 
+@pytest.mark.slow
 def test_figures_and_samples_of_both_phases(workspace: Path) -> None:
     config = dataclasses.replace(TINY, precision="fp32", heard=6)
     meta = music.train(Run("run", "music", music.SCHEDULES["tiny"]), config)
