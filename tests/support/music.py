@@ -29,10 +29,8 @@ def model(config: ModelConfig = CONFIG) -> Music:
     with seeded(0):
         music = Music(config)
     with torch.no_grad():
-        last = music.decoder.layers[-1]
-        assert isinstance(last, torch.nn.Conv1d) and last.bias is not None
-        last.weight *= 2.0
-        last.bias += 0.3
+        assert music.decoder.straight.bias is not None
+        music.decoder.straight.bias += 0.3
     return music.eval()
 
 

@@ -39,9 +39,10 @@ def one_carrier(decoder: Decoder, row: int) -> None:
     """Weights with which the decoder plays one carrier at a strength of 0.5, whatever the latents are."""
     last = decoder.layers[-1]
     assert isinstance(last, torch.nn.Conv1d) and last.bias is not None
+    assert decoder.straight.bias is not None
     with torch.no_grad():
-        last.weight.zero_()
-        last.bias.zero_()
+        for zero in (last.weight, last.bias, decoder.straight.weight, decoder.straight.bias):
+            zero.zero_()
         last.bias[: decoder.pitches] = -5.0
         last.bias[row] = 1.0 + math.log(math.expm1(0.5)) / math.log(1000.0)
 

@@ -23,7 +23,8 @@ from training import checks
 
 STRIDE = 64  # samples between two coefficients
 BASIS = 4 * STRIDE  # samples of a windowed sine
-HOP = 8 * STRIDE  # samples of a latent frame: three doublings above the coefficients
+FINER = 8  # coefficients of a latent frame: three doublings
+HOP = FINER * STRIDE  # samples of a latent frame
 ANALYSIS = 2 * STRIDE  # samples between two frames of what the encoder sees
 MOST_FRAMES = 2048  # latent frames that a decoder is given at once: a minute at 16 kHz
 CONTEXT = 4  # latent frames on each side that a decoder hears and does not play
@@ -71,7 +72,11 @@ def frequencies(pitches: int) -> list[float]:
 
 
 class Encoder(nn.Module):
-    """Waves to latents of mean 0 and variance 1; needed for training alone."""
+    """Waves to latents of mean 0 and variance 1; needed for training alone.
+
+    Encoder and decoder have a straight way beside their layers, by which they are an analysis of principal components
+    within a few dozen steps; the layers learn what is left.
+    """
 
     kernels: Tensor
 
@@ -89,8 +94,10 @@ class Encoder(nn.Module):
             nn.LeakyReLU(0.2),
             nn.AvgPool1d(2),
             nn.Conv1d(wide, config.latent, 3, padding=1),
-            nn.BatchNorm1d(config.latent, affine=False),
         )
+        self.straight = nn.Conv1d(config.pitches, config.latent, 1)
+        self.norm = nn.BatchNorm1d(config.latent, affine=False)
+        _begin(self.layers)
 
     def forward(self, waves: Tensor) -> Tensor:
         """waves (B, T), T a multiple of `HOP` -> latents (B, C, T / HOP)."""
@@ -98,7 +105,7 @@ class Encoder(nn.Module):
 
     def squeeze(self, seen: Tensor) -> Tensor:
         """What `see` gives -> latents (B, C, T / HOP)."""
-        latents: Tensor = self.layers(seen)
+        latents: Tensor = self.norm(self.layers(seen) + self.straight(F.avg_pool1d(seen, HOP // ANALYSIS)))
         return latents
 
     def see(self, waves: Tensor) -> Tensor:
@@ -129,9 +136,9 @@ class Decoder(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv1d(wide, config.pitches + config.noises, 1),
         )
-        last = self.layers[-1]
-        assert isinstance(last, nn.Conv1d) and last.bias is not None
-        nn.init.constant_(last.bias[: config.pitches], 0.2)  # carriers begin softly
+        outputs = config.pitches + config.noises
+        self.straight = nn.ConvTranspose1d(config.latent, outputs, 2 * FINER, stride=FINER, padding=FINER // 2)
+        _begin(self.layers)
         self.synthesis = nn.ConvTranspose1d(
             2 * config.pitches + config.noises, 1, BASIS, stride=STRIDE, padding=(BASIS - STRIDE) // 2, bias=False
         )
@@ -139,7 +146,7 @@ class Decoder(nn.Module):
             self.synthesis.weight[: 2 * config.pitches, 0] = _sines(config)
             self.synthesis.weight[2 * config.pitches :] *= 0.1
         within = torch.tensor(frequencies(config.pitches), dtype=torch.float64)[:, None] / config.rate
-        at = torch.arange(HOP // STRIDE * MOST_FRAMES, dtype=torch.float64) * STRIDE + STRIDE / 2
+        at = torch.arange(FINER * MOST_FRAMES, dtype=torch.float64) * STRIDE + STRIDE / 2
         self.register_buffer("within", (within * at).remainder(1.0).float(), persistent=False)  # (P, M), turns
 
     def forward(self, latents: Tensor, turns: Tensor) -> Tensor:
@@ -149,13 +156,24 @@ class Decoder(nn.Module):
 
     def played(self, latents: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and the strengths of the carriers (B, P, M), from the first frame to the last."""
-        made = self.layers(latents).float()  # (B, P + noises, M)
+        made = (self.layers(latents) + self.straight(latents)).float()  # (B, P + noises, M)
         strengths = F.softplus(-math.log(_QUIET) * (made[:, : self.pitches] - 1.0))  # of levels, see `level`
         phases = 2.0 * math.pi * (turns[:, :, None] + self.within[:, : made.shape[2]])
         carried = [strengths * torch.cos(phases), strengths * torch.sin(phases), made[:, self.pitches :]]
         with torch.autocast(latents.device.type, enabled=False):
             audio: Tensor = torch.tanh(self.synthesis(torch.cat(carried, dim=1)))
         return audio[:, 0, CONTEXT * HOP : -CONTEXT * HOP], strengths
+
+
+def _begin(layers: nn.Sequential) -> None:
+    """Weights with which layers neither weaken nor strengthen (He 2015, arXiv:1502.01852), the last one all but 0."""
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)]
+    for layer in convolutions:
+        nn.init.kaiming_normal_(layer.weight, 0.2)
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        convolutions[-1].weight *= 0.1
 
 
 def level(strengths: Tensor) -> Tensor:
