@@ -53,7 +53,8 @@ def previews(bundle: Bundle) -> list[Preview]:
         except SessionError:
             continue  # its failure is in the table
         if isinstance(made, Sounds):
-            found.append(Preview(name, sounds=tuple(_heard(wave, made.rate) for wave in made.waves[:SOUNDS])))
+            whole = [wave for wave in made.waves[:SOUNDS] if np.isfinite(wave).all()]
+            found.append(Preview(name, sounds=tuple(_heard(wave, made.rate) for wave in whole)))
             continue
         if not isinstance(made, np.ndarray):
             found.append(Preview(name, texts=tuple(made)))

@@ -49,6 +49,7 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
     nodes: list[onnx.NodeProto] = []
     added: dict[str, NDArray[Any]] = {}
     done: list[str] = []
+    shuffled: list[str] = []
     left: dict[str, str] = {}
     for node in result.graph.node:
         if node.op_type != "ConvTranspose":
@@ -64,6 +65,7 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
         one_pixel = all(size == 1 for size in sizes.get(node.input[0], [0]))
         if kernel.ndim == 3 and not _known(node, kernel):
             nodes += rewrite_1d.phases(node, kernel, bias, _attributes(node), added)
+            shuffled.append(node.output[0])
         elif _attributes(node)["strides"][0] == 2:
             nodes += _from_stride_2(node, kernel, bias, added)
         elif one_pixel:
@@ -71,6 +73,7 @@ def rewrite_transposed(model: onnx.ModelProto) -> Rewritten:
         else:
             nodes += _from_stride_1(node, kernel, bias, added)
         done.append(node.name)
+    nodes = rewrite_1d.rectified_first(nodes, shuffled, [output.name for output in result.graph.output])
     replace_nodes(result, nodes, added)
     return Rewritten(result, tuple(done), left)
 

@@ -6,12 +6,16 @@ of its own over x, and all of them together one Conv of s times the channels, pa
 al. 2016, arXiv:1609.07009, read backwards). Taps that a phase does not have are 0: of a kernel of 25 at stride 4, 3 in
 28. Nothing is cropped where the output is exactly s times as long as the input, which alone is rewritten.
 
+A Relu behind it, if nothing else reads what it reads, is taken before the shuffle: there runtimes make it part of the
+Conv.
+
 Dimensions: I input channels, O output channels, K kernel size, D taps of a phase, L length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +57,7 @@ def phases(
     if bias is not None:
         added[f"{name}_bias"] = np.repeat(bias, stride)
         reads.append(f"{name}_bias")
-    pads = [max(highest, 0), max(-lowest, 0)]
-    width = conv.shape[-1]
+    width, pads = conv.shape[-1], [highest, -lowest]
     found = [helper.make_node("Conv", reads, [f"{name}_phases"], f"{node.name}_conv", kernel_shape=[width], pads=pads)]
     added[f"{name}_join"] = np.array([0, outputs, -1], np.int64)
     added[f"{name}_split"] = np.array([0, outputs, stride, -1], np.int64)
@@ -64,3 +67,30 @@ def phases(
         helper.make_node("Transpose", [f"{name}_split_up"], [f"{name}_turned"], f"{node.name}_turn", perm=[0, 1, 3, 2]),
         helper.make_node("Reshape", [f"{name}_turned", f"{name}_join"], [name], f"{node.name}_join"),
     ]
+
+
+def rectified_first(
+    nodes: Sequence[onnx.NodeProto], shuffled: Iterable[str], kept: Iterable[str]
+) -> list[onnx.NodeProto]:
+    """The nodes with each Relu of a tensor in `shuffled` (made by `phases`) taken before its shuffle.
+
+    Tensors that anything else reads, or that are among `kept`, stay as they are.
+    """
+    readers = Counter(name for node in nodes for name in node.input)
+    readers.update(kept)
+    single = {name for name in shuffled if readers[name] == 1}
+    relus = {node.input[0]: node for node in nodes if node.op_type == "Relu" and node.input[0] in single}
+    found: list[onnx.NodeProto] = []
+    for node in nodes:
+        made = onnx.NodeProto()
+        made.CopyFrom(node)
+        if node.op_type == "Relu" and node.input[0] in relus:
+            continue
+        for name, relu in relus.items():
+            if node.input[0] == f"{name}_phases":  # its shuffle begins
+                found.append(helper.make_node("Relu", [f"{name}_phases"], [f"{name}_rectified"], relu.name))
+                made.input[0] = f"{name}_rectified"
+            if node.output[0] == name:  # and ends
+                made.output[0] = relu.output[0]
+        found.append(made)
+    return found

@@ -15,6 +15,7 @@ from training.models.wavegan import Critic, Judgement
 
 LossName = Literal["wgan-gp", "r1"]
 LOSSES = ("wgan-gp", "r1")
+DRIVEN = 2.0  # the tanh of it is 0.96
 
 
 def critic_loss(loss: LossName, real: Tensor, fake: Tensor) -> Tensor:
@@ -52,6 +53,12 @@ def penalty(
     if loss == "wgan-gp":
         return (squares.sqrt() - 1).square().mean()
     return squares.mean() / 2
+
+
+def overdriven(unbounded: Tensor) -> Tensor:
+    """How far samples (B, T) before the tanh are over `DRIVEN`, mean square: there it has no gradient, so that a clip
+    which is clipped learns nothing from the critics."""
+    return F.relu(unbounded.float().abs() - DRIVEN).square().mean()
 
 
 def class_loss(judged: Judgement, label: Tensor) -> Tensor:

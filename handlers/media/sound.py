@@ -30,8 +30,12 @@ RATES = {  # Hz, where a format does not have every one
 }
 LIBRARY = f"libsndfile {soundfile.__libsndfile_version__}"
 _WIDTHS = {"pcm_16": 2, "pcm_24": 3, "float": 4}  # bytes of a sample
-_LIBRARY_FORMATS = {"flac": ("FLAC", ""), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}
-_LIBRARY_FORMATS["mp3"] = ("MP3", "MPEG_LAYER_III")
+_LIBRARY_FORMATS = {  # what libsndfile calls them; FLAC's second word is its encoding
+    "flac": ("FLAC", ""),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
 _OPUS_HERTZ = 48000  # in which Opus counts, whatever the rate
 _SET_PAGE_LATENCY = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
 _PAGE_MS = 100.0
@@ -125,9 +129,14 @@ class SoundFile:
                     _page_milliseconds(self._library, _PAGE_MS)
 
     def write(self, wave: NDArray[np.float32]) -> None:
-        """Append samples (T,) in [-1, 1]; what is over is clipped, but for floats."""
+        """Append samples (T,) in [-1, 1]; what is over is clipped, but for floats.
+
+        Raises `ValueError` for what is no number, of which every format would make something else.
+        """
         if not len(wave):
             return
+        if not np.isfinite(wave).all():
+            raise ValueError(f"{int((~np.isfinite(wave)).sum())} of {len(wave)} samples are no finite numbers")
         self._written = True
         if self._library is None:
             self._sink.write(_encoded(wave, self._encoding))
@@ -143,13 +152,10 @@ class SoundFile:
             self.write(np.zeros(self._late, np.float32))
             self._encode(self._pending)
             self._library.close()
-        elif self._format == "wav":
+        elif self._format == "wav" and not self._stream:
             size = self._sink.size
-            if self._stream:
-                self._sink.write(bytes((size - self._header) % 2))
-            else:
-                self._sink.put_before(wav.header(self._rate, _WIDTHS[self._encoding], self._tool, size))
-                self._sink.write(bytes(size % 2))
+            self._sink.put_before(wav.header(self._rate, _WIDTHS[self._encoding], self._tool, size))
+            self._sink.write(bytes(size % 2))
         self._closed = True
 
     def take(self) -> bytes:
@@ -171,10 +177,6 @@ class SoundFile:
             data = levels(wave, 24) << 8 if self._encoding == "pcm_24" else levels(wave, 16).astype(np.int16)
         for at in range(0, len(data), _BLOCK):
             self._library.write(data[at : at + _BLOCK])
-
-    @property
-    def _header(self) -> int:
-        return len(wav.header(self._rate, _WIDTHS[self._encoding], self._tool, None))
 
 
 def _page_milliseconds(file: soundfile.SoundFile, milliseconds: float) -> None:

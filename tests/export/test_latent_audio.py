@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from export.graphs.latent_audio import SLOTS, describe
 from export.parity import PARITY_SEED, batch_invariant, compare, reference
 from export.quality import margin
 from export.to_onnx import onnx_from_graph
+from export.to_tensorrt import build_engine
 from handlers.runtimes.session import Session, open_session
+from handlers.runtimes.tensorrt import RUNTIME
 from training.models.wavegan import Described, Generator, ModelConfig
 
 CLASSES = tuple("0123456789")
@@ -63,6 +66,10 @@ def test_every_transposed_convolution_is_rewritten() -> None:
     operators = [node.op_type for node in onnx.load_from_string(made.data).graph.node]
     assert "ConvTranspose" not in operators
     assert operators.count("Conv") == SIZES.stages
+    # A Relu is where it costs least: behind the Conv, before what is shuffled; the first one is behind the dense layer.
+    assert [operators[at - 1] for at, name in enumerate(operators) if name == "Relu"][1:] == ["Conv"] * (
+        SIZES.stages - 1
+    )
 
 
 def test_int8_is_measured_against_the_budget() -> None:
@@ -87,6 +94,21 @@ def test_int8_is_measured_against_the_budget() -> None:
     quality = kind.quality(wanted, sounds(made.data))
     assert quality["log_mel_db"] < 0  # it is not FP32 again
     assert quality["snr_db"] > 15
+
+
+@pytest.mark.parametrize("form", ["fp32", "fp32_rewritten", "int8_rewritten"])
+def test_one_file_for_all_runtimes(workspace: Path, form: str) -> None:
+    kind = kind_of()
+    graph = kind.graphs["generator"]
+    rows = graph.example(32, variants.CALIBRATION_SEED)
+    data = variants.make(form, graph, onnx_from_graph(graph), rows, lambda _: 0.0).data
+    with opened(kind, data) as session:
+        wanted = session.run(graph.example(8, 3))["audio"]
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install -r requirements/export.txt")
+    with open_session("openvino", data, graph.spec, 1) as session:
+        assert float(np.abs(session.run(graph.example(8, 3))["audio"] - wanted).mean()) < 0.01
+    if RUNTIME.installed:  # TensorRT, ahead of time: no GPU is needed
+        assert len(build_engine(data, graph.spec, "sm89").data) > 1000
 
 
 def test_the_budget_is_of_log_mel_spectrograms() -> None:

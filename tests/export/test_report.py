@@ -107,6 +107,14 @@ def test_sounds_can_be_heard_and_seen(tiny_copy: Path, monkeypatch: pytest.Monke
     assert "Sounds are in report.html" in path.with_suffix(".md").read_text()
 
 
+def test_sounds_that_are_no_numbers_are_not_played(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = np.full(4000, np.nan, np.float32)
+    monkeypatch.setattr(previews, "_preview", lambda *_: Sounds((broken,), RATE))
+    page = report(bundles.read(tiny_copy / "artifacts/bundles/tiny")).read_text()
+    assert "<p>Nothing to show: what it makes are no finite numbers.</p>" in page
+    assert "<audio" not in page
+
+
 def test_the_command_makes_it_again(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "tiny"]) == 0
     assert Path(capsys.readouterr().out.strip()) == Path("artifacts/reports/tiny/report.html")

@@ -112,6 +112,25 @@ def test_the_rewrite_of_waves_is_exact(
     np.testing.assert_allclose(found, run(original, x), rtol=0, atol=1e-5 * np.sqrt(channels[0]))
 
 
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_a_rectifier_goes_before_the_shuffle_unless_something_else_reads_what_it_reads(read_twice: bool) -> None:
+    kernel = np.random.default_rng(0).normal(size=(3, 2, 25)).astype(np.float32)
+    model = graph(kernel, None, [6], strides=[4], pads=[11, 10])
+    model.graph.node[0].output[0] = "up"
+    model.graph.node.append(helper.make_node("Relu", ["up"], ["bent" if read_twice else "y"], "bend"))
+    if read_twice:
+        model.graph.node.append(helper.make_node("Sub", ["bent", "up"], ["y"], "less"))
+    x = np.random.default_rng(1).normal(size=(2, 3, 6)).astype(np.float32)
+    found = rewrite_transposed(model).model
+    assert [node.op_type for node in found.graph.node] == [
+        "Conv",
+        *([] if read_twice else ["Relu"]),
+        *("Reshape", "Transpose", "Reshape"),
+        *(["Relu", "Sub"] if read_twice else []),
+    ]
+    np.testing.assert_allclose(run(found, x), run(model, x), rtol=0, atol=1e-5)
+
+
 def test_one_pixel_becomes_a_matrix_product() -> None:
     model = graph(np.ones((3, 2, 4, 4), np.float32), None, [1, 1], strides=[1, 1], pads=[0] * 4)
     assert [node.op_type for node in rewrite_transposed(model).model.graph.node] == ["Reshape", "MatMul", "Reshape"]

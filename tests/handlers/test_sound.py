@@ -122,6 +122,13 @@ def test_what_is_over_full_level_is_clipped_but_for_floats() -> None:
     assert struct.unpack("<5h", made("pcm", None, wave, True)) == (-32767, -32767, 0, 32767, 32767)
 
 
+@pytest.mark.parametrize(("name", "encoding"), KINDS)
+def test_what_is_no_number_is_no_sound(name: str, encoding: str | None) -> None:
+    file = SoundFile(name, encoding, RATE, TOOL, stream=True)
+    with pytest.raises(ValueError, match="2 of 4 samples are no finite numbers"):
+        file.write(np.array([0, np.nan, 0.5, np.inf], np.float32))
+
+
 def chunks(data: bytes) -> dict[bytes, bytes]:
     """Chunks of a RIFF file by name, read without our code or libsndfile's."""
     assert (data[:4], data[8:12]) == (b"RIFF", b"WAVE")
@@ -144,9 +151,7 @@ def test_a_wav_has_its_mark_before_its_samples(encoding: str, stream: bool) -> N
     data = made("wav", encoding, tone(1, 333), stream)
     found = chunks(data)
     assert list(found)[-1] == b"data"
-    assert len(found[b"data"]) == 333 * {"pcm_16": 2, "pcm_24": 3, "float": 4}[encoding] + (
-        stream and encoding == "pcm_24"
-    )
+    assert len(found[b"data"]) == 333 * {"pcm_16": 2, "pcm_24": 3, "float": 4}[encoding]
     info = chunks(b"RIFF" + bytes(4) + b"WAVE" + found[b"LIST"][4:])
     assert info == {b"ICMT": SOURCE_TYPE.encode() + b"\0", b"ISFT": TOOL.encode() + b"\0"}
     assert xmp(found[b"_PMX"]).get(f"{IPTC}DigitalSourceType") == SOURCE_TYPE

@@ -18,7 +18,7 @@ from training.__main__ import main
 from training.checks import ConfigError
 from training.models.wavegan import Critic, Described, Generator, Judgement, ModelConfig, build, phase_shuffled
 from training.wavegan import Config, load_generator
-from training.wavegan_losses import class_loss, critic_loss, generator_loss, penalty
+from training.wavegan_losses import class_loss, critic_loss, generator_loss, overdriven, penalty
 
 NAME = ["--name", "m", "--preset", "tiny"]
 CLASSES = ("a", "b", "c")
@@ -93,6 +93,15 @@ def test_losses_are_their_formulas() -> None:
     logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     wanted = (math.log(1 + 2 * math.exp(-1)) + math.log(3)) / 2
     assert float(class_loss(Judgement(real, logits), torch.tensor([0, 2]))) == pytest.approx(wanted)
+
+
+def test_samples_far_into_the_tanh_are_brought_back() -> None:
+    samples = torch.tensor([[0.5, -2.0, 3.0], [-4.0, 0.0, 1.0]], requires_grad=True)
+    loss = overdriven(samples)
+    assert loss.item() == pytest.approx((1 + 4) / 6)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert samples.grad is not None
+    assert samples.grad.sign().tolist() == [[0, 0, 1], [-1, 0, 0]]
 
 
 class Quadratic(Critic):

@@ -25,6 +25,7 @@ PADDING = 11  # with an output padding of 1 a stage makes exactly four times as 
 FIRST = 16  # samples of the shortest stage, at least
 LONGEST = 65_536  # samples: the longest clip of the paper
 MEL_MEAN, MEL_SPREAD = -6.0, 2.5  # natural logarithms: about what clips of speech have
+LOUD_BANDS, LOUD = 20, 8.0  # of the amplitudes beside the logarithms, and what they are multiplied by
 MEL_WIDTHS = (1, 2, 2)  # of the stages of a critic of spectrograms, in `critic_channels`
 
 
@@ -122,13 +123,18 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """z (B, Z), label (B,) -> audio (B, T)."""
+        return torch.tanh(self.unbounded(z, label))
+
+    def unbounded(self, z: Tensor, label: Tensor) -> Tensor:
+        """What the last stage gives (B, T), of which `forward` is the tanh."""
         read = torch.cat([z, self.classes(label)], dim=1)  # (B, Z + E)
         x = self.dense(read).reshape(-1, self.width, self.config.first)  # (B, C, L)
         for at, stage in enumerate(self.stages):
             if self.config.normalize:
                 x = self.norms[at](x, label)
             x = stage(torch.relu(x))
-        return torch.tanh(x).squeeze(1)
+        unbounded: Tensor = x.squeeze(1)
+        return unbounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,14 +204,19 @@ class WaveCritic(Critic):
 
 
 class MelCritic(Critic):
-    """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts."""
+    """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts.
+
+    Beside the logarithms it sees the amplitudes of wide bands: through a logarithm alone a loud tone that does not
+    belong there has next to no gradient.
+    """
 
     def __init__(self, config: Described) -> None:
         super().__init__()
         self.rate = config.rate
         widths = [config.critic_channels * times for times in MEL_WIDTHS]
         self.stages = nn.ModuleList(
-            nn.Conv1d(before, after, 5, 2, 2) for before, after in zip((mel.BANDS, *widths[:-1]), widths, strict=True)
+            nn.Conv1d(before, after, 5, 2, 2)
+            for before, after in zip((mel.BANDS + LOUD_BANDS, *widths[:-1]), widths, strict=True)
         )
         frames = 1 + config.samples // mel.step_of(config.rate)
         for _ in widths:
@@ -213,12 +224,14 @@ class MelCritic(Critic):
         self.heads = Heads(widths[-1] * frames, len(config.classes))
 
     def view(self, audio: Tensor) -> Tensor:
-        """Log-mel spectrograms (B, M, F), about standard."""
+        """Log-mel spectrograms, about standard, above amplitudes (B, M + LOUD_BANDS, F)."""
         with torch.autocast(audio.device.type, enabled=False):
-            return (mel.log_mel(audio, self.rate) - MEL_MEAN) / MEL_SPREAD
+            bands = mel.log_mel(audio, self.rate)
+            loud = torch.unflatten(bands.exp(), 1, (LOUD_BANDS, -1)).mean(dim=2)
+            return torch.cat([(bands - MEL_MEAN) / MEL_SPREAD, LOUD * loud], dim=1)
 
     def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
-        """seen (B, M, F), label (B,)."""
+        """What `view` gave, label (B,)."""
         x = seen
         for stage in self.stages:
             x = F.leaky_relu(stage(x), 0.2)  # (B, C, F)
