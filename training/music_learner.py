@@ -4,7 +4,8 @@ Phase 1 learns encoder and decoder: the L1 between the levels of semitones that 
 decoder plays, and, for a part of the batch, since it costs most, a multi-resolution STFT loss of the sound itself.
 Phase 2 keeps them (their averages) and learns generator, critic and ears over latents: hinge losses (Lim 2017,
 "Geometric GAN", arXiv:1705.02894) with spectral normalisation (Miyato 2018, arXiv:1802.05957), and what the ears hear
-of key and beats (the auxiliary classifier of Odena 2017, arXiv:1610.09585, which here learns from real music alone).
+of key and beats (the auxiliary classifier of Odena 2017, arXiv:1610.09585, which here learns from real music alone):
+the key once in the latents, and once in the pitch classes that the decoder plays of them.
 
 Dimensions: B windows, F latent frames, C latent channels, T samples.
 """
@@ -42,6 +43,7 @@ class MusicLearner:
         for network in self._networks().values():
             network.to(device)
         self.average, self.encoder_average = copy.deepcopy(self.music).eval(), copy.deepcopy(self.encoder).eval()
+        self.average.requires_grad_(False)
         slow, betas = config.gan_learning_rate, (0.5, 0.99)
         auto = [*self.encoder.parameters(), *self.music.decoder.parameters()]
         self.optimization = Optimization(
@@ -80,7 +82,8 @@ class MusicLearner:
         with self.optimization.cast():
             seen = self.encoder.see(sound)
             audio, strengths = self.music.decoder.played(self.encoder.squeeze(seen), turns)
-        levels = F.l1_loss(F.avg_pool1d(level(strengths.float()), ANALYSIS // STRIDE), seen)
+        played = F.avg_pool1d(level(strengths.float()), ANALYSIS // STRIDE)
+        levels = ((played - seen).abs() * (0.2 + seen.clamp(min=0.0))).mean()  # what is loud counts more
         stft = mel.multi_resolution_stft(audio[:compared], wanted)
         self.optimization.minimize("autoencoder", stft + LEVELS_WEIGHT * levels)
         self.optimization.end_step()
@@ -102,11 +105,15 @@ class MusicLearner:
             named, placed = self.ears(real)
         critic = F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
         self.optimization.minimize("critic", critic)
-        self.optimization.minimize("ears", F.cross_entropy(named.float(), key) + F.mse_loss(placed.float(), place))
+        heard = F.cross_entropy(named.float(), key) + F.mse_loss(placed.float(), place)
+        heard = heard + F.cross_entropy(self.ears.named(self.average.decoder.strengths(real)[0]), key)
+        self.optimization.minimize("ears", heard)
         with self.optimization.cast():
             logits = self.critic(fake, key, inner).float()
             named, placed = self.ears(fake)
-        wrong_key, wrong_beats = F.cross_entropy(named.float(), key), F.mse_loss(placed.float(), place)
+        played = self.ears.named(self.average.decoder.strengths(fake)[0])
+        wrong_key = F.cross_entropy(named.float(), key) + F.cross_entropy(played, key)
+        wrong_beats = F.mse_loss(placed.float(), place)
         loss = -logits.mean() + self.config.key_weight * wrong_key + self.config.beat_weight * wrong_beats
         self.optimization.minimize("generator", loss)
         self.optimization.end_step()

@@ -154,12 +154,16 @@ class Decoder(nn.Module):
         audio, _ = self.played(latents, turns)
         return audio
 
+    def strengths(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """latents (B, C, F) -> strengths of the carriers (B, P, M), and the channels that have none."""
+        made = (self.layers(latents) + self.straight(latents)).float()  # (B, P + noises, M)
+        return F.softplus(-math.log(_QUIET) * (made[:, : self.pitches] - 1.0)), made[:, self.pitches :]  # see `level`
+
     def played(self, latents: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and the strengths of the carriers (B, P, M), from the first frame to the last."""
-        made = (self.layers(latents) + self.straight(latents)).float()  # (B, P + noises, M)
-        strengths = F.softplus(-math.log(_QUIET) * (made[:, : self.pitches] - 1.0))  # of levels, see `level`
-        phases = 2.0 * math.pi * (turns[:, :, None] + self.within[:, : made.shape[2]])
-        carried = [strengths * torch.cos(phases), strengths * torch.sin(phases), made[:, self.pitches :]]
+        strengths, noises = self.strengths(latents)
+        phases = 2.0 * math.pi * (turns[:, :, None] + self.within[:, : strengths.shape[2]])
+        carried = [strengths * torch.cos(phases), strengths * torch.sin(phases), noises]
         with torch.autocast(latents.device.type, enabled=False):
             audio: Tensor = torch.tanh(self.synthesis(torch.cat(carried, dim=1)))
         return audio[:, 0, CONTEXT * HOP : -CONTEXT * HOP], strengths

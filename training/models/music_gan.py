@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.models.music import HOP, Decoder, ModelConfig
+from training.models.music import HOP, LOWEST, Decoder, ModelConfig
 
 PHRASE = 8  # beats
 LEVELS = (8.0, 2.0, 1.0, 0.5)  # beats that a random number stays the same
@@ -103,12 +103,21 @@ class Ears(nn.Module):
             nn.Conv1d(wide, wide, 5, dilation=2),
             nn.LeakyReLU(_SLOPE),
         )
+        self.classes = nn.Linear(12, len(config.keys))
         self.key, self.place = nn.Conv1d(wide, len(config.keys), 1), nn.Conv1d(wide, 2 * len(PERIODS), 1)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """latents (B, C, F) -> logits of keys (B, K), and `waves` (B, 10, F - 2 EARS_REACH)."""
         heard = self.layers(latents)
         return self.key(heard).mean(dim=2), self.place(heard)
+
+    def named(self, strengths: Tensor) -> Tensor:
+        """Logits of keys (B, K) by the pitch classes of what the decoder plays: strengths of carriers (B, P, M)."""
+        pitches = torch.arange(LOWEST, LOWEST + strengths.shape[1], device=strengths.device)
+        loudness = strengths.clamp(min=1e-6).sqrt().mean(dim=2)
+        classes = torch.zeros(len(strengths), 12, device=strengths.device).index_add(1, pitches % 12, loudness)
+        logits: Tensor = self.classes(F.layer_norm(classes.log(), (12,)))
+        return logits
 
 
 EARS_REACH = 10
