@@ -122,6 +122,18 @@ def test_shapes_of_the_gan() -> None:
     assert place.shape == (2, 2 * len(PERIODS), frames - 20)
 
 
+def test_the_ears_name_a_key_by_pitch_classes_whatever_the_octave_and_the_level() -> None:
+    ears = Ears(CONFIG)
+    strengths = torch.full((3, CONFIG.pitches, 4), 1e-3)
+    for row, lowest in enumerate((3, 15, 4)):  # the second is the first an octave higher, the third a semitone
+        strengths[row, [lowest, lowest + 4, lowest + 7]] = 0.5
+    strengths[1] *= 0.5
+    named = ears.named(strengths)
+    assert named.shape == (3, len(CONFIG.keys))
+    torch.testing.assert_close(named[0], named[1])
+    assert not torch.allclose(named[0], named[2], atol=0.05)
+
+
 def trained(name: str, steps: int) -> dict[str, torch.Tensor]:
     schedule = Schedule(steps=steps, save_every=2, sample_every=100, log_every=1)
     config = dataclasses.replace(TINY, precision="fp32", heard=6)
