@@ -107,7 +107,8 @@ class LatentAudio:
         wanted = sum(params.rows for params in batch)
         if wanted > self._free:
             raise ValueError(f"{wanted} sounds for {self._free} free rows")
-        slots = [ClipSlot(params, self._tool, self._noise(params), self._overlap) for params in batch]
+        noise = self._noise(batch)
+        slots = [ClipSlot(params, self._tool, z, self._overlap) for params, z in zip(batch, noise, strict=True)]
         self._free -= wanted
         return slots
 
@@ -136,7 +137,8 @@ class LatentAudio:
     def golden(self, params: Mapping[str, Any]) -> str:
         """sha256 of the samples of the clips of one sound, before they are joined, in hex."""
         checked = self.parse(Request(params))
-        return hashlib.sha256(self._clips(self._noise(checked)[0], np.array(checked.labels[0])).tobytes()).hexdigest()
+        (z,) = self._noise([checked])
+        return hashlib.sha256(self._clips(z[0], np.array(checked.labels[0])).tobytes()).hexdigest()
 
     def preview(self, seeds: Sequence[int]) -> Sounds:
         """One clip per seed at full variety, of one class after the other."""
@@ -175,11 +177,20 @@ class LatentAudio:
             raise Refusal(400, f"{message}{self._limits.max_audio_seconds} seconds: send fewer at a time", "text")
         return tuple(map(self._classes.index, characters))
 
-    def _noise(self, params: ClipParams) -> NDArray[np.float32]:
-        """Latents (n, P, Z): clip p of a seed has the numbers from p * Z on. docs/sampling.md."""
-        clips = len(params.labels[0])
-        z = philox.normals(params.seeds, clips * self._latent, STREAM) * np.float32(params.truncation)
-        return z.reshape(params.n, clips, self._latent)
+    def _noise(self, batch: Sequence[ClipParams]) -> list[NDArray[np.float32]]:
+        """Latents (n, P, Z) of each: clip p of a seed has the numbers from p * Z on. docs/sampling.md.
+
+        Requests of as many clips are drawn in one go: one by one that would cost more than their files.
+        """
+        found: dict[int, NDArray[np.float32]] = {}
+        for clips in {len(params.labels[0]) for params in batch}:
+            alike = [at for at, params in enumerate(batch) if len(params.labels[0]) == clips]
+            seeds = [seed for at in alike for seed in batch[at].seeds]
+            z = philox.normals(seeds, clips * self._latent, STREAM).reshape(-1, clips, self._latent)
+            ends = np.cumsum([batch[at].n for at in alike])
+            parts = np.split(z, ends[:-1])
+            found |= {at: part * np.float32(batch[at].truncation) for at, part in zip(alike, parts, strict=True)}
+        return [found[at] for at in range(len(batch))]
 
     def _clips(self, z: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float32]:
         """Clips (B, T) of latents (B, Z) and labels (B,), in tiles that bound the memory of a run."""

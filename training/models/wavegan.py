@@ -25,7 +25,8 @@ PADDING = 11  # with an output padding of 1 a stage makes exactly four times as 
 FIRST = 16  # samples of the shortest stage, at least
 LONGEST = 65_536  # samples: the longest clip of the paper
 MEL_MEAN, MEL_SPREAD = -6.0, 2.5  # natural logarithms: about what clips of speech have
-LOUD_BANDS, LOUD = 20, 8.0  # of the amplitudes beside the logarithms, and what they are multiplied by
+LOUD_BANDS, LOUD = 20, 8.0  # wide bands, whose amplitudes stand beside the logarithms; what they are multiplied by
+LEAST = 1e-6  # of a mean square: the gradient of a root is finite
 MEL_WIDTHS = (1, 2, 2)  # of the stages of a critic of spectrograms, in `critic_channels`
 
 
@@ -206,8 +207,8 @@ class WaveCritic(Critic):
 class MelCritic(Critic):
     """A critic of log-mel spectrograms, which hears a sound and not the phases of its parts.
 
-    Beside the logarithms it sees the amplitudes of wide bands: through a logarithm alone a loud tone that does not
-    belong there has next to no gradient.
+    Beside the logarithms it sees amplitudes: through a logarithm alone a loud tone that does not belong there has next
+    to no gradient. Those are of wide bands, and of all of a frame: no band holds 0 Hz, nor half the rate.
     """
 
     def __init__(self, config: Described) -> None:
@@ -216,7 +217,7 @@ class MelCritic(Critic):
         widths = [config.critic_channels * times for times in MEL_WIDTHS]
         self.stages = nn.ModuleList(
             nn.Conv1d(before, after, 5, 2, 2)
-            for before, after in zip((mel.BANDS + LOUD_BANDS, *widths[:-1]), widths, strict=True)
+            for before, after in zip((mel.BANDS + LOUD_BANDS + 1, *widths[:-1]), widths, strict=True)
         )
         frames = 1 + config.samples // mel.step_of(config.rate)
         for _ in widths:
@@ -224,11 +225,14 @@ class MelCritic(Critic):
         self.heads = Heads(widths[-1] * frames, len(config.classes))
 
     def view(self, audio: Tensor) -> Tensor:
-        """Log-mel spectrograms, about standard, above amplitudes (B, M + LOUD_BANDS, F)."""
+        """Log-mel spectrograms, about standard, above amplitudes (B, M + LOUD_BANDS + 1, F)."""
         with torch.autocast(audio.device.type, enabled=False):
             bands = mel.log_mel(audio, self.rate)
             loud = torch.unflatten(bands.exp(), 1, (LOUD_BANDS, -1)).mean(dim=2)
-            return torch.cat([(bands - MEL_MEAN) / MEL_SPREAD, LOUD * loud], dim=1)
+            frames, step = bands.shape[2], mel.step_of(self.rate)
+            whole = F.pad(audio.float(), (0, frames * step - audio.shape[1])).reshape(-1, 1, frames, step)
+            level = (whole.square().mean(dim=3) + LEAST).sqrt()  # (B, 1, F)
+            return torch.cat([(bands - MEL_MEAN) / MEL_SPREAD, LOUD * loud, LOUD * level], dim=1)
 
     def judge(self, seen: Tensor, label: Tensor, random: torch.Generator) -> Judgement:
         """What `view` gave, label (B,)."""
