@@ -43,7 +43,7 @@ PRESETS = {
         ema_half_life_kitems=0.05,
     ),
     "demo": Config(  # within three minutes of two slow cores in FP32
-        batch_size=16, autoencoder_steps=300, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
+        batch_size=16, autoencoder_steps=200, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
     ),
     "paper": Config(
         model=ModelConfig(channels=256, width=384, latent=64),
@@ -54,7 +54,7 @@ PRESETS = {
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=900, max_minutes=2.5, save_every=150, sample_every=300),
+    "demo": Schedule(steps=1000, max_minutes=2.5, save_every=100, sample_every=500),
     "paper": Schedule(steps=250_000),
 }
 
