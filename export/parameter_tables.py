@@ -12,15 +12,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.graphs import latent_audio, latent_image, step_audio, step_text
+from export.graphs import latent_audio, latent_image, step_audio, step_text, windowed_audio
 from export.graphs.text_schema import MAX_STOP, MAX_STOP_CHARACTERS, params_of
 from handlers.params import MAX_SEED, ParamSpec
+from training.data.music_set import key_names
+from training.models.music import ModelConfig
 
 LONGEST = 1_000_003  # stands for the most tokens that a model writes, which its checkpoint decides
 NAMED = {LONGEST: "the model's most", MAX_SEED: "2^53 - 1"}
 COLUMNS = "| parameter | type | wanted | default | meaning |\n|---|---|---|---|---|"
 REQUIRED = {"seq2seq": ("text", "messages")}  # by kind
 DRAWN = ("seed",)
+MELODIES = ModelConfig(keys=key_names(minor=False), tempos=(80, 150))  # what the built-in world has
 # At most so much: limits of the model, which the parameter's own range cannot say.
 BOUNDS = {
     "latent_audio": {"text": "max_audio_seconds"},
@@ -46,6 +49,7 @@ def tables() -> dict[str, str]:
         "latent_audio": latent_audio.params_of(16000, tuple("0123456789")),
         "latent_image": latent_image.PARAMS,
         "step_audio": step_audio.params_of(16000, tuple("0123456789"), 0.5),
+        "windowed_audio": windowed_audio.params(MELODIES),
         "step_text": step_text.PARAMS,
         "seq2seq": (*text[:1], *chat),  # the two differ in the first one, which is what is read
     }

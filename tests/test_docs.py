@@ -124,7 +124,7 @@ def test_parameter_tables_are_the_schemas() -> None:
 
 def test_parameter_tables_say_type_bounds_default_and_meaning() -> None:
     made = tables()
-    assert made.keys() == {"latent_audio", "latent_image", "step_audio", "step_text", "seq2seq"}
+    assert made.keys() == {"latent_audio", "latent_image", "step_audio", "step_text", "seq2seq", "windowed_audio"}
     assert "| `n` | integer | 1 to 16 | 1 | number of images; image i uses seed + i |\n" in made["latent_image"]
     assert "| `format` | string | png, jpeg, webp | png | file format of the images |\n" in made["latent_image"]
     assert (
@@ -147,8 +147,8 @@ def test_tables_are_renewed_in_place(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text("no marker\n")
     assert main(["--write", str(file)]) == 1
     assert (
-        "marks the tables none, wanted each of latent_audio, latent_image, step_audio, step_text, seq2seq once"
-        in capsys.readouterr().err
+        "marks the tables none, wanted each of latent_audio, latent_image, step_audio, windowed_audio, step_text, "
+        "seq2seq once" in capsys.readouterr().err
     )
     assert file.read_text() == "no marker\n"
     assert main([]) == 0

@@ -73,6 +73,12 @@ def _wavenet() -> RecipeModule:
     return wavenet
 
 
+def _music() -> RecipeModule:
+    from training import music
+
+    return music
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A way of training."""
@@ -171,6 +177,13 @@ RECIPES: dict[str, Recipe] = {
             kind="step_audio",
             about="sounds sample by sample, of a class or from a log-mel spectrogram (van den Oord 2016)",
             example="--name digits --preset demo --data recordings.zip --label-pattern '(\\d)_.*'",
+        ),
+        Recipe(
+            "music",
+            load=_music,
+            kind="windowed_audio",
+            about="pieces of any length in a key and a tempo: an autoencoder of sound, then a GAN over its latents",
+            example="--name chorales --preset demo --data chorales.zip",
         ),
     )
 }

@@ -15,6 +15,7 @@ KINDS = {
     "seq2seq": ("handlers.generators.seq2seq", "Seq2Seq"),
     "step_audio": ("handlers.generators.step_audio", "StepAudio"),
     "step_text": ("handlers.generators.step_text", "StepText"),
+    "windowed_audio": ("handlers.generators.windowed_audio", "WindowedAudio"),
 }
 
 

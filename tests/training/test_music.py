@@ -1,0 +1,218 @@
+"""The recipe music: carriers, conditions, losses, two phases in one run, and what key and tempo are heard."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handlers.audio.windows import Plan
+from tests.support.music import CONFIG
+from training import checkpoint, music, music_hearing
+from training.checks import ConfigError
+from training.data import melodies
+from training.data.synthesizer import render
+from training.models.music import BASIS, CONTEXT, HOP, STRIDE, Decoder, Encoder, ModelConfig, frequencies, turns_at
+from training.models.music_gan import (
+    LEVELS,
+    PERIODS,
+    PHRASE,
+    REACH,
+    UNITS,
+    Critic,
+    Ears,
+    Generator,
+    held,
+    places,
+    waves,
+)
+from training.run import Run, Schedule
+
+TINY = music.PRESETS["tiny"]
+
+
+def one_carrier(decoder: Decoder, row: int) -> None:
+    """Weights with which the decoder plays one carrier at a strength of 0.5, whatever the latents are."""
+    last = decoder.layers[-1]
+    assert isinstance(last, torch.nn.Conv1d) and last.bias is not None
+    assert decoder.straight.bias is not None
+    with torch.no_grad():
+        for zero in (last.weight, last.bias, decoder.straight.weight, decoder.straight.bias):
+            zero.zero_()
+        last.bias[: decoder.pitches] = -5.0
+        last.bias[row] = 1.0 + math.log(math.expm1(0.5)) / math.log(1000.0)
+
+
+def test_carriers_are_semitones_to_an_eighth_of_a_hertz() -> None:
+    found = frequencies(76)
+    assert found[0] == 55.0
+    assert found[36] == 440.0
+    assert all(hertz * 8 == int(hertz * 8) for hertz in found)
+    assert max(abs(1200 * math.log2(hertz / (55.0 * 2 ** (p / 12)))) for p, hertz in enumerate(found)) < 2.0  # cents
+
+
+@pytest.mark.parametrize("begin", [0, 12_345 * HOP])
+def test_a_carrier_goes_on_as_one_sine_from_the_beginning_of_a_piece(begin: int) -> None:
+    decoder, row = Decoder(CONFIG), 27
+    one_carrier(decoder, row)
+    with torch.inference_mode():
+        audio = decoder(torch.zeros(1, CONFIG.latent, 20), turns_at(torch.tensor([begin]), CONFIG))[0].double()
+    assert audio.shape == ((20 - 2 * CONTEXT) * HOP,)
+    at = torch.arange(len(audio), dtype=torch.float64) + begin + CONTEXT * HOP
+    wanted = torch.tanh(0.5 * torch.cos(2 * math.pi * frequencies(40)[row] * at / CONFIG.rate))
+    torch.testing.assert_close(audio, wanted, atol=2e-3, rtol=0)
+    assert BASIS == 4 * STRIDE
+
+
+def test_the_encoder_sees_a_sine_as_its_semitone_and_no_phase() -> None:
+    encoder = Encoder(CONFIG)
+    at = torch.arange(16 * HOP) / CONFIG.rate
+    tones = torch.stack([0.5 * torch.sin(2 * math.pi * frequencies(40)[27] * at + phase) for phase in (0.0, 1.0)])
+    seen = encoder.see(tones)[:, :, 20:-20]
+    assert seen.mean(dim=2).argmax(dim=1).tolist() == [27, 27]
+    assert float(seen[:, 27].mean()) == pytest.approx(1 + math.log(0.501) / -math.log(1e-3), abs=0.01)
+    torch.testing.assert_close(seen[0, 27], seen[1, 27], atol=0.01, rtol=0)
+    assert encoder(tones).shape == (2, CONFIG.latent, 16)
+
+
+def test_noise_and_places_are_those_of_serving() -> None:
+    """Training and handlers may not import one another, so each has its own; here they are held together."""
+    division = Plan(HOP, 32, CONTEXT, REACH, 2, (440,), 16_000, CONFIG.rate)
+    numbers = division.numbers(11, 133.0, 5 * division.samples)
+    noise, beats, _ = division.inputs(numbers, 133.0, 3)
+    first = torch.tensor([3 * 32 - CONTEXT - REACH])
+    ours = places(torch.tensor([133.0]), first, division.read_frames, CONFIG.rate) + PHRASE
+    np.testing.assert_allclose((ours % PHRASE)[0].float().numpy(), beats, atol=1e-5)
+    np.testing.assert_array_equal(held(torch.from_numpy(numbers)[None], ours)[0].numpy(), noise)
+    assert sum(round(PHRASE / level) for level in LEVELS) == UNITS
+
+
+def test_noise_stays_the_same_for_a_phrase_a_chord_a_beat_and_a_half() -> None:
+    beats = torch.arange(0, 16, 0.25)[None] + 0.01
+    noise = held(torch.randn(1, 2, UNITS, 1), beats)[0]
+    changes = [int((row.diff() != 0).sum()) for row in noise]
+    assert changes == [1, 7, 15, 31]
+
+
+def test_waves_have_their_periods() -> None:
+    beats = torch.arange(0, 8, 1 / 16)[None]
+    found = waves(beats)[0]
+    assert found.shape == (2 * len(PERIODS), 128)
+    assert found.abs().max() == pytest.approx(1.0)
+    for row, period in enumerate(PERIODS):
+        steps = round(period * 16)
+        torch.testing.assert_close(found[2 * row], found[2 * row].roll(steps))
+        torch.testing.assert_close(found[2 * row], -found[2 * row].roll(steps // 2))
+        torch.testing.assert_close(found[2 * row + 1], found[2 * row].roll(-steps // 4))
+
+
+def test_shapes_of_the_gan() -> None:
+    frames, keys = 60, torch.tensor([0, 3])
+    told = torch.rand(2, frames + 2 * REACH) * 8
+    noise = torch.randn(2, 4 * CONFIG.noise, frames + 2 * REACH)
+    latents = Generator(CONFIG)(noise, keys, told)
+    assert latents.shape == (2, CONFIG.latent, frames)
+    assert Critic(CONFIG)(latents, keys, told[:, REACH:-REACH]).shape[0] == 2
+    key, place = Ears(CONFIG)(latents)
+    assert key.shape == (2, len(CONFIG.keys))
+    assert place.shape == (2, 2 * len(PERIODS), frames - 20)
+
+
+def test_the_ears_name_a_key_by_pitch_classes_whatever_the_octave_and_the_level() -> None:
+    ears = Ears(CONFIG)
+    strengths = torch.full((3, CONFIG.pitches, 4), 1e-3)
+    for row, lowest in enumerate((3, 15, 4)):  # the second is the first an octave higher, the third a semitone
+        strengths[row, [lowest, lowest + 4, lowest + 7]] = 0.5
+    strengths[1] *= 0.5
+    named = ears.named(strengths)
+    assert named.shape == (3, len(CONFIG.keys))
+    torch.testing.assert_close(named[0], named[1])
+    assert not torch.allclose(named[0], named[2], atol=0.05)
+
+
+def trained(name: str, steps: int) -> dict[str, torch.Tensor]:
+    schedule = Schedule(steps=steps, save_every=2, sample_every=100, log_every=1)
+    config = dataclasses.replace(TINY, precision="fp32", heard=6)
+    music.train(Run(name, "music", schedule), config)
+    found = checkpoint.opened(checkpoint.directory(name))
+    return {**checkpoint.load_model(found)[1], **checkpoint.load_state(found)[1]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_a_run_that_resumes_before_at_or_after_the_switch_learns_the_same(workspace: Path, stop: int) -> None:
+    wanted = trained("whole", 5)
+    trained("halved", stop)
+    found = trained("halved", 5)
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_each_phase_learns_its_own_networks(workspace: Path) -> None:
+    before, after = trained("run", 3), trained("run", 6)
+    for part, learned in (("music.decoder.layers", False), ("encoder.layers", False), ("music.generator", True)):
+        names = [name for name in before if name.startswith(part) and name.endswith("weight")]
+        assert names
+        assert all(torch.equal(before[name], after[name]) is not learned for name in names)
+    assert any(name.startswith("ears.") for name in before)
+
+
+@pytest.mark.slow
+def test_figures_and_samples_of_both_phases(workspace: Path) -> None:
+    config = dataclasses.replace(TINY, precision="fp32", heard=6)
+    meta = music.train(Run("run", "music", music.SCHEDULES["tiny"]), config)
+    names = {"log_mel_db", "mrstft", "frechet", "log_mel_db_floor", "music_key_accuracy", "music_tempo_accuracy"}
+    assert names <= meta.metrics.keys()
+    for step in (3, 6):
+        for suffix in (".png", ".wav"):
+            assert (Path("artifacts/runs/run/samples") / f"step-{step:07d}{suffix}").stat().st_size > 1000
+    found, network = music.load_generator(checkpoint.directory("run"))
+    assert found.model["keys"] == list(melodies.music_set(16_000, 0.1, 1).classes)
+    assert network.config == ModelConfig(**found.model)
+    assert not network.training
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1}, "--batch-size is 1, wanted at least 2"),
+        ({"gan_frames": 30}, "--gan-frames is 30, wanted from 60 to 125"),
+        ({"autoencoder_frames": 126}, "--autoencoder-frames is 126, wanted from 16 to 125"),
+        ({"seconds": 90.0}, "--seconds is 90.0, wanted at most 65.28 at 16000 Hz"),
+        ({"gan_learning_rate": 0.0}, "--gan-learning-rate is 0.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(TINY, **changes)  # type: ignore[arg-type]
+
+
+def test_carriers_over_half_of_the_rate_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--pitches is 76, wanted fewer: 4186 Hz is over half of the rate 8000"):
+        ModelConfig(rate=8000)
+
+
+def test_key_and_tempo_are_heard_in_held_out_pieces() -> None:
+    hearing = music_hearing.trained(16_000, 6.0)
+    assert hearing.key_accuracy >= 0.98
+    assert hearing.tempo_accuracy >= 0.98
+
+
+def test_what_is_heard_follows_the_sound_and_not_the_level() -> None:
+    hearing = music_hearing.trained(16_000, 6.0)
+    found = [melodies.piece(7, index, 6.0) for index in range(3)]
+    sounds = np.stack([render(each.notes, 96_000, 16_000) for each in found]) / 32768.0
+    keys, tempos = hearing.heard(torch.from_numpy(sounds * 0.1).float())
+    assert keys.tolist() == [each.tonic for each in found]
+    assert all(
+        abs(tempo / each.tempo - 1) <= music_hearing.TOLERANCE for tempo, each in zip(tempos, found, strict=True)
+    )
+    higher = [dataclasses.replace(each, pitch=each.pitch + 1) for each in found[0].notes]
+    moved = torch.from_numpy(render(higher, 96_000, 16_000)[None] / 32768.0).float()
+    assert hearing.heard(moved)[0].tolist() == [(found[0].tonic + 1) % 12]
