@@ -45,6 +45,8 @@ class Config(RecipeConfig):
     """flip half of the images left to right"""
     learning_rate: float = 2e-4
     """of Adam, for both networks"""
+    fall_steps: int | None = None
+    """steps in whose second half the learning rate falls to nothing, evenly; absent: it never falls"""
     beta1: float = 0.5
     beta2: float = 0.999
 
@@ -52,6 +54,15 @@ class Config(RecipeConfig):
         super().__post_init__()
         if self.batch_size < 2:
             raise refuse("batch_size", self.batch_size, "at least 2 (BatchNorm needs two images)")
+        if self.fall_steps is not None and self.fall_steps < 2:
+            raise refuse("fall_steps", self.fall_steps, "at least 2, or none: the learning rate never falls")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 1; when it has fallen it stays at what it was in the last one."""
+        if self.fall_steps is None:
+            return self.learning_rate
+        left = max(1, self.fall_steps - step + 1)
+        return self.learning_rate * min(1.0, left / (0.5 * self.fall_steps))
 
 
 PRESETS = {
@@ -59,13 +70,18 @@ PRESETS = {
         model=ModelConfig(image_size=16, channels=8), world_size=64, batch_size=8, ema_half_life_kitems=0.05
     ),
     "demo": Config(  # clean faces within three minutes of two slow cores in FP32: a third of the reference's cost
-        model=ModelConfig(channels=32), world_size=4_000, batch_size=32, learning_rate=8e-4, ema_half_life_kitems=6.0
+        model=ModelConfig(channels=32),
+        world_size=4_000,
+        batch_size=32,
+        learning_rate=8e-4,
+        fall_steps=2800,
+        ema_half_life_kitems=6.0,
     ),
     "paper": Config(world_size=100_000),
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=3200, max_minutes=2.7, save_every=400, sample_every=800),
+    "demo": Schedule(steps=2800, max_minutes=2.7, save_every=400, sample_every=700),
     "paper": Schedule(),
 }
 
@@ -106,6 +122,8 @@ class Networks:
 
     def update(self, real: Tensor, step: int) -> Figures:
         """One update of the critic, then one of the generator. real (B, 3, S, S) in [-1, 1]. Returns the losses."""
+        for name in ("critic", "generator"):
+            self.optimization.set_rate(name, self.config.rate(step))
         z = torch.randn(len(real), self.config.model.latent, generator=self.random).to(real.device)  # (B, Z)
         with self.optimization.cast():
             fake = self.generator(z)

@@ -1,0 +1,63 @@
+"""The recipe of image GANs: its learning rate, which falls where it is asked to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import checkpoint, dcgan
+from training.__main__ import main
+from training.checks import ConfigError
+from training.dcgan import PRESETS, SCHEDULES, Config, Networks
+
+NAME = ["--name", "f", "--preset", "tiny", "--fall-steps", "8"]
+
+
+def test_the_learning_rate_falls_to_nothing_in_the_second_half() -> None:
+    config = Config(learning_rate=1.0, fall_steps=8)
+    assert [config.rate(step) for step in (1, 4, 5, 6, 8)] == [1.0, 1.0, 1.0, 0.75, 0.25]
+    assert config.rate(9) == config.rate(1000) == 0.25  # a run that goes on longer goes on learning
+    assert Config(learning_rate=1.0).rate(10**9) == 1.0
+
+
+def test_both_optimizers_have_the_rate_of_the_step() -> None:
+    config = Config(**{**vars(PRESETS["tiny"]), "learning_rate": 1.0, "fall_steps": 8})
+    networks = Networks(config, "cpu")
+    before = [parameter.detach().clone() for parameter in networks.critic.parameters()]
+    networks.update(torch.zeros(4, 3, 16, 16), step=8)
+    first = [(new - old).abs().max() for new, old in zip(networks.critic.parameters(), before, strict=True)]
+    assert float(max(first).detach()) == pytest.approx(0.25, rel=1e-3)  # Adam's first step is as long as its rate
+
+
+def test_a_fall_of_one_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match=re.escape("--fall-steps is 1, wanted at least 2, or none")):
+        Config(fall_steps=1)
+
+
+def test_the_demo_has_fallen_when_it_ends() -> None:
+    assert PRESETS["demo"].fall_steps == SCHEDULES["demo"].steps
+
+
+def test_a_run_that_is_resumed_in_its_fall_learns_the_same(workspace: Path) -> None:
+    assert main(["dcgan", *NAME, "--steps", "5"]) == 0
+    assert main(["dcgan", *NAME, "--steps", "8"]) == 0
+    there = checkpoint.load_model(checkpoint.opened(checkpoint.directory("f")))[1]
+    whole = [*NAME]
+    whole[1] = "g"
+    assert main(["dcgan", *whole, "--steps", "8"]) == 0
+    for name, tensor in checkpoint.load_model(checkpoint.opened(checkpoint.directory("g")))[1].items():
+        assert torch.equal(tensor, there[name]), name
+
+
+def test_a_checkpoint_from_before_there_was_a_fall_goes_on(workspace: Path) -> None:
+    plain = ["dcgan", "--name", "f", "--preset", "tiny"]
+    assert main([*plain, "--steps", "3"]) == 0
+    path = checkpoint.directory("f") / checkpoint.META
+    text = path.read_text()
+    assert '"fall_steps": null' in text
+    path.write_text(re.sub(r'\s*"fall_steps": null,', "", text))
+    assert main([*plain, "--steps", "6"]) == 0
+    assert dcgan.load_generator(checkpoint.directory("f"))[0].step == 6
