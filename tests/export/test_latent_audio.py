@@ -44,6 +44,7 @@ def opened(kind: GeneratorKind, data: bytes) -> Session:
     return open_session("onnxruntime", data, kind.graphs["generator"].spec, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("form", ["fp32", "fp32_rewritten"])
 def test_the_graph_computes_what_pytorch_computes(form: str, normalize: bool) -> None:
@@ -72,6 +73,7 @@ def test_every_transposed_convolution_is_rewritten() -> None:
     )
 
 
+@pytest.mark.slow
 def test_int8_is_measured_against_the_budget() -> None:
     kind = kind_of()
     graph = kind.graphs["generator"]
@@ -96,6 +98,7 @@ def test_int8_is_measured_against_the_budget() -> None:
     assert quality["snr_db"] > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fp32", "fp32_rewritten", "int8_rewritten"])
 def test_one_file_for_all_runtimes(workspace: Path, form: str) -> None:
     kind = kind_of()

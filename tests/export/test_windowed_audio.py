@@ -32,6 +32,7 @@ def opened(role: str, graph: Graph | None = None) -> Session:
     return open_session("onnxruntime", onnx_of(role), spec, 1, "f32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["generator", "decoder"])
 def test_the_onnx_file_computes_what_pytorch_does(role: str) -> None:
     graph = kind().graphs[role]
@@ -45,6 +46,7 @@ def test_a_row_is_the_same_bits_beside_any_others(role: str) -> None:
     assert batch_invariant(kind().graphs[role], opened(role), 16, seed=1)
 
 
+@pytest.mark.slow
 def test_both_graphs_together_sound_as_pytorch_does() -> None:
     sessions = {role: opened(role) for role in kind().graphs}
     exact = {role: graph.torch_session() for role, graph in kind().graphs.items()}

@@ -18,6 +18,8 @@ from handlers.runtimes.wavenet_kernel import drawing, functions
 from handlers.sampling.next_token import Rule, draw
 from tests.support import tiny_wavenet as tiny
 
+pytestmark = pytest.mark.slow  # compiling the step takes ten seconds
+
 BOUND = 2e-5  # of a score, to ONNX Runtime's
 
 

@@ -78,6 +78,7 @@ def test_the_pieces_do_not_show_in_the_bytes(name: str, encoding: str | None) ->
     assert made(name, encoding, wave, True, piece=20011) == made(name, encoding, wave, True, piece=777)
 
 
+@pytest.mark.slow
 def test_equal_samples_have_equal_bytes_in_another_process() -> None:
     code = (
         "import sys; from tests.handlers.test_sound import KINDS, made, tone\n"

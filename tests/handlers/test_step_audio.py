@@ -24,6 +24,8 @@ from tests.support import tiny_wavenet as tiny
 from tests.support.helpers import finish, start
 from training.wavenet_conditions import of_class
 
+pytestmark = pytest.mark.slow  # compiling the step takes ten seconds
+
 RATE = tiny.CONFIG.rate
 PCM = {"format": "pcm"}
 

@@ -41,6 +41,7 @@ def test_the_demo_has_fallen_when_it_ends() -> None:
     assert PRESETS["demo"].fall_steps == SCHEDULES["demo"].steps
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_in_its_fall_learns_the_same(workspace: Path) -> None:
     assert main(["dcgan", *NAME, "--steps", "5"]) == 0
     assert main(["dcgan", *NAME, "--steps", "8"]) == 0
@@ -52,6 +53,7 @@ def test_a_run_that_is_resumed_in_its_fall_learns_the_same(workspace: Path) -> N
         assert torch.equal(tensor, there[name]), name
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_before_there_was_a_fall_goes_on(workspace: Path) -> None:
     plain = ["dcgan", "--name", "f", "--preset", "tiny"]
     assert main([*plain, "--steps", "3"]) == 0

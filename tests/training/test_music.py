@@ -198,6 +198,7 @@ def test_carriers_over_half_of_the_rate_are_refused() -> None:
         ModelConfig(rate=8000)
 
 
+@pytest.mark.slow
 def test_key_and_tempo_are_heard_in_held_out_pieces() -> None:
     hearing = music_hearing.trained(16_000, 6.0)
     assert hearing.key_accuracy >= 0.98

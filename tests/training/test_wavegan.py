@@ -177,6 +177,7 @@ def test_the_generator_reads_the_class_and_the_noise(normalize: bool) -> None:
     assert float(clips.detach().abs().max()) <= 1.0
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoint_log_pictures_and_sounds(workspace: Path) -> None:
     assert main(["wavegan", *NAME]) == 0
     meta, network = load_generator(checkpoint.directory("m"))

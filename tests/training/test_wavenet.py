@@ -115,6 +115,7 @@ def test_crops_are_parts_of_clips_with_their_conditions(world: SoundSet) -> None
     assert seen == silent == {True, False}
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_cross_entropy_in_bits(workspace: Path) -> None:
     assert main(["wavenet", *NAME, "--steps", "1", "--precision", "fp32", "--jitter", "0"]) == 0
     _, made = load_generator(checkpoint.directory("m"))
@@ -147,6 +148,7 @@ def test_a_vocoder_hears_the_clip_that_it_says(world: SoundSet) -> None:
     assert sample(made, conditions[:, :1], 1.0, 0).shape == (3, model.frame)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoint_and_sounds(workspace: Path) -> None:
     assert main(["wavenet", *NAME]) == 0
     meta, made = load_generator(checkpoint.directory("m"))
