@@ -13,7 +13,7 @@ RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
 HERE := not browser and not db and not gpu
-BENCHMARKS ?= export serve steps text faults soak
+BENCHMARKS ?= export serve steps text audio faults soak
 
 help: ## what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'

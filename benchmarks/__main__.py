@@ -16,11 +16,12 @@ NAMES = {
     "export": "speed and faithfulness of the certified variants (benchmarks/export.py)",
     "serve": "throughput of the server over the bare engine and other servers, overload (benchmarks/serve.py)",
     "steps": "iteration-level against window batching (benchmarks/steps.py)",
+    "audio": "sounds: streams in real time, first audio, what is heard, stock TorchServe (benchmarks/audio.py)",
     "text": "summaries: facts, INT8, tokens through the server (benchmarks/text.py)",
     "soak": "ten minutes of mixed load: failures, growth of memory (benchmarks/soak.py)",
     "faults": "requests that fail or are lost while something is broken on purpose (benchmarks/faults.py)",
 }
-EXAMPLE_OPTIONS = {"serve": " --model dcgan"}
+EXAMPLE_OPTIONS = {"serve": " --model dcgan", "audio": " --only wavenet"}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from export.eager import NAME, eager_opener
 from export.judge import BATCHES, QUALITY_SEED
 from export.measure import Contestant, roles_opener
 from export.options import Options
-from export.plans import Plan
+from export.plans import REFERENCE, Plan
 from export.speed import QUICK, Effort, compare_speed
 from handlers import bundle as bundles
 from handlers.bundle import Bundle
@@ -70,7 +70,7 @@ def ensure(name: str, training: list[str], quick: bool) -> Bundle:
         raise RuntimeError(f"training {name} failed; see above")
     try:
         bundle = bundles.read(bundles.directory(name))
-        if machine().cpu in bundle.manifest.choice and any(c.variant != "fp32" for c in bundle.manifest.candidates):
+        if machine().cpu in bundle.manifest.choice and any(c.id != REFERENCE.id for c in bundle.manifest.candidates):
             return bundle
     except BundleError as error:
         print(f"building {name}: {error}")

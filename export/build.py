@@ -46,7 +46,7 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
     meta, module = recipe.load().load_generator(source)
     kind = graphs.load(recipe.kind, module)
     say(f"{name}: {meta.recipe} at step {meta.step}, kind {recipe.kind}, on {here.cpu}")
-    runtimes = installed(options, here, say)
+    runtimes = installed(options, here, recipe.kind, say)
     notebook = open_notebook(name, meta.files, options, scoring_runtime(runtimes))
     fp32 = {role: onnx_from_graph(graph) for role, graph in kind.graphs.items()}
     parity = {runtime: _parity(kind, fp32, runtime) for runtime in parity_runtimes(runtimes)}

@@ -41,11 +41,16 @@ def place(plan: Plan, here: Machine) -> str:
     return here.device_class(find(plan.runtime).device)
 
 
-def installed(options: Options, here: Machine, say: Say) -> tuple[str, ...]:
-    """The wanted runtimes that are installed. Raises `SessionError` without the reference's."""
+def installed(options: Options, here: Machine, kind: str, say: Say) -> tuple[str, ...]:
+    """The wanted runtimes that are installed and take the graphs of a kind. Raises `SessionError` without the
+    reference's.
+    """
     found: list[str] = []
     for runtime in map(find, options.runtimes):
-        if runtime.device == "gpu" and here.gpu is None and not runtime.ahead_of_time:
+        if runtime.kinds is not None and kind not in runtime.kinds:
+            if not options.every_runtime:  # nor is it news that one for other kinds is no candidate
+                say(f"{runtime.name} is for {', '.join(runtime.kinds)}, so of {kind} it is no candidate")
+        elif runtime.device == "gpu" and here.gpu is None and not runtime.ahead_of_time:
             if not options.every_runtime:  # a machine without a GPU is no news where nobody asked for one by name
                 say(f"{runtime.name} needs a CUDA device, and this machine has none, so it is no candidate")
         elif runtime.installed:

@@ -48,6 +48,18 @@ def stock(model: str, batch: int) -> Iterator[Peer]:
 
 
 @contextmanager
+def stock_audio(model: str, batch: int) -> Iterator[Peer]:
+    """Sounds in batches of `batch` that form within 20 ms; `model` is the name of a checkpoint. Its JVM is warm."""
+    with _folder() as name:
+        folder = Path(name)
+        settings = folder / "model.json"
+        settings.write_text(json.dumps({"checkpoint": str(checkpoint.directory(model).resolve())}))
+        _archive(folder, batch, "stock_audio_handler.py", settings)
+        with _serving(folder, f"stock TorchServe b{batch}", {"PYTHONPATH": str(ROOT)}, b'{"seed": 1}', b"RIFF") as peer:
+            yield peer
+
+
+@contextmanager
 def stock_text(model: str, example: Mapping[str, Any]) -> Iterator[Peer]:
     """Texts, one request after the other; the network definition is imported from the project. Its JVM is warm."""
     with _folder() as name:

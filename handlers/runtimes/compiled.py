@@ -143,5 +143,6 @@ RUNTIME = Runtime(
     packages=("numba",),
     device="cpu",
     variants=("fp32",),
+    kinds=("step_audio",),
     opener=Graph,
 )

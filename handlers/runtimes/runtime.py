@@ -61,6 +61,7 @@ class Runtime:
     device: Literal["cpu", "gpu"]
     variants: tuple[str, ...]  # the forms of a graph that it takes (export/variants.py)
     opener: Callable[[bytes, GraphSpec, int, Precision], OpenGraph]
+    kinds: tuple[str, ...] | None = None  # of generators whose graphs it takes; None: any
     precisions: tuple[Precision, ...] = ("f32",)  # what it may compute unquantized parts in, the usual one first
     ahead_of_time: bool = False  # its files are built for one GPU capability and one version of its library
     calibrates: bool = False  # quantization tries its calibrations in it where it can: it is fast there

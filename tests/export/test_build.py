@@ -357,9 +357,22 @@ def test_a_runtime_more_is_compared_planned_chosen_and_served(tiny_copy: Path, m
 def test_fp32_is_compared_where_its_file_is_opened_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in a runtime that takes other forms alone, nor in one whose files are built ahead of time."""
     quantized = dataclasses.replace(registry.find("openvino"), name="quantized", variants=("int8_static",))
-    compiled = dataclasses.replace(registry.find("openvino"), name="compiled", ahead_of_time=True)
-    monkeypatch.setattr(registry, "RUNTIMES", [*registry.RUNTIMES, quantized, compiled])
-    assert parity_runtimes(registry.names()) == ["onnxruntime", "openvino"]
+    built = dataclasses.replace(registry.find("openvino"), name="built", ahead_of_time=True)
+    monkeypatch.setattr(registry, "RUNTIMES", [*registry.RUNTIMES, quantized, built])
+    assert parity_runtimes(registry.names()) == ["onnxruntime", "openvino", "compiled"]
+
+
+def test_a_runtime_of_other_kinds_is_no_candidate() -> None:
+    """The compiled step refuses every graph but a WaveNet's: asked for images, it would end the build."""
+    heard: list[str] = []
+    here = Machine("avx2")
+    everything = installed(Options(("fp32",)), here, "latent_image", heard.append)
+    assert "compiled" not in everything
+    assert not any("compiled" in line for line in heard)
+    assert "compiled" in installed(Options(("fp32",)), here, "step_audio", heard.append)
+    named = installed(Options(("fp32",), ("onnxruntime", "compiled")), here, "latent_image", heard.append)
+    assert named == ("onnxruntime",)
+    assert heard[-1] == "compiled is for step_audio, so of latent_image it is no candidate"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +389,7 @@ def test_a_runtime_of_gpus_that_is_asked_for_by_name_is_told_to_be_none(
     names: tuple[str, ...], said: list[str]
 ) -> None:
     heard: list[str] = []
-    found = installed(Options(("fp32",), names), Machine("avx2"), heard.append)
+    found = installed(Options(("fp32",), names), Machine("avx2"), "latent_image", heard.append)
     assert [line for line in heard if "cuda" in line] == said
     assert "onnxruntime-cuda" not in found
 
