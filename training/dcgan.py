@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ class Config(RecipeConfig):
     """of Adam, for both networks"""
     fall_steps: int | None = None
     """steps in whose second half the learning rate falls to nothing, evenly; absent: it never falls"""
+    penalty: float | None = None
+    """weight of the critic's squared gradient at real images (R1), which keeps it from winning; absent: none"""
     beta1: float = 0.5
     beta2: float = 0.999
 
@@ -56,6 +59,8 @@ class Config(RecipeConfig):
             raise refuse("batch_size", self.batch_size, "at least 2 (BatchNorm needs two images)")
         if self.fall_steps is not None and self.fall_steps < 2:
             raise refuse("fall_steps", self.fall_steps, "at least 2, or none: the learning rate never falls")
+        if self.penalty is not None and not 0 < self.penalty < math.inf:
+            raise refuse("penalty", self.penalty, "more than 0, or none")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 1; when it has fallen it stays at what it was in the last one."""
@@ -75,15 +80,24 @@ PRESETS = {
         batch_size=32,
         learning_rate=8e-4,
         fall_steps=2800,
+        penalty=1.0,
         ema_half_life_kitems=6.0,
     ),
     "paper": Config(world_size=100_000),
 }
+LAZY = 16  # steps from one penalty to the next, which weighs as much more (Karras 2020, StyleGAN2, appendix B)
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
     "demo": Schedule(steps=2800, max_minutes=2.7, save_every=400, sample_every=700),
     "paper": Schedule(),
 }
+
+
+def r1(critic: nn.Module, real: Tensor) -> Tensor:
+    """E[|grad D(x)|^2] / 2 at real images (B, 3, S, S), a scalar: Mescheder 2018 (arXiv:1801.04406), equation 9."""
+    seen = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(seen).sum(), seen, create_graph=True)
+    return gradient.flatten(1).square().sum(dim=1).mean() / 2
 
 
 class Networks:
@@ -129,6 +143,8 @@ class Networks:
             fake = self.generator(z)
             real_logits, fake_logits = self.critic(real).float(), self.critic(fake.detach()).float()
         critic_loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+        if self.config.penalty is not None and step % LAZY == 0:  # outside of the cast: it would underflow in halves
+            critic_loss = critic_loss + LAZY * self.config.penalty * r1(self.critic, real)
         self.optimization.minimize("critic", critic_loss)
         with self.optimization.cast():
             logits = self.critic(fake).float()

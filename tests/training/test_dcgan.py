@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -32,9 +33,42 @@ def test_both_optimizers_have_the_rate_of_the_step() -> None:
     assert float(max(first).detach()) == pytest.approx(0.25, rel=1e-3)  # Adam's first step is as long as its rate
 
 
-def test_a_fall_of_one_step_is_refused() -> None:
-    with pytest.raises(ConfigError, match=re.escape("--fall-steps is 1, wanted at least 2, or none")):
-        Config(fall_steps=1)
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("fall_steps", 1, "at least 2, or none"),
+        ("penalty", 0.0, "more than 0, or none"),
+        ("penalty", float("nan"), "more than 0, or none"),
+    ],
+)
+def test_what_cannot_be_is_refused(field: str, value: float, wanted: str) -> None:
+    message = f"--{field.replace('_', '-')} is {value}, wanted {wanted}"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Config(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_penalty_is_half_the_squared_gradient() -> None:
+    weights = torch.arange(12.0).reshape(3, 2, 2)
+
+    class Critic(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return (images * weights).flatten(1).sum(dim=1)
+
+    assert float(dcgan.r1(Critic(), torch.randn(5, 3, 2, 2))) == pytest.approx(float((weights**2).sum()) / 2)
+
+
+def test_the_penalty_is_taken_every_sixteenth_step() -> None:
+    plain = Config(**{**vars(PRESETS["tiny"]), "precision": "fp32"})
+    real = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def losses(config: Config, step: int) -> float:
+        return Networks(config, "cpu").update(real, step)["critic"]
+
+    punished = dataclasses.replace(plain, penalty=1.0)
+    assert losses(punished, 15) == losses(plain, 15)
+    networks = Networks(plain, "cpu")
+    weight = dcgan.LAZY * float(dcgan.r1(networks.critic, real).detach())
+    assert losses(punished, 16) == pytest.approx(losses(plain, 16) + weight, rel=1e-4)
 
 
 def test_the_demo_has_fallen_when_it_ends() -> None:
