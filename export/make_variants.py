@@ -66,7 +66,8 @@ def _variant(build: Build, name: str, role: str) -> Variant:
     graph = build.kind.graphs[role]
     rows = graph.example(max(build.options.calibration, 1), CALIBRATION_SEED)
     seconds = search_seconds(name, build.here.cpu, build.options.effort.search_seconds)
-    variant = make(name, graph, build.fp32[role], rows, _score(build, role), seconds)
+    others = [data for other, data in build.fp32.items() if other != role]
+    variant = make(name, graph, build.fp32[role], rows, _score(build, role), seconds, others)
     check_finite(name, graph, variant.data)
     build.notebook.note_file(file, variant.data)
     build.notebook.note(f"{role}-{name}", variant.how)

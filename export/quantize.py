@@ -71,6 +71,11 @@ class Quantized:
     stopped: bool  # whether time was up before the search had ended
 
 
+def quantizable(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that static quantization knows."""
+    return [node.name for node in model.graph.node if node.op_type in QUANTIZED_OPS]
+
+
 def quantize_static(
     model: onnx.ModelProto, rows: Arrays, score: Score, seconds: float = math.inf, scheme: Scheme = SIGNED
 ) -> Quantized:
@@ -86,7 +91,7 @@ def quantize_static(
         raise VariantError(
             f"the calibration set has {count} rows, wanted at least {MIN_CALIBRATION}: raise --calibration"
         )
-    nodes = [node.name for node in model.graph.node if node.op_type in QUANTIZED_OPS]
+    nodes = quantizable(model)
     if not nodes:
         raise VariantError(f"the graph has none of {', '.join(QUANTIZED_OPS)} to quantize")
     with tempfile.TemporaryDirectory() as folder:

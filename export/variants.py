@@ -13,12 +13,14 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from export.graphs import Graph
 from export.quantize import (
+    QUANTIZED_OPS,
     SEVEN_BITS,
     SIGNED,
     Scheme,
     Score,
     VariantError,
     has_int8_kernel,
+    quantizable,
     quantize_dynamic,
     quantize_static,
 )
@@ -63,17 +65,26 @@ def search_seconds(name: str, cpu: str, usual: float) -> float:
     return 0.0 if name == "int8_rewritten" and cpu in SATURATING else usual
 
 
-def make(name: str, graph: Graph, fp32: bytes, rows: Arrays, score: Score, seconds: float = math.inf) -> Variant:
+def make(
+    name: str,
+    graph: Graph,
+    fp32: bytes,
+    rows: Arrays,
+    score: Score,
+    seconds: float = math.inf,
+    others: Sequence[bytes] = (),
+) -> Variant:
     """Make one variant of an FP32 ONNX file, searching for `seconds` where there is a choice.
 
-    Raises `VariantError` with the reason it cannot be made.
+    `others` are the FP32 files of the bundle's other roles: where one of them can be rewritten, one that cannot be is
+    no failure of the rewritten forms. Raises `VariantError` with the reason it cannot be made.
     """
     makers: Mapping[str, Callable[[], Variant]] = {
         "fp32": lambda: Variant(fp32, {}),
         "fp16": lambda: _fp16(graph, fp32),
-        "fp32_rewritten": lambda: _rewritten_fp32(fp32),
+        "fp32_rewritten": lambda: _rewritten_fp32(fp32, others),
         "int8_static": lambda: _static(onnx.load_from_string(fp32), rows, score, seconds, {}, SIGNED),
-        "int8_rewritten": lambda: _rewritten_int8(fp32, rows, score, seconds),
+        "int8_rewritten": lambda: _rewritten_int8(fp32, others, rows, score, seconds),
         SEVEN_BIT_FORM: lambda: _seven_bits(fp32, rows, score, seconds),
         "int8_rowwise": lambda: Variant(quantize_rowwise(onnx.load_from_string(fp32)), {}),
         "int8_dynamic": lambda: _dynamic(graph, fp32),
@@ -134,21 +145,25 @@ def _dynamic(graph: Graph, fp32: bytes) -> Variant:
     )
 
 
-def _rewrite(fp32: bytes) -> tuple[onnx.ModelProto, dict[str, object]]:
+def _rewrite(fp32: bytes, others: Sequence[bytes]) -> tuple[onnx.ModelProto, dict[str, object]]:
     rewritten = rewrite_transposed(onnx.load_from_string(fp32))
-    if not rewritten.done:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in rewritten.left.items())
-        raise VariantError(f"no ConvTranspose could be rewritten ({reasons or 'the graph has none'})")
-    return rewritten.model, {"rewritten": list(rewritten.done), "left_alone": rewritten.left}
+    if rewritten.done:
+        return rewritten.model, {"rewritten": list(rewritten.done), "left_alone": rewritten.left}
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in rewritten.left.items()) or "the graph has none"
+    if not any(rewrite_transposed(onnx.load_from_string(other)).done for other in others):
+        raise VariantError(f"no ConvTranspose could be rewritten ({reasons})")
+    return rewritten.model, {"unchanged": f"no ConvTranspose to rewrite ({reasons})"}
 
 
-def _rewritten_fp32(fp32: bytes) -> Variant:
-    model, how = _rewrite(fp32)
-    return Variant(model.SerializeToString(deterministic=True), how)
+def _rewritten_fp32(fp32: bytes, others: Sequence[bytes]) -> Variant:
+    model, how = _rewrite(fp32, others)
+    return Variant(fp32 if "unchanged" in how else model.SerializeToString(deterministic=True), how)
 
 
-def _rewritten_int8(fp32: bytes, rows: Arrays, score: Score, seconds: float) -> Variant:
-    model, how = _rewrite(fp32)
+def _rewritten_int8(fp32: bytes, others: Sequence[bytes], rows: Arrays, score: Score, seconds: float) -> Variant:
+    model, how = _rewrite(fp32, others)
+    if "unchanged" in how and not quantizable(model):
+        return Variant(fp32, {"unchanged": f"{how['unchanged']}, and none of {', '.join(QUANTIZED_OPS)} to quantize"})
     return _static(model, rows, score, seconds, how, SIGNED)
 
 

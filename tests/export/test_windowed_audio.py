@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import onnx
 import pytest
 
+from export import variants
 from export.graphs import GeneratorKind, Graph
 from export.graphs.windowed_audio import FRAMES, RENDERED, params, plan
 from export.parity import batch_invariant, compare, reference, tapped_spec
 from export.quality import margin
+from export.quantize import VariantError
 from export.to_onnx import onnx_from_graph
 from handlers.runtimes.session import Session, open_session
 from tests.support.music import CONFIG, described
@@ -74,3 +77,55 @@ def test_inputs_are_windows_of_pieces_at_several_tempos() -> None:
     assert len({round(float(np.median(np.diff(beats))), 5) for beats in rows["beats"]}) == 8
     assert rows["beats"].min() >= 0
     assert rows["beats"].max() < 8
+
+
+def made(form: str, role: str, others: tuple[str, ...]) -> variants.Variant:
+    """A form of a role, in a bundle with these other roles."""
+    graph = kind().graphs[role]
+    rows = graph.example(16, variants.CALIBRATION_SEED)
+    files = [onnx_of(other) for other in others]
+    return variants.make(form, graph, onnx_of(role), rows, lambda _: 1.0, others=files)
+
+
+def operators(data: bytes) -> set[str]:
+    return {node.op_type for node in onnx.load_from_string(data).graph.node}
+
+
+def test_the_generator_goes_as_it_is_into_the_rewritten_form_of_the_decoder() -> None:
+    decoder, generator = (
+        made("fp32_rewritten", "decoder", ("generator",)),
+        made("fp32_rewritten", "generator", ("decoder",)),
+    )
+    assert "ConvTranspose" in operators(onnx_of("decoder")) - operators(decoder.data)
+    assert len(decoder.how["rewritten"]) == 5  # type: ignore[arg-type]
+    assert generator == variants.Variant(
+        onnx_of("generator"), {"unchanged": "no ConvTranspose to rewrite (the graph has none)"}
+    )
+
+
+@pytest.mark.slow
+def test_the_generator_is_quantized_as_it_is_beside_the_rewritten_decoder() -> None:
+    found = made("int8_rewritten", "generator", ("decoder",))
+    assert found.how["unchanged"] == "no ConvTranspose to rewrite (the graph has none)"
+    assert found.how["calibration"] in ("minmax", "percentile", "entropy")
+    assert "QuantizeLinear" in operators(found.data)
+
+
+def test_a_role_with_nothing_to_rewrite_and_nothing_to_quantize_stays_fp32() -> None:
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 4]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"], "bend")], "g", value[:1], value[1:])
+    fp32 = onnx.helper.make_model(graph, ir_version=10).SerializeToString()
+    rows = {"x": np.zeros((16, 4), np.float32)}
+    found = variants.make(
+        "int8_rewritten", kind().graphs["decoder"], fp32, rows, lambda _: 1.0, others=[onnx_of("decoder")]
+    )
+    assert found.data == fp32
+    reason = "no ConvTranspose to rewrite (the graph has none), and none of Conv, ConvTranspose, MatMul to quantize"
+    assert found.how == {"unchanged": reason}
+
+
+@pytest.mark.parametrize("form", ["fp32_rewritten", "int8_rewritten"])
+@pytest.mark.parametrize("others", [(), ("generator",)])
+def test_a_bundle_that_has_nothing_to_rewrite_has_no_rewritten_form(form: str, others: tuple[str, ...]) -> None:
+    with pytest.raises(VariantError, match=r"^no ConvTranspose could be rewritten \(the graph has none\)$"):
+        made(form, "generator", others)
