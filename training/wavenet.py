@@ -51,7 +51,7 @@ class Config(SoundSource, RecipeConfig):
     """seconds of a clip; --long says what becomes of longer sounds"""
     fall_steps: int = 100_000
     """steps in which the learning rate falls to a twentieth, as half a wave of a cosine"""
-    jitter: float = 1.0
+    jitter: float = 0.0
     """levels by which what is read is off, as a standard deviation: drawn samples are never quite those of a clip"""
     clip: float = 1.0
     """longest gradient: a longer one is scaled down to it"""
@@ -79,32 +79,36 @@ PRESETS = {
     ),
     "demo": Config(
         model=ModelConfig(rate=8000),
+        precision="fp32",  # the written gradient, which is faster than layers in mixed precision
         batch_size=2,
         crop=2048,
         longest=0.8,
         world_size=1_000,
-        learning_rate=8e-3,
-        fall_steps=1_300,
+        voices=1,
+        learning_rate=16e-3,
+        fall_steps=1_200,
         ema_half_life_kitems=0.1,
+        judged=200,
     ),
     "paper": Config(
         model=ModelConfig(cycles=3, residual=128, skip=256, hidden=128), batch_size=8, crop=16384, world_size=20_000
     ),
     "vocoder": Config(
         model=ModelConfig(rate=8000, condition="mel"),
+        precision="fp32",
         batch_size=2,
         crop=2048,
         longest=0.8,
-        learning_rate=8e-3,
-        fall_steps=1_300,
+        learning_rate=16e-3,
+        fall_steps=1_200,
         ema_half_life_kitems=0.1,
     ),
 }
 SCHEDULES = {
     "tiny": Schedule(steps=4, save_every=2, sample_every=2, log_every=1),
-    "demo": Schedule(steps=1_300, max_minutes=2.5, save_every=650, sample_every=2_000),
+    "demo": Schedule(steps=1_200, max_minutes=2.5, save_every=600, sample_every=2_000),
     "paper": Schedule(steps=200_000, sample_every=10_000),
-    "vocoder": Schedule(steps=1_300, max_minutes=2.5, save_every=650, sample_every=2_000),
+    "vocoder": Schedule(steps=1_200, max_minutes=2.5, save_every=600, sample_every=2_000),
 }
 
 
@@ -173,10 +177,11 @@ def bits_per_sample(network: WaveNet, data: SoundSet, crop: int, clips: int = 32
     model = network.config
     nats, count = 0.0, 0
     for index in data.held_out[:clips]:
-        wave = data.clip(int(index)).astype(np.float32)[:crop] / FULL_SCALE
-        levels = encode(torch.from_numpy(wave))[None]
+        wave = data.clip(int(index)).astype(np.float32) / FULL_SCALE
+        levels = encode(torch.from_numpy(wave[:crop]))[None]
         before = F.pad(levels[:, :-1], (1, 0), value=SILENCE)
-        told = conditions.of_clip(model, int(data.labels[index]), wave)[None]
+        frames = -(-levels.shape[1] // model.frame)
+        told = conditions.of_clip(model, int(data.labels[index]), wave)[None, :frames]
         device = network.output.weight.device
         logits = network(before.to(device), told.to(device)).float().cpu()
         nats += float(F.cross_entropy(logits[0], levels[0], reduction="sum"))
@@ -206,7 +211,7 @@ def _prepare(run: Run, config: Config, device: str, _: Checkpoint | None) -> Wor
     def evaluate(step: int) -> Figures:
         path = run.sample_file(step, ".png")
         figures = evaluate_sounds.evaluate(drawn, data, config.seed, path, count=evaluate_sounds.SHOWN)
-        return {**figures, "bits_per_sample": bits_per_sample(learner.average, data, config.crop)}
+        return {**figures, "bits_per_sample": bits_per_sample(learner.average, data, longest)}
 
     def finish(step: int) -> Figures:
         heard_by = evaluate_sounds.hearing_of(data, longest)

@@ -75,6 +75,33 @@ def test_steps_with_rings_give_the_scores_of_the_whole_recomputed() -> None:
         assert torch.allclose(logits, whole[:, at], atol=1e-5)
 
 
+def test_all_layers_at_once_are_the_layers_one_after_the_other_and_so_is_the_gradient() -> None:
+    made = build(MODEL, 1)
+    random = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 256, (3, 100), generator=random)  # the last frame is not full
+    conditions = torch.rand(3, 2, MODEL.inputs, generator=random)
+    weight = torch.randn(3, 100, 256, generator=random)
+    found, wanted = made(levels, conditions), _one_by_one(made, levels, conditions)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    names, parameters = zip(*made.named_parameters(), strict=True)
+    gradients = [torch.autograd.grad((logits * weight).sum(), parameters) for logits in (found, wanted)]
+    for name, ours, theirs in zip(names, *gradients, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4), name
+        assert float(theirs.abs().max()) > 1e-3, name
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(made(levels, conditions).float(), wanted, atol=0.1)
+
+
+def _one_by_one(made: WaveNet, levels: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+    spread = made.spread_of(conditions)
+    below, skips = made.embedding(levels), torch.zeros(())
+    for at, layer in enumerate(made.layers):
+        now = spread[:, :, at].repeat_interleave(MODEL.frame, dim=1)[:, : levels.shape[1]]
+        below, skip = layer(below, now)
+        skips = skips + skip
+    return made.logits_of(skips)
+
+
 def test_samples_are_those_that_full_recomputation_draws() -> None:
     made, conditions = network(), torch.rand(2, 2, MODEL.inputs, generator=torch.Generator().manual_seed(0))
     waves = sample(made, conditions, 0.9, seed=5)

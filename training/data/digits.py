@@ -30,6 +30,7 @@ LOUDEST = 0.85  # of the full scale, the loudest sample of a clip
 _SOFTEST = 1e-6  # a clip of a few samples may hold no sound yet
 _CHUNK = 256  # clips spoken at once: bounds the memory
 _MEASURED_ON = 1  # the seed of the clips that are held out
+_VOICES = 2  # the seed of the voices where clips share them
 _NOISE = 1 << 32  # added to the seed for the noise of a clip
 _EDGE = 8  # frames of silence on each side, fewer where a clip has few
 _FADES_FROM, _FADES_BY = 0.6, 0.65  # of the word: its end is spoken more softly
@@ -62,8 +63,13 @@ class Digit:
         return np.asarray(aims * (1.0 + np.array(self.shifts).reshape(-1, 3)) * self.tract)
 
 
-def digit(seed: int, index: int, most_seconds: float = LONGEST) -> Digit:
-    """Clip `index` of a seed; where clips may be no longer than `most_seconds`, all are spoken faster."""
+def digit(seed: int, index: int, most_seconds: float = LONGEST, voices: int = 0) -> Digit:
+    """Clip `index` of a seed; where clips may be no longer than `most_seconds`, all are spoken faster.
+
+    With `voices` all clips are spoken by so many voices, evenly and without breath; 0: each clip has its own.
+    """
+    if voices:
+        return _evenly(Draws(seed, index), index % voices, most_seconds)
     draws = Draws(seed, index)
     which = draws.below(len(CLASSES))
     low = draws.unit() < 0.5  # low voices have long vocal tracts, mostly
@@ -84,6 +90,26 @@ def digit(seed: int, index: int, most_seconds: float = LONGEST) -> Digit:
     )
 
 
+def _evenly(draws: Draws, voice: int, most_seconds: float) -> Digit:
+    """A clip by a voice of a small world: its tract and about its pitch are always the same, so is how it speaks."""
+    which = draws.below(len(CLASSES))
+    its = Draws(_VOICES, voice)
+    place = its.unit()  # low voices have long vocal tracts
+    word = DIGITS[CLASSES[which]]
+    middle = (SHORTEST + LONGEST) / 2.0
+    return Digit(
+        digit=which,
+        pitch=(100.0 + 120.0 * place) * draws.between(0.97, 1.03),
+        tract=0.95 + 0.22 * place,
+        seconds=middle * draws.between(0.85, 1.15) * min(1.0, most_seconds / LONGEST),
+        glide=0.15,
+        wave=(0.0, 0.0),
+        breath=0.0,
+        shifts=(0.0,) * (3 * len(word)),
+        stretches=tuple(draws.between(0.9, 1.1) for _ in word),
+    )
+
+
 def render(digits: list[Digit], noises: list[tuple[int, int]], rate: int) -> list[NDArray[np.int16]]:
     """Clips (T,) of `digits`, the noise of each from its key (seed, index)."""
     clips: list[NDArray[np.int16]] = []
@@ -92,19 +118,21 @@ def render(digits: list[Digit], noises: list[tuple[int, int]], rate: int) -> lis
     return clips
 
 
-def spoken(seed: int, indices: range, rate: int, longest: int) -> tuple[list[Digit], list[NDArray[np.int16]]]:
+def spoken(
+    seed: int, indices: range, rate: int, longest: int, voices: int = 0
+) -> tuple[list[Digit], list[NDArray[np.int16]]]:
     """The clips `indices` of a seed, of at most `longest` samples at `rate` Hz, and what they are."""
-    digits = [digit(seed, index, longest / rate) for index in indices]
+    digits = [digit(seed, index, longest / rate, voices) for index in indices]
     return digits, render(digits, [(seed, index) for index in indices], rate)
 
 
-def sound_set(rate: int, longest: int, count: int) -> SoundSet:
+def sound_set(rate: int, longest: int, count: int, voices: int = 0) -> SoundSet:
     """The first `count` clips of the world to learn from, and `HELD_OUT` of another seed, with their digest."""
-    learned, clips = spoken(0, range(count), rate, longest)
-    kept, others = spoken(_MEASURED_ON, range(HELD_OUT), rate, longest)
+    learned, clips = spoken(0, range(count), rate, longest, voices)
+    kept, others = spoken(_MEASURED_ON, range(HELD_OUT), rate, longest, voices)
     samples = np.concatenate([*clips, *others])
     return SoundSet(
-        name=f"spoken-digits-v{VERSION}-{rate}hz-{count}",
+        name=f"spoken-digits-v{VERSION}-{rate}hz-{count}{f'-{voices}voices' if voices else ''}",
         rate=rate,
         samples=samples,
         starts=np.concatenate([[0], np.cumsum([len(clip) for clip in (*clips, *others)])]),

@@ -20,6 +20,8 @@ class SoundSource:
     """`digits` for the spoken world, or directories or .zip files of sounds, divided by commas"""
     world_size: int = 2_000
     """how many clips the spoken world has to learn from"""
+    voices: int = 0
+    """how many voices speak in the spoken world, each always in the same way; 0: every clip has a voice of its own"""
     trim: bool = True
     """leave out silence at the beginning and the end of a sound"""
     level: Literal["peak", "loudness", "as-is"] = "peak"
@@ -34,7 +36,7 @@ class SoundSource:
     """the column of --labels that holds the labels"""
 
     def __post_init__(self) -> None:
-        checks.at_least(self, world_size=1)
+        checks.at_least(self, world_size=1, voices=0)
         checks.one_of(self, "level", ("peak", "loudness", "as-is"))
         checks.one_of(self, "long", ("cut", "first"))
         if self.label_pattern is not None:

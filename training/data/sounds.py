@@ -19,7 +19,7 @@ def open_sounds(source: SoundSource, rate: int, longest: int, at_least: int, cac
         if source.world_size < at_least:
             size = source.world_size
             raise DataError(f"{size} spoken digits are fewer than one batch of {at_least}: raise --world-size")
-        found = digits.sound_set(rate, longest, source.world_size)
+        found = digits.sound_set(rate, longest, source.world_size, source.voices)
         return dataclasses.replace(found, notes=documents.hidden_by(source.data))
     paths = documents.paths(source.data) or [Path(source.data)]
     return sound_folder.sound_set(paths, source, rate, longest, at_least, cache)
