@@ -72,9 +72,7 @@ def run(quick: bool, only: str | None = None) -> dict[str, Any]:
     worst = figures.get("wavenet_slowest", {})
     lines = {"the slowest stream": [(float(count), factor) for count, factor in worst.items()]}
     picture = page.curves(lines, "streams at once", "seconds of computing a second of sound") if worst else None
-    text = (
-        "Each client sends its next request when its last stream has ended; under 1 a stream keeps up with playing."
-    )
+    text = "Each client sends its next request when its last stream has ended; under 1 a stream keeps up with playing."
     print(f"report: {page.write('audio', figures, [page.Section('Streams in real time', text, picture)])}")
     return figures
 

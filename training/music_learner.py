@@ -13,6 +13,7 @@ Dimensions: B windows, F latent frames, C latent channels, T samples.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,10 @@ class MusicLearner:
         slow, betas = config.gan_learning_rate, (0.5, 0.99)
         waves = list(self.music.decoder.synthesis.parameters())
         others = [*self.encoder.parameters(), *self.music.decoder.strengths_parameters()]
-        auto = [{"params": others}, {"params": waves, "lr": config.learning_rate * SYNTHESIS_RATE}]
+        auto: list[dict[str, Any]] = [
+            {"params": others},
+            {"params": waves, "lr": config.learning_rate * SYNTHESIS_RATE},
+        ]
         self.optimization = Optimization(
             pick(config.precision, device),
             {
