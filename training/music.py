@@ -30,7 +30,6 @@ from training.run import Run, Schedule
 from training.seeding import step_seed
 from training.state import load_network
 
-BEGUN_WITH = 64  # pieces whose principal components the autoencoder begins with
 PRESETS = {
     "tiny": Config(
         model=ModelConfig(latent=8, channels=16, width=16, noise=1, pitches=40),
@@ -44,7 +43,7 @@ PRESETS = {
         ema_half_life_kitems=0.05,
     ),
     "demo": Config(  # within three minutes of two slow cores in FP32
-        batch_size=16, autoencoder_steps=100, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
+        batch_size=16, autoencoder_steps=200, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
     ),
     "paper": Config(
         model=ModelConfig(channels=256, width=384, latent=64),
@@ -55,7 +54,7 @@ PRESETS = {
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=1000, max_minutes=2.3, save_every=250, sample_every=1000),
+    "demo": Schedule(steps=1000, max_minutes=2.5, save_every=100, sample_every=500),
     "paper": Schedule(steps=250_000),
 }
 
@@ -73,8 +72,6 @@ class Course:
         drawn = batches.drawn(len(rows), config.batch_size, config.seed, step)
         frames = int(config.seconds * self.data.rate) // HOP
         random = torch.Generator().manual_seed(step_seed(config.seed, step))
-        if step == 1:
-            self.learner.begin(torch.from_numpy(self.data.waves(rows[:BEGUN_WITH], frames * HOP)))
         if step <= config.autoencoder_steps:
             first = torch.randint(frames - config.autoencoder_frames + 1, (len(drawn),), generator=random)
             sound = torch.from_numpy(self._windows(rows[drawn], first.numpy(), config.autoencoder_frames))

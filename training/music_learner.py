@@ -13,7 +13,6 @@ Dimensions: B windows, F latent frames, C latent channels, T samples.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 from training import ema, mel
 from training.loop import Figures
 from training.models.music import ANALYSIS, CONTEXT, HOP, STRIDE, Encoder, ModelConfig, level, turns_at
-from training.models.music_components import begin_with
 from training.models.music_gan import EARS_REACH, PHRASE, REACH, UNITS, Critic, Ears, Music, held, places, waves
 from training.music_config import Config
 from training.optimization import Optimization
@@ -31,9 +29,7 @@ from training.seeding import seeded, step_seed
 from training.state import load_networks, network_tensors
 
 COMPARED = 8  # one window in so many has its sound compared, one at least
-PLAYED = 4  # one real window in so many is played to the ears
 LEVELS_WEIGHT = 10.0
-SYNTHESIS_RATE = 0.02  # of the learning rate: the waves begin as they should be, and are made softer before purer
 
 
 class MusicLearner:
@@ -49,12 +45,7 @@ class MusicLearner:
         self.average, self.encoder_average = copy.deepcopy(self.music).eval(), copy.deepcopy(self.encoder).eval()
         self.average.requires_grad_(False)
         slow, betas = config.gan_learning_rate, (0.5, 0.99)
-        waves = list(self.music.decoder.synthesis.parameters())
-        others = [*self.encoder.parameters(), *self.music.decoder.strengths_parameters()]
-        auto: list[dict[str, Any]] = [
-            {"params": others},
-            {"params": waves, "lr": config.learning_rate * SYNTHESIS_RATE},
-        ]
+        auto = [*self.encoder.parameters(), *self.music.decoder.parameters()]
         self.optimization = Optimization(
             pick(config.precision, device),
             {
@@ -82,12 +73,6 @@ class MusicLearner:
         self.average.load_state_dict(served)
         load_networks(state, **self._networks(), encoder_average=self.encoder_average)
         self.optimization.load(state)
-
-    def begin(self, pieces: Tensor) -> None:
-        """Set the autoencoder to the principal components of pieces (B, T), before the first step."""
-        begin_with(self.encoder, self.music.decoder, pieces.to(self.device))
-        self.average.decoder.load_state_dict(self.music.decoder.state_dict())
-        self.encoder_average.load_state_dict(self.encoder.state_dict())
 
     def learn_sound(self, sound: Tensor, first: Tensor, step: int) -> Figures:
         """A step of phase 1: windows (B, T) of pieces, which begin at samples `first` (B,). Returns the losses."""
@@ -121,9 +106,7 @@ class MusicLearner:
         critic = F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
         self.optimization.minimize("critic", critic)
         heard = F.cross_entropy(named.float(), key) + F.mse_loss(placed.float(), place)
-        part = max(1, len(real) // PLAYED)
-        strengths, _ = self.average.decoder.strengths(real[:part])
-        heard = heard + F.cross_entropy(self.ears.named(strengths), key[:part])
+        heard = heard + F.cross_entropy(self.ears.named(self.average.decoder.strengths(real)[0]), key)
         self.optimization.minimize("ears", heard)
         with self.optimization.cast():
             logits = self.critic(fake, key, inner).float()

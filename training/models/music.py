@@ -4,9 +4,7 @@ A convolution alone repeats itself every hop: from latents that stand still it c
 rate, 31 Hz. So the decoder's convolutions make strengths of carriers, one for each semitone, whose phases go on from
 the beginning of a piece (as the oscillators of Engel 2020, "DDSP", arXiv:2001.04643, section 3.2), and its last
 transposed convolution makes sound of them: it begins as windowed sines, the frames of an inverse Fourier transform, and
-is learned like the rest. The encoder sees the same semitones, so that latents hold strengths and no phases. A short
-window sees a low tone as several semitones, so what it sees is sharpened: to the powers of carriers by which it would
-see the same (Richardson 1972, "Bayesian-based iterative method of image restoration").
+is learned like the rest. The encoder sees the same semitones, so that latents hold strengths and no phases.
 
 Dimensions: B windows, T samples, F latent frames, C latent channels, P carriers, M = 8 F coefficient frames.
 """
@@ -34,7 +32,6 @@ LOWEST = 33  # MIDI pitch of the first carrier: 55 Hz
 GRAIN = 8  # carriers have whole multiples of 1 / GRAIN Hz, so that their phases are exact at any time
 _LONGEST, _CYCLES = 2048, 34  # samples, and cycles, that the encoder sees of a semitone at most
 _QUIET = 1e-3
-_SHARPENED = 10  # times
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,13 +79,11 @@ class Encoder(nn.Module):
     """
 
     kernels: Tensor
-    response: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         wide = config.channels
         self.register_buffer("kernels", _analysis(config), persistent=False)
-        self.register_buffer("response", _response(config, self.kernels), persistent=False)
         self.layers = nn.Sequential(
             nn.Conv1d(config.pitches, wide, 3, padding=1),
             nn.LeakyReLU(0.2),
@@ -119,15 +114,7 @@ class Encoder(nn.Module):
             side = (_LONGEST - ANALYSIS) // 2
             found = F.conv1d(F.pad(waves.float()[:, None], (side, side)), self.kernels, stride=ANALYSIS)
             cosines, sines = found.chunk(2, dim=1)
-            return level(self._sharpened(cosines.square() + sines.square()).sqrt())
-
-    def _sharpened(self, seen: Tensor) -> Tensor:
-        """Powers of semitones as a window sees them -> powers of the carriers, (B, P, M / 2) both."""
-        seen = seen + _QUIET**3  # none is 0
-        powers, whole = seen, self.response.sum(dim=0)[:, None]
-        for _ in range(_SHARPENED):
-            powers = powers * (self.response.T @ (seen / (self.response @ powers))) / whole
-        return powers
+            return level((cosines.square() + sines.square()).sqrt())
 
 
 class Decoder(nn.Module):
@@ -171,10 +158,6 @@ class Decoder(nn.Module):
         """latents (B, C, F) -> strengths of the carriers (B, P, M), and the channels that have none."""
         made = (self.layers(latents) + self.straight(latents)).float()  # (B, P + noises, M)
         return F.softplus(-math.log(_QUIET) * (made[:, : self.pitches] - 1.0)), made[:, self.pitches :]  # see `level`
-
-    def strengths_parameters(self) -> list[nn.Parameter]:
-        """All parameters but those of the waves."""
-        return [*self.layers.parameters(), *self.straight.parameters()]
 
     def played(self, latents: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and the strengths of the carriers (B, P, M), from the first frame to the last."""
@@ -229,12 +212,3 @@ def _analysis(config: ModelConfig) -> Tensor:
         kernels[row, 0, begin : begin + length] = window * angles.cos() * 4 / length
         kernels[config.pitches + row, 0, begin : begin + length] = window * angles.sin() * 4 / length
     return kernels.float()
-
-
-def _response(config: ModelConfig, kernels: Tensor) -> Tensor:
-    """The power (P, P) that each semitone sees of each carrier at full scale."""
-    at = torch.arange(_LONGEST) - _LONGEST / 2
-    angles = 2.0 * math.pi * torch.tensor(frequencies(config.pitches))[:, None] / config.rate * at
-    cosines, sines = kernels[:, 0].chunk(2)
-    parts = [window @ wave.T for window in (cosines, sines) for wave in (angles.cos(), angles.sin())]
-    return torch.stack(parts).square().sum(dim=0) / 2
