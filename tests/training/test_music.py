@@ -143,7 +143,7 @@ def trained(name: str, steps: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [2, 3, 4])
+@pytest.mark.parametrize("stop", [pytest.param(2, marks=pytest.mark.long), 3, pytest.param(4, marks=pytest.mark.long)])
 def test_a_run_that_resumes_before_at_or_after_the_switch_learns_the_same(workspace: Path, stop: int) -> None:
     wanted = trained("whole", 5)
     trained("halved", stop)
