@@ -27,8 +27,12 @@ class Content:
 
     def check(self) -> None:
         """Raise the error that was met while reading, if there was one: what was decoded since then is not the file."""
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:  # an error that its own frames hold keeps the archive open until somebody collects garbage
+                del error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place; one before the beginning, which damaged headers ask for, is the beginning."""
@@ -39,7 +43,7 @@ class Content:
         except ValueError:
             return self._file.seek(0)
         except Exception as error:
-            self._error = self._error or error
+            self._error = self._error or error.with_traceback(None)
             return 0
 
     def tell(self) -> int:
@@ -51,5 +55,5 @@ class Content:
         try:
             return b"" if self._error is not None else self._file.read(count)
         except Exception as error:
-            self._error = error
+            self._error = error.with_traceback(None)
             return b""
