@@ -70,7 +70,7 @@ artifacts/archived/%: artifacts/bundles/%/manifest.json $(wildcard handlers/*.py
 	@mkdir -p $(@D) && touch $@
 
 # What can be made again in minutes. Checkpoints, runs, bundles, archives and a server's state are not among it.
-REBUILT := out artifacts/builds artifacts/engines artifacts/reports .pytest_cache .mypy_cache .ruff_cache .hypothesis
+REBUILT := out $(addprefix artifacts/,builds cache engines reports) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 define remove-rebuilt
 rm -rf $(REBUILT)
 find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -24,6 +24,7 @@ SPARED = (
 )
 REBUILT = (
     "artifacts/builds/faces/notes.json",
+    "artifacts/cache/hearing-key.safetensors",
     "artifacts/engines/key/engine",
     "artifacts/reports/faces/report.html",
     "handlers/proxy/__pycache__/wire.pyc",

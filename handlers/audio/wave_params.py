@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.audio import spoken
-from handlers.audio.crossfade import joined
+from handlers.audio.crossfade import FADE_SECONDS, joined
 from handlers.audio.params import AudioParams, common, samples_of
 from handlers.limits import AudioLimits
 from handlers.params import ParamSpec, check_all
 from handlers.refusals import Refusal
-
-FADE_SECONDS = 0.02  # from one clip into the next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

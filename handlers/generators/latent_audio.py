@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.audio.crossfade import Crossfade, joined
+from handlers.audio import spoken
+from handlers.audio.crossfade import FADE_SECONDS, Crossfade, joined
 from handlers.audio.params import AudioParams, common
 from handlers.audio.preview import Sounds
 from handlers.audio.slots import AudioSlot
@@ -29,7 +30,6 @@ from handlers.sampling import philox
 
 ROLE = "generator"
 STREAM = 3  # of the random numbers: other generators draw from other ones
-FADE_SECONDS = 0.02  # from one clip into the next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,20 +52,19 @@ class ClipParams(AudioParams):
 class ClipSlot(AudioSlot[ClipParams]):
     """A request whose sounds are in the making."""
 
-    def __init__(self, params: ClipParams, tool: str, z: NDArray[np.float32], overlap: int) -> None:
+    def __init__(self, params: ClipParams, tool: str, z: NDArray[np.float32], samples: int, overlap: int) -> None:
         super().__init__(params, tool)
         self.z = z  # (n, P, Z)
         self.place = 0  # of the next clip
-        self._joins = [Crossfade(overlap) for _ in params.seeds]
+        self._joins = [Crossfade((samples,) * z.shape[1], overlap) for _ in params.seeds]
 
     def add(self, clips: NDArray[np.float32]) -> None:
         """The next clip of every sound (n, T)."""
-        self.place += 1
-        last = self.place == self.z.shape[1]
         for index, (join, clip) in enumerate(zip(self._joins, clips, strict=True)):
-            self.write(index, join.add(clip))
-            if last:
-                self.write(index, join.end())
+            self.write(index, join.add(self.place, 0, clip))
+        self.place += 1
+        if self.place == self.z.shape[1]:
+            for index in range(self.params.n):
                 self.end(index)
 
 
@@ -90,15 +89,15 @@ class LatentAudio:
 
     def parse(self, request: Request) -> ClipParams:
         """Check one request. Raises `Refusal`."""
-        values = check_all(self._named(request.params), self._specs)
+        values = check_all(spoken.named(request.params, self._classes), self._specs)
         label, text = values.pop("label"), values.pop("text", None)
-        if label is not None and text is not None:
-            raise Refusal(400, "label and text are both given; leave one of them out", "text")
-        truncation, said = values.pop("truncation"), self._said(label, text)
-        values = common(values, self._limits, joined(self._samples, len(said), self._overlap))
+        truncation, asked = values.pop("truncation"), spoken.said(label, text, self._classes)
+        samples = joined(self._samples, len(asked or (0,)), self._overlap)
+        self._check_length(samples, asked)
+        values = common(values, self._limits, samples)
         count, first = values["n"], values["seed"]
-        labels = [said] * count if label or text else [((first + i) % len(self._classes),) for i in range(count)]
-        if label is None and text is None and count == 1:
+        labels = [asked or ((first + i) % len(self._classes),) for i in range(count)]
+        if asked is None and count == 1:
             label = self._classes[labels[0][0]]
         return ClipParams(**values, label=label, text=text, truncation=truncation, labels=tuple(labels))
 
@@ -108,7 +107,8 @@ class LatentAudio:
         if wanted > self._free:
             raise ValueError(f"{wanted} sounds for {self._free} free rows")
         noise = self._noise(batch)
-        slots = [ClipSlot(params, self._tool, z, self._overlap) for params, z in zip(batch, noise, strict=True)]
+        sizes = self._samples, self._overlap
+        slots = [ClipSlot(params, self._tool, z, *sizes) for params, z in zip(batch, noise, strict=True)]
         self._free -= wanted
         return slots
 
@@ -150,32 +150,12 @@ class LatentAudio:
         slot.finished = reason
         self._free += slot.params.rows
 
-    def _named(self, params: Any) -> Any:
-        """The request with its class by name, where it is given by number (a name that is a number comes first)."""
-        found = params.get("label") if isinstance(params, Mapping) else None
-        if isinstance(found, bool) or not isinstance(found, int):
-            return params
-        if str(found) in self._classes:
-            return {**params, "label": str(found)}
-        return {**params, "label": self._classes[found]} if 0 <= found < len(self._classes) else params
-
-    def _said(self, label: str | None, text: str | None) -> tuple[int, ...]:
-        """The classes of the clips of one sound, one clip where nothing is said. Raises `Refusal`."""
-        if text is None:
-            return (self._classes.index(label) if label is not None else 0,)
-        characters = "".join(text.split())
-        if not characters:
-            raise Refusal(400, 'text holds no digit; write digits, such as "4 2 0 7"', "text")
-        for character in characters:
-            if character not in self._classes:
-                known = ", ".join(self._classes)
-                message = f"text holds {character!r}, which this model does not say; it says {known}, and takes spaces"
-                raise Refusal(400, message, "text")
-        seconds = joined(self._samples, len(characters), self._overlap) / self._limits.rate
-        if seconds > self._limits.max_audio_seconds:
-            message = f"text has {len(characters)} digits, which are {seconds:.1f} seconds of sound; the most are "
+    def _check_length(self, samples: int, asked: tuple[int, ...] | None) -> None:
+        """Raise `Refusal` for a text whose sound would be too long."""
+        seconds = samples / self._limits.rate
+        if asked is not None and len(asked) > 1 and seconds > self._limits.max_audio_seconds:
+            message = f"text has {len(asked)} digits, which are {seconds:.1f} seconds of sound; the most are "
             raise Refusal(400, f"{message}{self._limits.max_audio_seconds} seconds: send fewer at a time", "text")
-        return tuple(map(self._classes.index, characters))
 
     def _noise(self, batch: Sequence[ClipParams]) -> list[NDArray[np.float32]]:
         """Latents (n, P, Z) of each: clip p of a seed has the numbers from p * Z on. docs/sampling.md.

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.audio import wave_params
-from handlers.audio.joints import Joints
+from handlers.audio.crossfade import FADE_SECONDS, Crossfade
 from handlers.audio.places import conditions
 from handlers.audio.preview import Sounds
 from handlers.audio.slots import AudioSlot
-from handlers.audio.wave_params import FADE_SECONDS, WaveParams
+from handlers.audio.wave_params import WaveParams
 from handlers.generator import Model, Request
 from handlers.limits import AudioLimits
 from handlers.runtimes.blocks import Block
@@ -44,12 +44,12 @@ class WaveSlot(AudioSlot[WaveParams]):
         self.clip, self.at = 0, 0  # the clip that is computed, and the first sample of it that is not
         self.number = 0  # of the next uniform number
         self.levels: list[int] = []  # of each sound, the sample before; none at the beginning of a clip
-        self._joints = [Joints(params.lengths, overlap) for _ in rows]
+        self._joins = [Crossfade(params.lengths, overlap) for _ in rows]
 
     def add(self, levels: NDArray[np.int64], waves: NDArray[np.float32]) -> None:
         """The next samples of every sound (n, K), as levels and as waves."""
-        for index, (joints, wave) in enumerate(zip(self._joints, waves, strict=True)):
-            self.write(index, joints.add(self.clip, self.at, wave))
+        for index, (join, wave) in enumerate(zip(self._joins, waves, strict=True)):
+            self.write(index, join.add(self.clip, self.at, wave))
         self.levels = levels[:, -1].tolist()
         self.at += levels.shape[1]
         self.number += levels.shape[1]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from export.graphs import audio_schema
 from export.graphs import latent_audio as graphs
+from handlers.audio.crossfade import FADE_SECONDS
 from handlers.generator import Model, Request, SoundSlot, StepGenerator
 from handlers.generators import create
-from handlers.generators.latent_audio import FADE_SECONDS, STREAM, LatentAudio
+from handlers.generators.latent_audio import STREAM, LatentAudio
 from handlers.graph_spec import GraphSpec, TensorSpec
 from handlers.refusals import Refusal
 from handlers.sampling import philox

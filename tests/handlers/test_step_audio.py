@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from handlers.audio.joints import Joints
+from handlers.audio.crossfade import Crossfade
 from handlers.audio.places import conditions
 from handlers.audio.wave_params import shares
 from handlers.generator import Request, StepGenerator
@@ -134,16 +134,16 @@ def test_clips_share_a_length_and_are_joined_with_equal_power() -> None:
     assert shares(1000, 3, 20) == (346, 346, 348)
     lengths, ones = shares(300, 3, 20), np.ones(1, np.float32)
     for step in (7, 64):
-        joints, parts = Joints(lengths, 20), []
+        join, parts = Crossfade(lengths, 20), []
         for clip, length in enumerate(lengths):
             for at in range(0, length, step):
-                parts.append(joints.add(clip, at, np.repeat(ones, step)))
+                parts.append(join.add(clip, at, np.repeat(ones, step)))
         joined = np.concatenate(parts)
         assert len(joined) == 300
         assert joined.min() == 1.0
         assert np.isclose(joined.max(), 2**0.5, atol=5e-3)
     with pytest.raises(ValueError, match="a clip of 30 samples is shorter than two fades of 20"):
-        Joints((100, 30), 20)
+        Crossfade((100, 30), 20)
 
 
 @pytest.mark.parametrize(
