@@ -6,7 +6,7 @@ interrupted build goes on at the missing candidate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export import graphs
@@ -21,7 +21,7 @@ from export.make_variants import make_variants
 from export.notebook import discard_notes, open_notebook
 from export.options import DEFAULTS, Options, Say
 from export.parity import PARITY_SEED, compare, reference, tapped_spec
-from export.plans import Plan, file_key, installed, parity_runtimes, plans, scoring_runtime
+from export.plans import REFERENCE, Plan, file_key, installed, parity_runtimes, plans, scoring_runtime
 from export.results import judge_all
 from export.to_onnx import expose_tap, onnx_from_graph
 from export.turns import told_left_out
@@ -29,6 +29,7 @@ from handlers.bundle import Bundle
 from handlers.certificate import Difference
 from handlers.runtimes import tensorrt
 from handlers.runtimes.device import Machine, machine
+from handlers.runtimes.runtime import SessionError
 from handlers.runtimes.session import open_session
 from training import checkpoint, recipes
 
@@ -49,7 +50,8 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
     runtimes = installed(options, here, recipe.kind, say)
     notebook = open_notebook(name, meta.files, options, scoring_runtime(runtimes))
     fp32 = {role: onnx_from_graph(graph) for role, graph in kind.graphs.items()}
-    parity = {runtime: _parity(kind, fp32, runtime) for runtime in parity_runtimes(runtimes)}
+    parity = _parities(kind, fp32, parity_runtimes(runtimes), say)
+    runtimes = tuple(runtime for runtime in runtimes if runtime in parity or runtime not in parity_runtimes(runtimes))
     wanted = _render_torch(kind)
     model = kind.model(name, recipe.kind)
     work = Build(model, kind, fp32, wanted, runtimes, here, options, budget, notebook, say)
@@ -69,6 +71,24 @@ def build(name: str, options: Options = DEFAULTS, say: Say = print, here: Machin
     chosen = next(iter(bundle.manifest.choice[here.cpu]))
     say(f"{bundle.directory}: version {bundle.version}, serving {', '.join(chosen.values())} on {here.cpu}")
     return bundle
+
+
+def _parities(
+    kind: GeneratorKind, fp32: Mapping[str, bytes], runtimes: Sequence[str], say: Say
+) -> dict[str, list[Difference]]:
+    """By runtime, without those that do not open the graph: what is not compared with PyTorch is no candidate.
+
+    Raises `SessionError` where the reference's does not.
+    """
+    found = {}
+    for runtime in runtimes:
+        try:
+            found[runtime] = _parity(kind, fp32, runtime)
+        except SessionError as error:
+            if runtime == REFERENCE.runtime:
+                raise
+            say(f"  {runtime} cannot be compared with PyTorch, so it is no candidate: {error}")
+    return found
 
 
 def _parity(kind: GeneratorKind, fp32: Mapping[str, bytes], runtime: str) -> list[Difference]:

@@ -38,7 +38,7 @@ from handlers.graph_spec import GraphSpec
 from handlers.manifest import Precision
 from handlers.runtimes import device, registry
 from handlers.runtimes.device import Machine, machine
-from handlers.runtimes.runtime import Arrays, Runtime
+from handlers.runtimes.runtime import Arrays, Runtime, SessionError
 from tests.conftest import CPU_RUNTIMES, ROOT, Tiny
 from training import checkpoint
 
@@ -392,6 +392,35 @@ def test_a_runtime_of_gpus_that_is_asked_for_by_name_is_told_to_be_none(
     found = installed(Options(("fp32",), names), Machine("avx2"), "latent_image", heard.append)
     assert [line for line in heard if "cuda" in line] == said
     assert "onnxruntime-cuda" not in found
+
+
+def refuse_graph(model: bytes, spec: GraphSpec, threads: int, precision: Precision) -> Evaluated:
+    raise SessionError("the graph has what is not known here")
+
+
+def test_a_runtime_that_does_not_open_the_graph_ends_no_build(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are judged; nothing is certified in a runtime that was not compared with PyTorch."""
+    picky = Runtime("picky", ("onnx",), ("onnx",), "cpu", ("fp32", "fp32_rewritten"), refuse_graph)
+    monkeypatch.setattr(registry, "RUNTIMES", [*registry.RUNTIMES, picky])
+    monkeypatch.setattr("export.judge.Judge.assess", fake_assess)
+    heard: list[str] = []
+    options = Options(("fp32", "fp32_rewritten"), ("onnxruntime", "picky"), quick=True)
+    bundle = build("tiny", options, heard.append, Machine("riscv-v9"))
+    assert list(bundle.certificate.parity.runtimes) == ["onnxruntime"]
+    assert {candidate.runtime for candidate in bundle.manifest.candidates} == {"onnxruntime"}
+    said = "  picky cannot be compared with PyTorch, so it is no candidate: the graph has what is not known here"
+    assert said in heard
+
+
+def test_a_reference_that_does_not_open_the_graph_ends_the_build(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bundles.read(BUNDLE).digest
+    broken = dataclasses.replace(registry.REFERENCE, opener=refuse_graph)
+    monkeypatch.setattr(registry, "RUNTIMES", [broken, *registry.RUNTIMES[1:]])
+    with pytest.raises(SessionError, match="the graph has what is not known here"):
+        build("tiny", Options(("fp32",), ("onnxruntime",), quick=True), quiet, Machine("riscv-v9"))
+    assert bundles.read(BUNDLE).digest == before
 
 
 def test_a_truncated_checkpoint_is_refused(tiny_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
