@@ -42,7 +42,7 @@ PRESETS = {
         heard=24,
         ema_half_life_kitems=0.05,
     ),
-    "demo": Config(  # within three minutes of two slow cores in FP32
+    "demo": Config(  # its clock ends it on slow cores; docs/results.md says how far it came
         batch_size=16, autoencoder_steps=200, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
     ),
     "paper": Config(
