@@ -32,8 +32,8 @@ demo: $(INSTALLED) ## train, export, archive, serve; fetch 16 faces and a text: 
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
 	$(PY) -m pytest -m "$(HERE) and not long"
 
-test-fast: $(INSTALLED) ## those of them that start no server and train nothing for long: some minutes
-	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" --numprocesses=2 --dist=loadgroup
+test-fast: $(INSTALLED) ## those of them that start no server and build no model
+	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" --numprocesses=2
 
 test-long: $(INSTALLED) ## the long ones: the same again, many times
 	$(PY) -m pytest -m "$(HERE) and long"

@@ -24,18 +24,13 @@ ROOT = Path(__file__).parent.parent
 CPU_RUNTIMES = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
 MODELS = {"tiny", "tiny_text", "tiny_summary", "tiny_dialogue", "tiny_bert_summary"}
-SLOW_MODELS = MODELS - {"tiny", "tiny_text"}  # a minute on two slow cores; the other two some seconds
-ROOM_OF_BUILDS = ROOT / "tests/export"  # there a test of a model is a test of builds: slow, whatever the model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test is slow if a model that it needs is, wherever it names it."""
+    """A test is slow if it needs a model, wherever it names it: some seconds to a minute, and more on slow cores."""
     for item in items:
-        slow = MODELS if item.path.is_relative_to(ROOM_OF_BUILDS) else SLOW_MODELS
-        if slow & needed(item):
+        if MODELS & needed(item):
             item.add_marker(pytest.mark.slow)
-        if MODELS & needed(item):  # where tests run in several processes, one of them makes the models
-            item.add_marker(pytest.mark.xdist_group("models"))
 
 
 def needed(item: pytest.Item) -> set[str]:
@@ -46,11 +41,11 @@ def needed(item: pytest.Item) -> set[str]:
 
 
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-    """What collecting cannot see is refused: a slow model that a test asks for while it runs, without the marker."""
+    """What collecting cannot see is refused: a model that a test asks for while it runs, without the marker."""
     item = request._pyfuncitem
-    if fixturedef.argname in SLOW_MODELS and item.get_closest_marker("slow") is None:
+    if fixturedef.argname in MODELS and item.get_closest_marker("slow") is None:
         pytest.fail(
-            f"{item.nodeid} takes the fixture {fixturedef.argname}, which trains for a minute, and is not marked slow: "
+            f"{item.nodeid} takes the fixture {fixturedef.argname}, which trains and builds, and is not marked slow: "
             "name the fixture as an argument or a parameter, or mark the test",
             pytrace=False,
         )

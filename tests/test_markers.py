@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import conftest
-from tests.conftest import MODELS, ROOT, SLOW_MODELS, pytest_collection_modifyitems, pytest_fixture_setup
+from tests.conftest import MODELS, ROOT, pytest_collection_modifyitems, pytest_fixture_setup
 
 
 @dataclasses.dataclass
@@ -35,24 +35,20 @@ class Item:
 
 
 @pytest.mark.parametrize(
-    ("place", "fixtures", "params", "slow"),
+    ("fixtures", "params", "slow"),
     [
-        ("tests/handlers/test_x.py", ("tiny_summary", "workspace"), {}, True),
-        ("tests/handlers/test_x.py", ("fixture",), {"fixture": "tiny_dialogue", "count": 3}, True),
-        ("tests/handlers/test_x.py", ("tiny", "tiny_text"), {}, False),
-        ("tests/export/test_x.py", ("tiny_copy", "tiny"), {}, True),
-        ("tests/export/test_x.py", ("fixture",), {"fixture": "tiny_text"}, True),
-        ("tests/export/test_x.py", ("workspace",), {"message": "tiny"}, True),  # too much rather than too little
-        ("tests/export/test_x.py", ("workspace",), {"message": "a tiny one"}, False),
+        (("tiny_summary", "workspace"), {}, True),
+        (("tiny",), {}, True),
+        (("fixture",), {"fixture": "tiny_dialogue", "count": 3}, True),
+        (("workspace",), {"message": "tiny"}, True),  # too much rather than too little
+        (("workspace",), {"message": "a tiny one"}, False),
+        (("tiny_copy_of_something",), {}, False),
     ],
 )
-def test_a_test_is_slow_by_what_it_needs(
-    place: str, fixtures: tuple[str, ...], params: dict[str, Any], slow: bool
-) -> None:
-    item: Any = Item(ROOT / place, fixtures, params)
+def test_a_test_is_slow_by_what_it_needs(fixtures: tuple[str, ...], params: dict[str, Any], slow: bool) -> None:
+    item: Any = Item(ROOT / "tests/handlers/test_x.py", fixtures, params)
     pytest_collection_modifyitems([item])
     assert ("slow" in item.marks) == slow
-    assert ("xdist_group" in item.marks) == any(name in MODELS for name in (*fixtures, *params.values()))
 
 
 def test_a_slow_model_that_collecting_did_not_see_is_refused() -> None:
@@ -66,10 +62,10 @@ def test_a_slow_model_that_collecting_did_not_see_is_refused() -> None:
 
 def test_every_model_of_the_session_is_known() -> None:
     made = {name for name in vars(conftest) if name.startswith("tiny") and name != "tiny_copy"}
-    assert made == MODELS > SLOW_MODELS
+    assert made == MODELS
 
 
-@pytest.mark.parametrize("fixture", ["tiny_text", "tiny_summary"])
+@pytest.mark.parametrize("fixture", ["tiny_text", "workspace"])
 def test_parameters_count_in_this_run_too(fixture: str, request: pytest.FixtureRequest) -> None:
     marked = request.node.get_closest_marker("slow") is not None
-    assert marked == (fixture in SLOW_MODELS)
+    assert marked == (fixture in MODELS)

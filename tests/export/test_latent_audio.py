@@ -59,6 +59,7 @@ def test_the_graph_computes_what_pytorch_computes(form: str, normalize: bool) ->
         assert batch_invariant(graph, session, SLOTS, 0)
 
 
+@pytest.mark.slow
 def test_every_transposed_convolution_is_rewritten() -> None:
     graph = kind_of().graphs["generator"]
     made = variants.make("fp32_rewritten", graph, onnx_from_graph(graph), graph.example(1, 0), lambda _: 0.0)

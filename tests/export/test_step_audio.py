@@ -18,6 +18,7 @@ from tests.support import tiny_wavenet as tiny
 from training.models.wavenet import SILENCE, WaveNet, build, decode
 
 
+@pytest.mark.slow
 def test_parity_of_every_runtime_with_pytorch() -> None:
     graph = tiny.kind().graphs["step"]
     wanted = reference(graph, seed=1, rows=20)

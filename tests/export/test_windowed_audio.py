@@ -44,6 +44,7 @@ def test_the_onnx_file_computes_what_pytorch_does(role: str) -> None:
     assert difference.values > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["generator", "decoder"])
 def test_a_row_is_the_same_bits_beside_any_others(role: str) -> None:
     assert batch_invariant(kind().graphs[role], opened(role), 16, seed=1)

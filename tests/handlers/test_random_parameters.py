@@ -15,13 +15,12 @@ from handlers.engine.choice import open_model
 from handlers.engine.main import scheduler_of
 from handlers.frames import Beat, Data, End, Frame, Refused, Started, Unpacker
 from handlers.identity import Identity
-from tests.conftest import SLOW_MODELS, Tiny
+from tests.conftest import Tiny
 from tests.support.random_parameters import request
 
 SHORT, LONG = 500, pytest.param(10_000, marks=pytest.mark.long)
 TEXT = {"max_tokens": 3, "seed": 1}
 SEEDED = {"tiny": {"seed": 1}, "tiny_text": TEXT, "tiny_summary": TEXT, "tiny_dialogue": TEXT}  # beside the example
-KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW_MODELS else pytest.param(kind) for kind in SEEDED]
 
 
 class Engine:
@@ -55,7 +54,7 @@ class Engine:
 
 
 @pytest.mark.parametrize("count", [SHORT, LONG])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SEEDED)
 def test_every_request_ends_once(kind: str, count: int, request_: Any) -> None:
     tiny: Tiny = request_(kind)
     engine, drawn = Engine(tiny), random.Random(f"{kind} {count}")

@@ -72,15 +72,17 @@ def test_an_engine_opens_again_when_temporary_files_are_gone(placed: Server, tin
 
     eventually(replaced, 60, "no engine opened again")
     assert version(placed) == tiny.version
+    eventually(lambda: placed.ready()[0] == 200, 60, "the launcher did not see that the engine is there again")
 
 
 def test_a_loss_brings_back_what_was_served_and_the_store_is_told_of(placed: Server, tiny: Tiny, strange: Path) -> None:
     """The store may be rebuilt, emptied or broken while it is served: nothing changes without a word."""
     (strange / "store" / tiny.archive.name).unlink()
     (strange / "store" / "broken.mar").write_bytes(b"PK")
+    assert placed.ready()[0] == 200
     eventually(lambda: "store" in placed.ready()[1], 30, "/ready does not tell of the store")
     code, document = placed.ready()
-    assert code == 200
+    assert code == 200, document
     assert f"('broken.mar' is new, '{tiny.archive.name}' is gone): a stop and a start serve" in document["store"]
     restarts = placed.metrics()["atelier_torchserve_restarts_total"]
     placed.jvm().kill()

@@ -12,6 +12,7 @@ from training import hearing
 from training.data import digits
 from training.hearing import HearingError, Lesson, Sounds, Thing
 
+pytestmark = pytest.mark.slow
 RATE, LENGTH = 8_000, 8_000
 
 

@@ -205,6 +205,7 @@ def test_key_and_tempo_are_heard_in_held_out_pieces() -> None:
     assert hearing.tempo_accuracy >= 0.98
 
 
+@pytest.mark.slow
 def test_what_is_heard_follows_the_sound_and_not_the_level() -> None:
     hearing = music_hearing.trained(16_000, 6.0)
     found = [melodies.piece(7, index, 6.0) for index in range(3)]
