@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.files import files
 from handlers.bundle import read
 from handlers.engine.choice import open_model
 from handlers.generator import Request as Parameters
@@ -26,7 +27,7 @@ def application(bundle: Path) -> Any:
     from fastapi import FastAPI, Request, Response
 
     generator = open_model(read(bundle)).generator
-    queue: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
+    queue: asyncio.Queue[tuple[Any, asyncio.Future[tuple[bytes, str]]]] = asyncio.Queue()
     pool = ThreadPoolExecutor(1)
 
     async def batches() -> None:
@@ -36,12 +37,12 @@ def application(bundle: Path) -> Any:
             while len(taken) < BATCH and not queue.empty():
                 taken.append(queue.get_nowait())
             try:
-                media = await loop.run_in_executor(pool, generator.generate, [params for params, _ in taken])
+                answers = await loop.run_in_executor(pool, files, generator, [params for params, _ in taken])
             except Exception as error:  # whoever waits must hear of it
                 for _, future in taken:
                     future.set_exception(error)
                 continue
-            for (_, future), item in zip(taken, media, strict=True):
+            for (_, future), item in zip(taken, answers, strict=True):
                 if not future.cancelled():
                     future.set_result(item)
 
@@ -55,10 +56,10 @@ def application(bundle: Path) -> Any:
 
     async def predict(request: Request) -> Response:
         params = generator.parse(Parameters(await request.json()))
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[bytes, str]] = asyncio.get_running_loop().create_future()
         await queue.put((params, future))
-        media = await future
-        return Response(media.body, media_type=media.content_type)
+        body, content_type = await future
+        return Response(body, media_type=content_type)
 
     predict.__annotations__ = {"request": Request, "return": Response}  # FastAPI reads them as objects
     app.post("/predict", response_model=None)(predict)

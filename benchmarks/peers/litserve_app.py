@@ -13,6 +13,9 @@ from typing import Any
 import litserve
 from fastapi import Response
 
+from benchmarks.peers.files import files
+from handlers.generator import Request as Parameters
+
 BUNDLE = "ATELIER_BENCH_BUNDLE"  # LitServe's workers are spawned: they know the environment, not the arguments
 
 
@@ -34,19 +37,18 @@ class Images(litserve.LitAPI):  # type: ignore[misc]
         """Requests stay a list: the generator takes them as they are."""
         return list(inputs)
 
-    def predict(self, batch: list[Any]) -> list[Any]:
+    def predict(self, batch: list[Any]) -> list[tuple[bytes, str]]:
         """Engine and encoder."""
-        from handlers.generator import Request
+        return files(self.generator, [self.generator.parse(Parameters(item)) for item in batch])
 
-        return list(self.generator.generate([self.generator.parse(Request(item)) for item in batch]))
-
-    def unbatch(self, output: list[Any]) -> list[Any]:
+    def unbatch(self, output: list[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
         """One answer per request already."""
         return output
 
-    def encode_response(self, output: Any) -> Any:
+    def encode_response(self, output: tuple[bytes, str]) -> Response:
         """The file."""
-        return Response(output.body, media_type=output.content_type)
+        body, content_type = output
+        return Response(body, media_type=content_type)
 
 
 def main() -> None:

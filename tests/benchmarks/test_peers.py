@@ -21,8 +21,11 @@ import psutil
 import pytest
 
 from benchmarks.peers import launch, stock
+from benchmarks.peers.files import files
 from benchmarks.peers.process import Peer, PeerError, process, wait
 from benchmarks.server import eventually
+from handlers.engine.choice import open_model
+from handlers.generator import Request
 from serving.client import request
 from tests.conftest import ROOT, Tiny
 
@@ -128,6 +131,15 @@ def test_what_is_not_installed_is_null_and_says_how_to_install_it(
         with other(nothing) as peer:
             assert peer is None
     assert capsys.readouterr().out.count("make bench-extras") == 2
+
+
+def test_peers_answer_with_the_files_that_we_answer_with(tiny: Tiny) -> None:
+    generator = open_model(tiny.bundle).generator
+    bodies: list[dict[str, Any]] = [{"seed": 1}, {"seed": 2, "format": "jpeg"}]
+    first, second = files(generator, [generator.parse(Request(body)) for body in bodies])
+    assert first == (generator.generate([generator.parse(Request(bodies[0]))])[0].body, "image/png")
+    assert second[0].startswith(b"\xff\xd8")
+    assert second[1] == "image/jpeg"
 
 
 def test_a_process_that_computes_is_not_idle_and_one_that_is_stopped_is(tmp_path: Path) -> None:
