@@ -1,0 +1,59 @@
+"""The application: its parts, its routes, and the one layer that every request goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from gateway import health
+from gateway.accounts.auth import Accounts
+from gateway.accounts.database import DEFAULT_DATABASE
+from gateway.edge import Draining, Edge
+from gateway.metrics import Metrics
+from gateway.models import Models
+from gateway.settings import Settings
+from gateway.upstream import Upstream
+
+log = structlog.get_logger("gateway.app")
+
+
+def routes() -> list[BaseRoute]:
+    """Every route; those that are asked most come first."""
+    return [*health.routes]
+
+
+def build(settings: Settings) -> Edge:
+    """The application of these settings, to be run within one event loop."""
+    upstream = Upstream(settings)
+    models = Models(upstream, settings.aliases)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        url = settings.database or DEFAULT_DATABASE
+        accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
+        app.state.accounts, app.state.limits = accounts, accounts.limits
+        await models.refresh()
+        watch = asyncio.create_task(models.watch())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await upstream.close()
+            if lost := await accounts.close():
+                log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
+
+    app = Starlette(routes=routes(), lifespan=lifespan)
+    app.state.settings = settings
+    app.state.models = models
+    app.state.upstream = upstream
+    app.state.metrics = Metrics()
+    app.state.draining = Draining()
+    return Edge(app)
