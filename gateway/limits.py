@@ -5,6 +5,7 @@ In memory, exact for the one process that answers; what was used of a day comes 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -117,7 +118,7 @@ class Limits:
                 429,
                 f"key {caller.id} may send {most} requests a minute, and has sent {len(recent)} in the last one",
                 code="rate_limit_exceeded",
-                retry_after=max(1.0, recent[len(recent) - most] + MINUTE - now),
+                retry_after=math.ceil(recent[-most] + MINUTE - now),
                 should_retry=True,
             )
         recent.append(now)
@@ -139,6 +140,6 @@ class Limits:
             f"A new day begins at midnight UTC; the operator can give a key more",
             code="insufficient_quota",
             type="insufficient_quota",
-            retry_after=max(1.0, (midnight - now).total_seconds()),
+            retry_after=math.ceil((midnight - now).total_seconds()),
             should_retry=False,
         )
