@@ -44,7 +44,8 @@ class Server(uvicorn.Server):
         until = began + self._settings.drain_seconds
         settled = min(began + SETTLE_SECONDS, until)
         while not self.force_exit and time.monotonic() < until:
-            if self._draining.in_hand == 0 and time.monotonic() >= settled:
+            callers = self._bounds.connections
+            if self._draining.in_hand == 0 and (not callers or time.monotonic() >= settled):
                 break
             await asyncio.sleep(0.02)
         if self._draining.in_hand:
