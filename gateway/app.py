@@ -17,6 +17,7 @@ from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Draining, Edge
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.origins import Origins
 from gateway.settings import Settings
 from gateway.upstream import Upstream
 
@@ -56,4 +57,4 @@ def build(settings: Settings) -> Edge:
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.draining = Draining()
-    return Edge(app)
+    return Edge(app, Origins(settings))

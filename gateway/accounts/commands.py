@@ -20,6 +20,7 @@ from gateway.accounts.store import LIMITS, Key, NoSuchKey, Store
 from gateway.settings import SettingsError, load
 
 MAX_NAME = 100
+RAW = argparse.RawDescriptionHelpFormatter  # an example stays on its line
 DAY = 86_400.0
 CREATE = "Make a key. It alone is written to standard output, once; only its SHA-256 is kept."
 LIST = "Show every key, without the keys themselves."
@@ -32,7 +33,9 @@ MIGRATE = (
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `keys` and its commands to those of `python -m gateway`."""
     example = "example: python -m gateway keys create --name alice --scope image:generate --expires 90d"
-    parser = commands.add_parser("keys", help="make, show and revoke API keys", description=__doc__, epilog=example)
+    parser = commands.add_parser(
+        "keys", help="make, show and revoke API keys", description=__doc__, epilog=example, formatter_class=RAW
+    )
     below = parser.add_subparsers(dest="keys_command", required=True, metavar="{create,list,revoke,migrate}")
     create = _add(below, "create", CREATE, "--name alice --scope image:generate --images-a-day 500 --expires 90d")
     create.add_argument("--name", required=True, type=_name, help="whose key it is, or what for")
@@ -79,7 +82,7 @@ def _add(
     below: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, example: str
 ) -> argparse.ArgumentParser:
     shown = f"example: python -m gateway keys {name} {example}".rstrip()
-    parser = below.add_parser(name, help=what, description=what, epilog=shown)
+    parser = below.add_parser(name, help=what, description=what, epilog=shown, formatter_class=RAW)
     parser.add_argument(
         "--database", metavar="URL", help="sqlite:///FILE or mysql+pymysql://...; default: the settings"
     )

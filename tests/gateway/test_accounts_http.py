@@ -63,7 +63,7 @@ def store(path: Path) -> Iterator[Store]:
 @pytest.fixture
 def start(fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Starts gateways that want keys, with three routes of this test."""
-    made = [Route("/v1/models", listed), Route("/draw", drawn, methods=["POST"]), Route("/wait", waiting)]
+    made = [Route("/v1/models", listed), Route("/draw", drawn), Route("/wait", waiting)]
     monkeypatch.setattr("gateway.app.routes", lambda: [*made, *health.routes])
     return lambda **changes: running(settings_for(fake, tmp_path, **{"keys": "required", **changes}))
 
@@ -79,7 +79,7 @@ def get(gateway: Gateway, key: str, path: str = "/v1/models") -> Reply:
 
 
 def draw(gateway: Gateway, key: str, count: int) -> Reply:
-    return gateway.ask("POST", f"/draw?n={count}", headers={"Authorization": f"Bearer {key}"})
+    return get(gateway, key, f"/draw?n={count}")
 
 
 def test_the_client_sees_errors_as_its_own(start: Callable[..., Any], store: Store) -> None:
