@@ -45,9 +45,11 @@ def test_half_sent_requests_stop_nobody_and_are_ended(
 def test_connections_that_ask_nothing_are_ended(
     fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with plainly(settings_for(fake, tmp_path, header_seconds=1), monkeypatch) as gateway:
-        with many(gateway.port, 3, b"") as connections:
-            eventually(lambda: all(ended(connection) for connection in connections), 30, "some were not ended")
+    with (
+        plainly(settings_for(fake, tmp_path, header_seconds=1), monkeypatch) as gateway,
+        many(gateway.port, 3, b"") as connections,
+    ):
+        eventually(lambda: all(ended(connection) for connection in connections), 30, "some were not ended")
 
 
 def test_a_slow_body_is_read_whole(fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,26 +72,30 @@ def test_a_head_without_end_is_refused(fake: FakeUpstream, tmp_path: Path, monke
 def test_the_oldest_idle_connection_gives_way(
     fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with plainly(settings_for(fake, tmp_path, connections=10), monkeypatch) as gateway:
-        with many(gateway.port, 10, HALF_A_HEAD) as connections:
-            eventually(lambda: gateway.state.metrics.connections._value.get() == 10, 10, "they did not all come")
-            assert gateway.post("/plain/drawn", {"seed": 7}).status == 200
-            status, headers, rest = head_of(connections[0])
-            assert (status, headers["retry-after"]) == (503, "1")
-            assert b"as many connections as it takes" in rest + to_the_end(connections[0])
-            assert not any(ended(connection) for connection in connections[1:])
+    with (
+        plainly(settings_for(fake, tmp_path, connections=10), monkeypatch) as gateway,
+        many(gateway.port, 10, HALF_A_HEAD) as connections,
+    ):
+        eventually(lambda: gateway.state.metrics.connections._value.get() == 10, 10, "they did not all come")
+        assert gateway.post("/plain/drawn", {"seed": 7}).status == 200
+        status, headers, rest = head_of(connections[0])
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert b"as many connections as it takes" in rest + to_the_end(connections[0])
+        assert not any(ended(connection) for connection in connections[1:])
 
 
 def test_where_all_are_busy_the_newcomer_is_turned_away(
     fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.hold()
-    with plainly(settings_for(fake, tmp_path, connections=3), monkeypatch) as gateway:
-        with many(gateway.port, 3, request("/plain/drawn", {"seed": 7})) as connections:
-            eventually(lambda: fake.running == 3, 10, "the three were not asked")
-            assert gateway.get("/healthz").status == 503
-            fake.release()
-            assert [head_of(connection)[0] for connection in connections] == [200] * 3
+    with (
+        plainly(settings_for(fake, tmp_path, connections=3), monkeypatch) as gateway,
+        many(gateway.port, 3, request("/plain/drawn", {"seed": 7})) as connections,
+    ):
+        eventually(lambda: fake.running == 3, 10, "the three were not asked")
+        assert gateway.get("/healthz").status == 503
+        fake.release()
+        assert [head_of(connection)[0] for connection in connections] == [200] * 3
 
 
 def test_who_does_not_read_is_ended_and_holds_a_bounded_part(
@@ -125,12 +131,14 @@ def test_a_large_answer_to_a_slow_reader_is_whole(
 ) -> None:
     body = bytes(range(256)) * 16_384
     fake.models["drawn"].reply = lambda _: Reply([body], "image/png")
-    with plainly(settings_for(fake, tmp_path), monkeypatch) as gateway:
-        with connected(gateway.port, receive_buffer=4096) as connection:
-            connection.sendall(request("/plain/drawn", {}, "Connection: close"))
-            _, headers, rest = head_of(connection)
-            assert headers["content-length"] == str(len(body))
-            assert rest + to_the_end(connection) == body
+    with (
+        plainly(settings_for(fake, tmp_path), monkeypatch) as gateway,
+        connected(gateway.port, receive_buffer=4096) as connection,
+    ):
+        connection.sendall(request("/plain/drawn", {}, "Connection: close"))
+        _, headers, rest = head_of(connection)
+        assert headers["content-length"] == str(len(body))
+        assert rest + to_the_end(connection) == body
 
 
 def test_unread_answers_of_all_callers_have_a_bound(
@@ -138,12 +146,14 @@ def test_unread_answers_of_all_callers_have_a_bound(
 ) -> None:
     monkeypatch.setattr("gateway.edge.MAX_HELD", 10 << 20)
     fake.models["drawn"].reply = lambda _: Reply([bytes(8 << 20)], "image/png")
-    with plainly(settings_for(fake, tmp_path), monkeypatch) as gateway:
-        with connected(gateway.port, receive_buffer=4096) as slow:
-            slow.sendall(request("/plain/drawn", {}, "Connection: close"))
-            head_of(slow)
-            refused = gateway.post("/plain/drawn", {})
-            assert (refused.status, refused.json["error"]["code"]) == (503, "overloaded")
-            assert "callers who read slowly" in refused.json["error"]["message"]
-            to_the_end(slow)
+    with (
+        plainly(settings_for(fake, tmp_path), monkeypatch) as gateway,
+        connected(gateway.port, receive_buffer=4096) as slow,
+    ):
+        slow.sendall(request("/plain/drawn", {}, "Connection: close"))
+        head_of(slow)
+        refused = gateway.post("/plain/drawn", {})
+        assert (refused.status, refused.json["error"]["code"]) == (503, "overloaded")
+        assert "callers who read slowly" in refused.json["error"]["message"]
+        to_the_end(slow)
         eventually(lambda: gateway.post("/plain/drawn", {}).status == 200, 10, "what was read is still counted")
