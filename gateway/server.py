@@ -89,9 +89,8 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
-        reason = (
-            os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
-        )  # below 0: of the name's look-up
+        number = error.errno or 0  # below 0: of the name's look-up
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise SettingsError(
             f"nothing can listen at {settings.host}, port {settings.port}: {reason}; set host and port to "
             "others (port = 0: a free one)"

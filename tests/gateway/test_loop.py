@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,9 +37,14 @@ installed = False
 
 def _hook(event: str, arguments: object) -> None:
     if watching and event in BLOCKING and asyncio._get_running_loop() is not None:
-        where = "".join(traceback.format_stack(limit=6))
+        frame, where = sys._getframe(1), ""
+        for _ in range(8):
+            where += f"\n  {frame.f_code.co_filename}:{frame.f_lineno}"
+            if frame.f_back is None:
+                break
+            frame = frame.f_back
         if "importlib" not in where:  # of a module's first import
-            found.append(f"{event} {arguments!r}\n{where}")
+            found.append(f"{event} {arguments!r}{where}")
 
 
 @contextmanager
