@@ -1,0 +1,1 @@
+"""Who calls: keys, their store, and what a caller may do."""

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from gateway.errors import ApiError
+from gateway.upstream import Upstream
+from tests.gateway.conftest import eventually, settings_for
+from tests.support.fake_upstream import FakeUpstream, refused
+
+Result = TypeVar("Result")
+
+
+def asked(fake: FakeUpstream, folder: Path, work: Callable[[Upstream], Awaitable[Result]]) -> Result:
+    """What `work` returns of a client that knows where `fake` is."""
+
+    async def run() -> Result:
+        upstream = Upstream(settings_for(fake, folder))
+        assert await upstream.locate()
+        try:
+            return await work(upstream)
+        finally:
+            await upstream.close()
+
+    return asyncio.run(run())
+
+
+def test_an_answer_has_its_bytes_type_and_receipt(fake: FakeUpstream, tmp_path: Path) -> None:
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate("drawn", {"seed": 7}, caller="k1") as answer:
+            assert answer.content_type == "image/png"
+            assert answer.receipt["model"] == "drawn"
+            assert (await answer.read()).startswith(b"\x89PNG")
+
+    asked(fake, tmp_path, work)
+    (seen,) = fake.asked
+    assert seen.params == {"seed": 7}
+    assert seen.headers["x-atelier-caller"] == "k1"
+    assert 50 < float(seen.headers["x-atelier-timeout"]) <= 60
+    assert not fake.cancelled
+
+
+def test_leaving_early_cancels(fake: FakeUpstream, tmp_path: Path) -> None:
+    fake.hold()
+
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate(
+            "chat", {"messages": [{"role": "user", "content": "a"}], "stream": True}, caller="k1"
+        ) as answer:
+            async for piece in answer.chunks():
+                assert piece.startswith(b"data: ")
+                break
+
+    asked(fake, tmp_path, work)
+    assert fake.cancelled == [("k1", fake.asked[0].headers["x-atelier-id"])]
+    eventually(lambda: not fake.running, 10, "the request was not ended")
+
+
+def test_an_error_of_the_model_names_its_field(fake: FakeUpstream, tmp_path: Path) -> None:
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate("drawn", {"seed": -1}, caller="k1"):
+            pass
+
+    with pytest.raises(ApiError, match="seed is -1, wanted an integer from 0") as caught:
+        asked(fake, tmp_path, work)
+    assert (caught.value.status, caught.value.param) == (400, "seed")
+
+
+def test_a_busy_model_says_when_to_come_again(fake: FakeUpstream, tmp_path: Path) -> None:
+    fake.models["drawn"].reply = lambda _: refused(503, "busy", retry_after="7")
+
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate("drawn", {}, caller="k1"):
+            pass
+
+    with pytest.raises(ApiError, match="busy") as caught:
+        asked(fake, tmp_path, work)
+    assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    assert caught.value.retry_after is not None
+    assert 7 <= caught.value.retry_after <= 14
