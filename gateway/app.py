@@ -15,6 +15,7 @@ from gateway.accounts.caller import ANYBODY, Caller
 from gateway.edge import Draining, Edge
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.origins import Origins
 from gateway.settings import Settings
 from gateway.upstream import Upstream
 
@@ -69,4 +70,4 @@ def build(settings: Settings) -> Edge:
     app.state.limits = Unlimited()
     app.state.metrics = Metrics()
     app.state.draining = Draining()
-    return Edge(app)
+    return Edge(app, Origins(settings))

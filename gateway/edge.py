@@ -11,13 +11,15 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
 from gateway.errors import ApiError
 from gateway.logs import request_id
+from gateway.origins import Origins
 
-PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}  # asked without a key, also while draining
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})  # without a key, also while draining
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -25,6 +27,10 @@ SECURITY = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")  # unless a page says so
+PIECE = 64 << 10  # bytes of a body that are handed on before its reader has taken some
+MAX_HELD = 256 << 20  # bytes of answers that their readers have not taken, of all callers together
+CLOSE = (b"connection", b"close")
 log = structlog.get_logger("gateway")
 
 
@@ -37,73 +43,129 @@ class Draining:
 
 
 class Edge:
-    """ASGI around Starlette's router. It writes the head of every answer once, and no body passes through Python
-    more than once."""
+    """ASGI around Starlette's router: it adds to the head of every answer, and hands bodies on piece by piece."""
 
-    def __init__(self, app: Starlette) -> None:
-        self.app = app
-        self.state = app.state
+    def __init__(self, app: Starlette, origins: Origins) -> None:
+        self.app, self.state, self.origins = app, app.state, origins
+        self.router = app.router
+        self.held = 0  # bytes of large answers that are being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan of the process."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
-        identity = secrets.token_hex(16)
-        request_id.set(identity)
-        scope["app"] = self.app
-        scope["headers"] = headers = [item for item in scope["headers"] if not item[0].startswith(b"x-atelier")]
-        state = self.state
-        state.draining.in_hand += 1
-        status = 499
-        started = False
-
-        async def send_head(message: Message) -> None:
-            nonlocal status, started
-            if message["type"] == "http.response.start":
-                started, status = True, message["status"]
-                given = message["headers"] = list(message.get("headers", ()))
-                names = {name for name, _ in given}
-                given += [item for item in SECURITY if item[0] not in names]
-                if b"x-request-id" not in names:
-                    given.append((b"x-request-id", identity.encode()))
-                if state.draining.begun:
-                    given.append((b"connection", b"close"))
-            await send(message)
-
-        scope["state"] = {"id": identity}
+        exchange = Exchange(self, scope, send)
+        draining = self.state.draining
+        draining.in_hand += 1
         try:
-            await self._handle(scope, receive, send_head, Headers(raw=headers))
+            await self._handle(exchange, scope, receive)
         except ClientDisconnect:
-            state.metrics.left.inc()
+            self.state.metrics.left.inc()
         except Exception as error:
             told = _told(error)
-            if started:
-                raise
-            await errors.response(told, identity)(scope, receive, send_head)
+            if exchange.status is None:
+                await errors.response(told, exchange.id)(scope, receive, exchange.send)
+            else:
+                log.warning("an answer broke off", reason=told.message)
         finally:
-            state.draining.in_hand -= 1
-            self._account(scope, status, time.perf_counter() - began)
+            draining.in_hand -= 1
+            self.held -= exchange.held
+            self._account(exchange, scope)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         state = self.state
+        hosts, origin = exchange.hosts, exchange.origin
+        self.origins.check(hosts, origin)
+        if scope["method"] == "OPTIONS" and self.origins.allows(origin):
+            await Response(status_code=204, headers=self.origins.preflight())(scope, receive, exchange.send)
+            return
         if scope["path"] in PUBLIC:
-            await self.app.router(scope, receive, send)
+            await self.router(scope, receive, exchange.send)
             return
         if state.draining.begun:
             raise errors.overloaded("the gateway is stopping; send the request again")
-        caller = scope["state"]["caller"] = await state.accounts.caller(headers)
+        if scope["query_string"] and scope["method"] == "POST":
+            raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
+        caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
         async with state.limits.admit(caller):
-            await self.app.router(scope, receive, send)
+            await self.router(scope, receive, exchange.send)
 
-    def _account(self, scope: Scope, status: int, seconds: float) -> None:
-        route: Any = scope.get("route")
-        path = getattr(route, "path", "none")
-        self.state.metrics.answers.labels(path, str(status)).inc()
-        self.state.metrics.seconds.labels(path).observe(seconds)
+    def _account(self, exchange: Exchange, scope: Scope) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        seconds = time.perf_counter() - exchange.began
+        status = exchange.status or 499
+        self.state.metrics.answered(route, status, seconds)
         caller = scope["state"].get("caller")
-        log.info("answer", route=path, status=status, ms=round(seconds * 1e3, 1), key=caller.id if caller else None)
+        log.info(
+            "answer",
+            request=exchange.id,
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1e3, 1),
+            key=caller.id if caller is not None else None,
+        )
+
+
+class Exchange:
+    """One request and its answer, as the outer layer keeps it."""
+
+    def __init__(self, edge: Edge, scope: Scope, send: Send) -> None:
+        self.began = time.perf_counter()
+        self.id = secrets.token_hex(16)
+        request_id.set(self.id)
+        self.status: int | None = None  # once the answer has begun
+        self.held = 0
+        self.hosts: list[bytes] = []
+        self.origin: bytes | None = None
+        self._edge, self._send = edge, send
+        headers = []
+        for item in scope["headers"]:
+            name = item[0]
+            if name == b"host":
+                self.hosts.append(item[1])
+            elif name == b"origin":
+                self.origin = item[1]
+            elif name.startswith(b"x-atelier"):
+                continue  # words between us and upstream, which no caller may say
+            headers.append(item)
+        scope["headers"] = headers
+        scope["app"] = edge.app
+        scope["state"] = {"id": self.id}
+
+    async def send(self, message: Message) -> None:
+        """Hand a part of the answer on. Raises `ApiError` before the first where too much is unread."""
+        if message["type"] == "http.response.start":
+            message["headers"] = self._head(message["headers"])
+            await self._send(message)
+            self.status = message["status"]
+            return
+        body = message.get("body", b"")
+        if len(body) <= PIECE:
+            await self._send(message)
+            return
+        view, more = memoryview(body), message.get("more_body", False)
+        for at in range(0, len(body), PIECE):
+            last = at + PIECE >= len(body)
+            await self._send({**message, "body": view[at : at + PIECE], "more_body": more or not last})
+
+    def _head(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        names = dict(given)
+        length = int(names.get(b"content-length", b"0"))
+        if length > PIECE:
+            if self._edge.held + length > MAX_HELD:
+                raise errors.overloaded("too many answers wait for callers who read slowly; send the request again")
+            self.held = length
+            self._edge.held += length
+        headers = [*given, *SECURITY, (b"x-request-id", self.id.encode())]
+        if b"content-security-policy" not in names:
+            headers.append(PAGE)
+        if self._edge.origins.allows(self.origin):
+            headers += self._edge.origins.headers(self.origin or b"")
+        if self._edge.state.draining.begun:
+            headers.append(CLOSE)
+        return headers
 
 
 def _told(error: Exception) -> ApiError:
@@ -120,5 +182,6 @@ def _http_message(error: HTTPException) -> str:
     if error.status_code == 404:
         return "there is nothing at this path; /openapi.json lists what there is"
     if error.status_code == 405:
-        return f"this path takes {(error.headers or {}).get('Allow', 'other methods')}"
+        allowed: Any = (error.headers or {}).get("Allow", "other methods")
+        return f"this path takes {allowed}"
     return str(error.detail)

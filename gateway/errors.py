@@ -71,8 +71,8 @@ class ApiError(Exception):
 
 
 def response(error: ApiError, request_id: str) -> Response:
-    """The answer to a request that failed."""
-    headers = {"x-request-id": request_id, **error.headers}
+    """The answer to a request that failed; the outer layer adds `request_id` to the head of every answer."""
+    headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.should_retry is not None:

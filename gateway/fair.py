@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from gateway.errors import overloaded
 
@@ -27,15 +25,6 @@ class Turns:
     def free(self) -> bool:
         """Whether a place can be had at once."""
         return self.held < self.size and not self.waiting
-
-    @asynccontextmanager
-    async def turn(self, caller: str) -> AsyncIterator[None]:
-        """Hold a place. Raises `ApiError` (503) where as many wait as may."""
-        await self.take(caller)
-        try:
-            yield
-        finally:
-            self.give()
 
     async def take(self, caller: str) -> None:
         """Wait for a place, which `give` gives back."""

@@ -28,7 +28,15 @@ async def readyz(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Counters in Prometheus' text format."""
-    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE)
+    state = request.app.state
+    counters = state.metrics
+    counters.in_flight.set(state.draining.in_hand)
+    counters.draining.set(state.draining.begun)
+    for name in state.upstream.names:
+        turns = state.upstream.turns(name)
+        counters.held.labels(name).set(turns.held)
+        counters.waiting.labels(name).set(turns.waiting)
+    return Response(counters.text(), media_type=CONTENT_TYPE)
 
 
 routes = [

@@ -39,6 +39,17 @@ class Metrics:
         )
         self.draining = Gauge("atelier_gateway_draining", "1 while the gateway stops", registry=self.registry)
 
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # looking one up by its labels costs more
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        found = self._known.get((route, status))
+        if found is None:
+            found = (self.answers.labels(route, str(status)), self.seconds.labels(route))
+            self._known[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,25 +1,126 @@
-"""The process: uvicorn on one event loop."""
+"""The process: uvicorn on one event loop, bounds on connections, and an end that loses nothing."""
 
 from __future__ import annotations
 
+import asyncio
+import resource
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+import structlog
 import uvicorn
 
 from gateway.app import build
-from gateway.settings import Settings
+from gateway.bounds import Bounds, bounded
+from gateway.edge import Draining
+from gateway.settings import Settings, SettingsError
+from gateway.upstream import MAX_CONNECTIONS
+
+SPARE_FILES = 128  # descriptors for everything but connections
+SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
+log = structlog.get_logger("gateway.server")
 
 
-def server(settings: Settings) -> uvicorn.Server:
-    """A server of these settings, to be run by `run()`."""
+class Server(uvicorn.Server):
+    """One that drains: no new work, `Connection: close` with every answer, and what is under way ends by itself."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, draining: Draining, bounds: Bounds) -> None:
+        super().__init__(config)
+        self._settings, self._draining, self._bounds = settings, draining, bounds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and to look after connections."""
+        await super().startup(sockets)
+        self._sweep = asyncio.create_task(self._bounds.sweep())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what is under way end, for `drain_seconds` at most; then stop."""
+        self._draining.begun = True
+        log.warning("draining", in_hand=self._draining.in_hand)
+        began = time.monotonic()
+        until = began + self._settings.drain_seconds
+        settled = min(began + SETTLE_SECONDS, until)
+        while not self.force_exit and time.monotonic() < until:
+            callers = self._bounds.connections
+            if self._draining.in_hand == 0 and (not callers or time.monotonic() >= settled):
+                break
+            await asyncio.sleep(0.02)
+        if self._draining.in_hand:
+            log.error("stopped with requests in hand", in_hand=self._draining.in_hand)
+        self.config.timeout_graceful_shutdown = max(1, int(until - time.monotonic()))
+        await super().shutdown(sockets)
+        self._sweep.cancel()
+        log.warning("stopped", seconds=round(time.monotonic() - began, 2))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop; a second SIGINT stops at once. The process ends with 0 either way."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def server(settings: Settings) -> Server:
+    """A server of these settings, to be run by `run(sockets=[listen(settings)])`."""
+    app = build(settings)
+    bounds = Bounds(settings, app.state.metrics)
     config = uvicorn.Config(
-        build(settings),
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
+        app,
+        http=bounded(bounds),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=int(settings.idle_seconds),
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
     )
-    return uvicorn.Server(config)
+    return Server(config, settings, app.state.draining, bounds)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket at the host and port of the settings. Raises `SettingsError` where there can be none."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"nothing can listen at {settings.host}, port {settings.port}: {error.strerror}; set host and port to "
+            "others (port = 0: a free one)"
+        ) from None
+
+
+def allow_files(settings: Settings) -> None:
+    """Have as many descriptors as connections may need. Raises `SettingsError` where the system allows fewer."""
+    wanted = settings.connections + MAX_CONNECTIONS + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            most = hard - MAX_CONNECTIONS - SPARE_FILES
+            raise SettingsError(
+                f"setting connections is {settings.connections}, which needs {wanted} descriptors, and the system "
+                f"allows {hard}: wanted at most {most}, or a higher limit (ulimit -n)"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    allow_files(settings)
+    made = server(settings)
+    try:
+        made.config.load()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"tls_certificate and tls_key cannot be used: {error}") from None
+    with listen(settings) as found:
+        port = found.getsockname()[1]
+        scheme = "https" if settings.tls_certificate else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"
+        print(f"gateway at {scheme}://{host}:{port}/ ({keys})", flush=True)
+        made.run(sockets=[found])
+    sys.stdout.flush()

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from benchmarks.server import eventually
-from gateway.server import server
+from gateway.server import listen, server
 from gateway.settings import Settings
 from tests.support.fake_upstream import FakeUpstream, fake_upstream
 
@@ -74,19 +74,19 @@ class Gateway:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Gateway]:
-    """A gateway of these settings (its port is a free one), once it listens."""
-    made = server(settings.model_copy(update={"port": 0}))
-    thread = threading.Thread(target=made.run, daemon=True)
-    thread.start()
-    eventually(lambda: made.started or not thread.is_alive(), 20, "the gateway does not listen")
-    assert thread.is_alive(), "the gateway did not start"
-    try:
-        port = made.servers[0].sockets[0].getsockname()[1]
-        yield Gateway(port, settings, _state(made))
-    finally:
-        made.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive(), "the gateway did not stop"
+    """A gateway of these settings once it listens."""
+    made = server(settings)
+    with listen(settings) as found:
+        thread = threading.Thread(target=made.run, args=([found],), daemon=True)
+        thread.start()
+        eventually(lambda: made.started or not thread.is_alive(), 20, "the gateway does not listen")
+        assert thread.is_alive(), "the gateway did not start"
+        try:
+            yield Gateway(found.getsockname()[1], settings, _state(made))
+        finally:
+            made.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive(), "the gateway did not stop"
 
 
 def _state(made: uvicorn.Server) -> Any:
@@ -97,6 +97,7 @@ def _state(made: uvicorn.Server) -> Any:
 def settings_for(fake: FakeUpstream, folder: Path, **changes: Any) -> Settings:
     """Settings of a gateway before `fake` that keeps its things in `folder`."""
     values = {
+        "port": 0,
         "upstream": fake.address,
         "models": tuple(fake.models),
         "spool": folder / "spool",
