@@ -71,6 +71,10 @@ class FakeUpstream:
         """Be gone at once, with every connection and the socket."""
         self._do(self._stop())
 
+    def die(self) -> None:
+        """Be gone in the middle of everything: connections end without answers."""
+        self._do(self._die())
+
     def hold(self) -> None:
         """Let requests wait, streams after their first piece."""
         self._loop.call_soon_threadsafe(self._open.clear)
@@ -111,6 +115,13 @@ class FakeUpstream:
             await self._runner.cleanup()
             self._runner = None
         self.path.unlink(missing_ok=True)
+
+    async def _die(self) -> None:
+        if self._runner is not None and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+        await self._stop()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
