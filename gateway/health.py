@@ -22,7 +22,12 @@ async def readyz(request: Request) -> Response:
         reason = "draining"
     elif not state.models.known():
         reason = "no model is served"
-    document = {"ready": reason is None, "reason": reason, "refused": dict(state.models.problems)}
+    document = {
+        "ready": reason is None,
+        "reason": reason,
+        "refused": dict(state.models.problems),
+        "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
+    }
     return JSONResponse(document, 200 if reason is None else 503)
 
 
