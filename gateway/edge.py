@@ -91,6 +91,7 @@ class Edge:
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
         async with state.limits.admit(caller):
+            scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
             await self.router(scope, receive, exchange.send)
 
     def _account(self, exchange: Exchange, scope: Scope) -> None:
@@ -99,6 +100,8 @@ class Edge:
         status = exchange.status or 499
         self.state.metrics.answered(route, status, seconds)
         caller = scope["state"].get("caller")
+        if (record := scope["state"].get("record")) is not None:
+            self.state.accounts.audit.end(record, route, status)
         log.info(
             "answer",
             request=exchange.id,

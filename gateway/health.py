@@ -19,9 +19,15 @@ async def healthz(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """200 while the gateway takes requests and a model can be asked, else 503 with the reason."""
-    reason = _not_ready(request.app.state)
-    models = request.app.state.models
-    document = {"ready": reason is None, "reason": reason, "models": models.health, "refused": models.problems}
+    state = request.app.state
+    reason = _not_ready(state)
+    document = {
+        "ready": reason is None,
+        "reason": reason,
+        "models": state.models.health,
+        "refused": state.models.problems,
+        "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
+    }
     return JSONResponse(document, 200 if reason is None else 503)
 
 

@@ -14,6 +14,8 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from gateway.accounts.database import DEFAULT_DATABASE, DatabaseError
+from gateway.accounts.migrate import migrate
 from gateway.app import build
 from gateway.bounds import Bounds, bounded
 from gateway.edge import Draining
@@ -119,6 +121,10 @@ def serve(settings: Settings) -> None:
         made.config.load()
     except (OSError, ValueError) as error:
         raise SettingsError(f"tls_certificate and tls_key cannot be used: {error}") from None
+    try:
+        migrate(settings.database or DEFAULT_DATABASE)
+    except DatabaseError as error:
+        raise SettingsError(f"setting {error}") from None
     with listen(settings) as found:
         port = found.getsockname()[1]
         scheme = "https" if settings.tls_certificate else "http"
