@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -14,6 +15,8 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from gateway.accounts.database import DEFAULT_DATABASE, DatabaseError
+from gateway.accounts.migrate import migrate
 from gateway.app import build
 from gateway.bounds import Bounds, bounded
 from gateway.edge import Draining
@@ -90,8 +93,10 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
+        number = error.errno or 0  # below 0: of the name's look-up
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise SettingsError(
-            f"nothing can listen at {settings.host}, port {settings.port}: {error.strerror}; set host and port to "
+            f"nothing can listen at {settings.host}, port {settings.port}: {reason}; set host and port to "
             "others (port = 0: a free one)"
         ) from None
 
@@ -128,6 +133,10 @@ def serve(settings: Settings) -> None:
         made.config.load()
     except (OSError, ValueError) as error:
         raise SettingsError(f"tls_certificate and tls_key cannot be used: {error}") from None
+    try:
+        migrate(settings.database or DEFAULT_DATABASE)
+    except DatabaseError as error:
+        raise SettingsError(f"setting {error}") from None
     with listen(settings) as found:
         port = found.getsockname()[1]
         scheme = "https" if settings.tls_certificate else "http"
