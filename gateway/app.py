@@ -11,7 +11,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import health
+from gateway import health, media
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Draining, Edge
@@ -26,7 +26,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route; those that are asked most come first."""
-    return [*health.routes]
+    return [*media.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
@@ -42,7 +42,8 @@ def build(settings: Settings) -> Edge:
         await models.refresh()
         watch = asyncio.create_task(models.watch())
         try:
-            yield
+            async with media.parts(app.state):
+                yield
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -18,8 +18,10 @@ from gateway import errors
 from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
+from gateway.spool import Cleared
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})  # without a key, also while draining
+RESULTS = "/v1/results/"  # the same: whoever knows the name of a result may have it
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -47,7 +49,7 @@ class Edge:
 
     def __init__(self, app: Starlette, origins: Origins) -> None:
         self.app, self.state, self.origins = app, app.state, origins
-        self.router = app.router
+        self.router = Cleared(app.router)
         self.held = 0  # bytes of large answers that are being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +82,7 @@ class Edge:
         if scope["method"] == "OPTIONS" and self.origins.allows(origin):
             await Response(status_code=204, headers=self.origins.preflight())(scope, receive, exchange.send)
             return
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(RESULTS):
             await self.router(scope, receive, exchange.send)
             return
         if state.draining.begun:

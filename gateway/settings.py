@@ -63,6 +63,9 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
+    results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
+    results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import time
 from collections import Counter, deque
 
 import structlog
 from starlette.datastructures import State
 
+from gateway.accounts.records import CURRENT
 from gateway.errors import ApiError, overloaded
 from gateway.native.job import Job
 from gateway.results import Results
@@ -30,6 +33,7 @@ class Jobs:
         self._state, self._results, self._seconds = state, results, seconds
         self._jobs: dict[str, Job] = {}
         self._orders: dict[str, Order] = {}  # of those that have not ended
+        self._contexts: dict[str, contextvars.Context] = {}  # of those that have not begun
         self._queues: dict[str, deque[Job]] = {}  # by caller
         self._running: Counter[str] = Counter()  # by caller
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -51,6 +55,9 @@ class Jobs:
         job = Job(owner, order.model.name)
         self._jobs[job.id] = job
         self._orders[job.id] = Order(order.model, order.params, order.caller, order.kept.handed_over())
+        # What it uses is counted by itself: the record of the request that began it has ended by then.
+        context = self._contexts[job.id] = contextvars.copy_context()
+        context.run(CURRENT.set, None)
         self._queues.setdefault(owner, deque()).append(job)
         self._begin(owner)
         return job
@@ -96,8 +103,9 @@ class Jobs:
         while queue and self._running[owner] < MAX_RUNNING:
             job = queue.popleft()
             self._running[owner] += 1
-            task = self._tasks[job.id] = asyncio.create_task(self._run(job, self._orders[job.id]))
-            task.add_done_callback(lambda _, job=job: self._ran(job))  # type: ignore[misc]
+            work = self._run(job, self._orders[job.id])
+            task = self._tasks[job.id] = asyncio.create_task(work, context=self._contexts.pop(job.id))
+            task.add_done_callback(functools.partial(self._ran, job))
 
     async def _run(self, job: Job, order: Order) -> None:
         try:
@@ -132,7 +140,7 @@ class Jobs:
                 job.progress(len(piece))
             return b"".join(pieces), answer.content_type, answer.receipt_text
 
-    def _ran(self, job: Job) -> None:
+    def _ran(self, job: Job, _task: asyncio.Task[None]) -> None:
         """After its task, however that ended."""
         del self._tasks[job.id]
         self._running[job.owner] -= 1
@@ -143,6 +151,7 @@ class Jobs:
 
     def _end(self, job: Job) -> None:
         self._orders.pop(job.id).kept.close()
+        self._contexts.pop(job.id, None)
         if not self._queues.get(job.owner) and not self._running[job.owner]:
             self._queues.pop(job.owner, None)
             del self._running[job.owner]

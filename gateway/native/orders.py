@@ -26,15 +26,12 @@ async def order_of(request: Request, name: str) -> Order:
         params = await _form(request, model)
     else:
         params = await read_json(request, model.limits["max_request_bytes"])
-        for name in params:
-            if (spec := model.params.get(name)) is not None and spec.type == "image":
-                raise needs_image(model)
+        if any(spec.type == "image" and spec.name in params for spec in model.params.values()):
+            raise needs_image(model)
     unknown = [name for name in params if not model.has(name)]
     if unknown:  # never handed on: words of our own, such as those for uploads, are not a caller's to say
         known = ", ".join(model.params)
-        raise ApiError(
-            400, f"model {model.name} knows no {unknown[0][:60]!r}; it knows {known}", param=unknown[0][:60]
-        )
+        raise ApiError(400, f"model {model.name} knows no {unknown[0][:60]!r}; it knows {known}", param=unknown[0][:60])
     return ordered(request, model, params)
 
 

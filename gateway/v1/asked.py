@@ -34,11 +34,13 @@ class Asked:
     def text(self, name: str, default: str | None = None, most: int | None = None) -> str | None:
         """A field that is a text of at most `most` characters. Raises `ApiError`."""
         value = self.fields.get(name, default)
-        if value is None or isinstance(value, str):
-            if value is not None and most is not None and len(value) > most:
-                refuse(name, f"{name} has {len(value)} characters, wanted at most {most}")
-            return value
-        refuse(name, f"{name} is {shown(value)}, wanted a string")
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            refuse(name, f"{name} is {shown(value)}, wanted a string")
+        if most is not None and len(value) > most:
+            refuse(name, f"{name} has {len(value)} characters, wanted at most {most}")
+        return value
 
     def whole(self, name: str, default: int, least: int, most: int) -> int:
         """A field that is an integer of a range. Raises `ApiError`."""
@@ -102,7 +104,9 @@ def model_name(body: Mapping[str, Any]) -> str:
     """The field `model`, which every route needs. Raises `ApiError`."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
-        refuse("model", f"model is {shown(name) if name is not None else 'missing'}; GET /v1/models lists what there is")
+        refuse(
+            "model", f"model is {shown(name) if name is not None else 'missing'}; GET /v1/models lists what there is"
+        )
     return name
 
 

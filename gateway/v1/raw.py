@@ -34,7 +34,7 @@ def wanted(accept: str | None, formats: Mapping[str, str]) -> str | None:
             kind = formats[first]
         if kind is not None and quality > best_quality:
             best, best_quality = kind, quality
-    return best if best_quality > usual else None else None
+    return best if best_quality > usual else None
 
 
 def _read(item: str) -> tuple[str, float]:

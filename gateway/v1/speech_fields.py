@@ -113,7 +113,7 @@ def _format(asked: Asked, model: Described, accepted: str | None, params: dict[s
         if "response_format" in asked.fields:
             refuse("format", "format and response_format are both given; leave format out")
         return str(params["format"]).lower()
-    kind = asked.choice("response_format", accepted or "mp3", offered)
+    kind = asked.choice("response_format", accepted if accepted in offered else "mp3", offered)
     if spec is not None:
         params["format"] = kind
     if kind == "pcm" and model.has("sample_rate"):
