@@ -13,7 +13,7 @@ from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."
 EXAMPLE = """example:
-  python -m gateway --settings gateway.toml
+  python -m gateway serve --settings gateway.toml
   ATELIER_GATEWAY_PORT=9000 python -m gateway serve
 
 gateway.toml:

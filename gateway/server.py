@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -90,8 +91,10 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
+        number = error.errno or 0  # below 0: of the name's look-up
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise SettingsError(
-            f"nothing can listen at {settings.host}, port {settings.port}: {error.strerror}; set host and port to "
+            f"nothing can listen at {settings.host}, port {settings.port}: {reason}; set host and port to "
             "others (port = 0: a free one)"
         ) from None
 

@@ -40,7 +40,9 @@ def open_database(url: str, *, create: bool = False, wait: float = BUSY_SECONDS)
             parsed, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, connect_args=MYSQL_TIMEOUTS
         )
     except (ImportError, NoSuchModuleError) as error:
-        raise DatabaseError(f"database: {parsed.drivername} needs a package that is not there ({error})") from None
+        raise DatabaseError(
+            f"database: {parsed.drivername} needs a package that is not there ({error}): pip install PyMySQL"
+        ) from None
 
 
 @contextmanager
@@ -102,7 +104,9 @@ def _make(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise DatabaseError(f"database: {path} cannot be made ({error.strerror}); name another by --database") from None
+        raise DatabaseError(
+            f"database: {path} cannot be made ({error.strerror}); name another file (setting database, or --database)"
+        ) from None
 
 
 def _write_ahead(connection: sqlite3.Connection, wait: float) -> None:

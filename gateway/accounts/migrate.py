@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.accounts.database import DatabaseError, open_database, reason, writing
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
 HEAD = "0003"  # compared with the folder by a test; so a start that has nothing to do imports no Alembic
-FOLDER = Path(__file__).with_name("migrations")
+FOLDER = Path(__file__).parent
 LOCK_SECONDS = 60  # how long one process waits for another one's migrations
 LOCK = "atelier-migrate"
 
@@ -35,6 +36,18 @@ def migrate(url: str, to: str = HEAD) -> list[str]:
         raise DatabaseError(f"database: it cannot be migrated: {reason(error)}") from error
     finally:
         engine.dispose()
+
+
+def alembic_config() -> Config:
+    """Where Alembic finds `env.py` and the steps."""
+    from alembic.config import Config
+
+    config = Config()
+    folders = {"script_location": FOLDER, "version_locations": FOLDER / "migrations"}
+    for name, folder in folders.items():
+        config.set_main_option(name, str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")  # the only one that paths do not hold
+    return config
 
 
 @contextmanager
@@ -61,11 +74,9 @@ def _current(connection: Connection) -> str | None:
 
 def _run(connection: Connection, to: str) -> list[str]:
     from alembic import command
-    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config = alembic_config()
     config.attributes["connection"] = connection
     order = _order(ScriptDirectory.from_config(config))
     here = _current(connection) or "base"

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from gateway.accounts.audit import Audit
 from gateway.accounts.database import DatabaseError, open_database
-from gateway.accounts.migrate import FOLDER, HEAD, migrate
+from gateway.accounts.migrate import HEAD, alembic_config, migrate
 from gateway.accounts.store import Store
 from gateway.accounts.tables import METADATA
 from tests.conftest import ROOT
@@ -35,9 +34,7 @@ print(*migrate(sys.argv[1]), flush=True)
 
 
 def scripts() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    return ScriptDirectory.from_config(config)
+    return ScriptDirectory.from_config(alembic_config())
 
 
 def test_the_last_revision_is_the_one_that_a_start_compares_with() -> None:
@@ -158,7 +155,7 @@ def test_mysql_gets_the_same_tables_and_nothing_of_sqlite() -> None:
     def steps(revision: object, _context: object) -> object:
         return script._upgrade_revs("head", "base")
 
-    with EnvironmentContext(Config(), script, fn=steps, as_sql=True, destination_rev="head") as context:
+    with EnvironmentContext(alembic_config(), script, fn=steps, as_sql=True, destination_rev="head") as context:
         context.configure(dialect_name="mysql", output_buffer=out)
         context.run_migrations()
     said = out.getvalue()

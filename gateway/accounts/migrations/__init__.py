@@ -1,1 +1,1 @@
-"""Alembic's folder: the steps between versions of the tables, one file each in `versions/`."""
+"""The steps between versions of the tables, one file each; `revision` and `down_revision` make their order."""

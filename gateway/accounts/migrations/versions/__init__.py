@@ -1,1 +1,0 @@
-"""One file a step; `revision` and `down_revision` make the order."""
