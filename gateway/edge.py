@@ -18,6 +18,7 @@ from gateway import errors
 from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
+from gateway.spool import Cleared
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})  # without a key, also while draining
 SECURITY = [
@@ -47,7 +48,7 @@ class Edge:
 
     def __init__(self, app: Starlette, origins: Origins) -> None:
         self.app, self.state, self.origins = app, app.state, origins
-        self.router = app.router
+        self.router = Cleared(app.router)
         self.held = 0  # bytes of large answers that are being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
