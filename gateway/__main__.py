@@ -1,4 +1,4 @@
-"""python -m gateway [serve]: the door to what is served."""
+"""python -m gateway [serve]|keys: the door to what is served, and who may pass."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from gateway import logs
+from gateway.accounts.commands import add_commands, run
 from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."
 EXAMPLE = """example:
-  python -m gateway --settings gateway.toml
+  python -m gateway serve --settings gateway.toml
   ATELIER_GATEWAY_PORT=9000 python -m gateway serve
 
 gateway.toml:
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given = ["serve", *given]
     options = _parser().parse_args(given)
+    if options.command == "keys":
+        return run(options)
     try:
         settings = load(options.settings, os.environ)
         logs.configure(settings.log_level)
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help=SERVE, description=SERVE, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     serve.add_argument("--settings", type=Path, metavar="FILE", help="settings as TOML (docs/gateway.md lists them)")
+    add_commands(commands)
     return parser
 
 

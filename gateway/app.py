@@ -7,11 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import health
-from gateway.accounts.caller import ANYBODY, Caller
+from gateway import health, media
+from gateway.accounts.auth import Accounts
+from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Draining, Edge
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -21,30 +23,12 @@ from gateway.spool import Spool
 from gateway.spool_folder import default_folder
 from gateway.upstream import Upstream
 
-
-class Everybody:
-    """Accounts where no keys are wanted."""
-
-    async def caller(self, headers: object) -> Caller:
-        """Anybody."""
-        return ANYBODY
-
-
-class Unlimited:
-    """Limits where there are none."""
-
-    @asynccontextmanager
-    async def admit(self, caller: Caller) -> AsyncIterator[None]:
-        """Always."""
-        yield
-
-    def spend(self, caller: Caller, unit: str, amount: float) -> None:
-        """Nothing is counted."""
+log = structlog.get_logger("gateway.app")
 
 
 def routes() -> list[BaseRoute]:
     """Every route; those that are asked most come first."""
-    return [*health.routes]
+    return [*media.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
@@ -58,24 +42,28 @@ def build(settings: Settings) -> Edge:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        url = settings.database or DEFAULT_DATABASE
+        accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
+        app.state.accounts, app.state.limits = accounts, accounts.limits
         await models.refresh()
         watch = asyncio.create_task(models.watch())
         try:
-            yield
+            async with media.parts(app.state):
+                yield
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
             spool.close()
+            if lost := await accounts.close():
+                log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=routes(), lifespan=lifespan)
     app.state.settings = settings
     app.state.spool = spool
     app.state.models = models
     app.state.upstream = upstream
-    app.state.accounts = Everybody()
-    app.state.limits = Unlimited()
     app.state.metrics = Metrics()
     app.state.draining = Draining()
     return Edge(app, Origins(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -20,7 +21,9 @@ from gateway.logs import request_id
 from gateway.origins import Origins
 from gateway.spool import Cleared
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})  # without a key, also while draining
+PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})  # without a key, also while draining
+METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
+RESULTS = "/v1/results/"  # without a key: whoever knows the name of a result may have it
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -63,7 +66,7 @@ class Edge:
             await self._handle(exchange, scope, receive)
         except ClientDisconnect:
             self.state.metrics.left.inc()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # cancelled: the time to stop is over
             told = _told(error)
             if exchange.status is None:
                 await errors.response(told, exchange.id)(scope, receive, exchange.send)
@@ -81,15 +84,16 @@ class Edge:
         if scope["method"] == "OPTIONS" and self.origins.allows(origin):
             await Response(status_code=204, headers=self.origins.preflight())(scope, receive, exchange.send)
             return
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(RESULTS):
             await self.router(scope, receive, exchange.send)
             return
-        if state.draining.begun:
+        if state.draining.begun and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
         async with state.limits.admit(caller):
+            scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
             await self.router(scope, receive, exchange.send)
 
     def _account(self, exchange: Exchange, scope: Scope) -> None:
@@ -98,6 +102,8 @@ class Edge:
         status = exchange.status or 499
         self.state.metrics.answered(route, status, seconds)
         caller = scope["state"].get("caller")
+        if (record := scope["state"].get("record")) is not None:
+            self.state.accounts.audit.end(record, route, status)
         log.info(
             "answer",
             request=exchange.id,
@@ -169,12 +175,14 @@ class Exchange:
         return headers
 
 
-def _told(error: Exception) -> ApiError:
+def _told(error: BaseException) -> ApiError:
     """What a caller is told of what went wrong; what nobody foresaw goes into the log."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _http_message(error), headers=error.headers)
+    if isinstance(error, asyncio.CancelledError):
+        return errors.overloaded("the gateway stopped before the answer was there; send the request again")
     log.exception("a request could not be answered")
     return ApiError(500, "the gateway could not answer this request; its log has the reason")
 

@@ -29,6 +29,7 @@ MIN_IN_FLIGHT = 8  # of a model, however many there are
 MAX_BODY = 64 << 10  # bytes of a body that goes through the front end; larger ones go by the spool
 DESCRIBE_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
+HEALTH_SECONDS = 5.0
 READ_SECONDS = 30.0  # beyond the deadline, to fetch what was made before it
 MAX_ERROR = 64 << 10  # bytes of an error that are read
 JSON = "application/json"
@@ -94,6 +95,19 @@ class Upstream:
         found = self._described[name] = described.read(name, body)
         self.turns(name).resize(self._size(found))
         return found
+
+    async def healthy(self, name: str) -> bool:
+        """Whether a model says that it takes requests: its engine runs, and it is not being stopped."""
+        if self.missing or self._words is None or name not in self._urls:
+            return False
+        try:
+            timeout = aiohttp.ClientTimeout(HEALTH_SECONDS)
+            headers = {"X-Atelier": "health", "Content-Type": JSON}
+            async with self._words.post(self._urls[name], data=b"{}", headers=headers, timeout=timeout) as response:
+                await response.read()
+                return response.status == 200
+        except (TimeoutError, *LOST):
+            return False
 
     def turns(self, name: str) -> Turns:
         """The places of a model."""

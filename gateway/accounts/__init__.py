@@ -1,1 +1,1 @@
-"""Who calls: keys, their store, and what a caller may do."""
+"""Who calls: API keys, what each may do and has used, and the log of what was asked."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from gateway.errors import ApiError
 from gateway.settings import LimitSettings
+
+# The medium of a model, by its describe document -> the unit that its work is counted in.
+UNITS = {"image": "images", "text": "tokens", "audio": "audio_seconds"}
+SCOPES = tuple(f"{medium}:generate" for medium in UNITS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +24,17 @@ class Caller:
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""
         return not self.scopes or scope in self.scopes
+
+    def need(self, medium: str) -> None:
+        """Raise a 403 unless this caller may use models of a medium: image, text, audio."""
+        scope = f"{medium}:generate"
+        if not self.may(scope):
+            raise ApiError(
+                403,
+                f"this needs a key with the scope {scope}; key {self.id} has {', '.join(sorted(self.scopes))}. "
+                f"Its operator makes one by `python -m gateway keys create --scope {scope}`",
+                code="insufficient_scope",
+            )
 
 
 ANYBODY = Caller("anybody", "anybody")  # where no keys are wanted

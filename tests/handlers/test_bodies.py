@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from handlers.strict_json import MAX_MARKS, check_json
 from handlers.proxy.requests import read_request
 from handlers.refusals import Refusal
+from handlers.strict_json import MAX_MARKS, check_json
 
 LIMIT = 65_536
 TEXT = '{"text": "jürgen sagt: ja €"}'

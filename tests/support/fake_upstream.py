@@ -43,6 +43,7 @@ class Scripted:
 
     document: dict[str, Any]
     reply: Callable[[Asked], Reply] | None = None
+    healthy: bool = True
 
 
 class FakeUpstream:
@@ -133,6 +134,8 @@ class FakeUpstream:
         word = headers.get("x-atelier")
         if word == "describe":
             return web.json_response(model.document)
+        if word == "health":
+            return web.json_response({"status": "ok"}, status=200 if model.healthy else 503)
         key = (headers.get("x-atelier-caller", ""), headers.get("x-atelier-id", ""))
         if word == "cancel":
             return self._cancel(key)
