@@ -53,7 +53,7 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
     """
     state = read_state(run_dir)
     if state is None:
-        raise TryError("no server is running here; start one with `python -m serving up` (or `make serve`)")
+        raise TryError("no server is running here; start one with `python -m serving up` (or `make up`)")
     if name not in state["models"]:
         raise TryError(f"the server has no model {name!r}; it serves {', '.join(state['models'])}")
     address, path, headers = state["inference"], f"/predictions/{name}", {"Content-Type": JSON}
