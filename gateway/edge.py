@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -18,8 +19,11 @@ from gateway import errors
 from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
+from gateway.spool import Cleared
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})  # without a key, also while draining
+PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})  # without a key, also while draining
+METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
+RESULTS = "/v1/results/"  # without a key: whoever knows the name of a result may have it
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -47,7 +51,7 @@ class Edge:
 
     def __init__(self, app: Starlette, origins: Origins) -> None:
         self.app, self.state, self.origins = app, app.state, origins
-        self.router = app.router
+        self.router = Cleared(app.router)
         self.held = 0  # bytes of large answers that are being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +66,7 @@ class Edge:
             await self._handle(exchange, scope, receive)
         except ClientDisconnect:
             self.state.metrics.left.inc()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # cancelled: the time to stop is over
             told = _told(error)
             if exchange.status is None:
                 await errors.response(told, exchange.id)(scope, receive, exchange.send)
@@ -80,10 +84,10 @@ class Edge:
         if scope["method"] == "OPTIONS" and self.origins.allows(origin):
             await Response(status_code=204, headers=self.origins.preflight())(scope, receive, exchange.send)
             return
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(RESULTS):
             await self.router(scope, receive, exchange.send)
             return
-        if state.draining.begun:
+        if state.draining.begun and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
@@ -161,7 +165,7 @@ class Exchange:
                 raise errors.overloaded("too many answers wait for callers who read slowly; send the request again")
             self.held = length
             self._edge.held += length
-        headers = [*given, *SECURITY, (b"x-request-id", self.id.encode())]
+        headers = [*given, *(item for item in SECURITY if item[0] not in names), (b"x-request-id", self.id.encode())]
         if b"content-security-policy" not in names:
             headers.append(PAGE)
         if self._edge.origins.allows(self.origin):
@@ -171,12 +175,14 @@ class Exchange:
         return headers
 
 
-def _told(error: Exception) -> ApiError:
+def _told(error: BaseException) -> ApiError:
     """What a caller is told of what went wrong; what nobody foresaw goes into the log."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _http_message(error), headers=error.headers)
+    if isinstance(error, asyncio.CancelledError):
+        return errors.overloaded("the gateway stopped before the answer was there; send the request again")
     log.exception("a request could not be answered")
     return ApiError(500, "the gateway could not answer this request; its log has the reason")
 

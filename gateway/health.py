@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.errors import ApiError
 from gateway.metrics import CONTENT_TYPE
 
 
@@ -17,22 +20,31 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 while the gateway takes requests and a model can be asked, else 503 with the reason."""
     state = request.app.state
-    reason = None
-    if state.draining.begun:
-        reason = "draining"
-    elif not state.models.known():
-        reason = "no model is served"
+    reason = _not_ready(state)
     document = {
         "ready": reason is None,
         "reason": reason,
-        "refused": dict(state.models.problems),
+        "models": state.models.health,
+        "refused": state.models.problems,
         "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
     }
     return JSONResponse(document, 200 if reason is None else 503)
 
 
+def _not_ready(state: Any) -> str | None:
+    if state.draining.begun:
+        return "draining"
+    if state.upstream.place is None or state.upstream.missing:
+        return "nothing is served: no launcher has said where"
+    if not any(state.models.health.values()):
+        return "no model takes requests just now"
+    return None
+
+
 async def metrics(request: Request) -> Response:
-    """Counters in Prometheus' text format."""
+    """Counters in Prometheus' text format, for keys with the scope `metrics`."""
+    if not request.state.caller.may("metrics"):
+        raise ApiError(403, "this key has no scope metrics", code="scope_missing")
     state = request.app.state
     counters = state.metrics
     counters.in_flight.set(state.draining.in_hand)

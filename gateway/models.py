@@ -25,6 +25,7 @@ class Source(Protocol):
     def names(self) -> tuple[str, ...]: ...
     async def locate(self) -> bool: ...
     async def describe(self, name: str) -> Described: ...
+    async def healthy(self, name: str) -> bool: ...
 
 
 class Models:
@@ -37,6 +38,7 @@ class Models:
         self._asked: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[Described]] = {}
         self.problems: dict[str, str] = {}  # by model: why it is not offered
+        self.health: dict[str, bool] = {}  # by model: whether it took requests when it was looked at
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class Models:
         return self.known()
 
     async def refresh(self) -> None:
-        """Look where upstream is, and ask for documents that are missing or old."""
+        """Look where upstream is, ask for documents that are missing or old, and how every model is."""
         moved = await self._source.locate()
         now = time.monotonic()
         for name in [name for name in self._known if name not in self.names]:
@@ -80,6 +82,8 @@ class Models:
             if moved or old or (name not in self._known and name not in self.problems):
                 with contextlib.suppress(ApiError):
                     await self._ask(name)
+        names = self.names
+        self.health = dict(zip(names, await asyncio.gather(*map(self._source.healthy, names)), strict=True))
 
     async def watch(self) -> None:
         """Refresh for ever."""

@@ -38,6 +38,7 @@ class Settings(_Table):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)  # 0: a free one, which is printed
+    address_file: Path | None = None  # written once it listens: where, for the launcher that started it
     run_dir: Path = Path("artifacts/serving")
     upstream: str | None = Field(default=None, pattern=r"^unix:/.+")
     models: tuple[str, ...] = ()
@@ -63,6 +64,9 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
+    results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
+    results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

@@ -6,7 +6,9 @@ from tests.gateway.conftest import Gateway
 def test_health_and_readiness(gateway: Gateway) -> None:
     assert gateway.get("/healthz").json == {"status": "ok"}
     ready = gateway.get("/readyz")
-    assert (ready.status, ready.json) == (200, {"ready": True, "reason": None, "refused": {}, "database": "ok"})
+    models = dict.fromkeys(("altered", "chat", "digits", "drawn", "summary", "told"), True)
+    document = {"ready": True, "reason": None, "models": models, "refused": {}, "database": "ok"}
+    assert (ready.status, ready.json) == (200, document)
     assert len(ready.headers["x-request-id"]) == 32
     assert ready.headers["x-content-type-options"] == "nosniff"
 

@@ -43,6 +43,7 @@ class Scripted:
 
     document: dict[str, Any]
     reply: Callable[[Asked], Reply] | None = None
+    healthy: bool = True
 
 
 class FakeUpstream:
@@ -70,6 +71,10 @@ class FakeUpstream:
     def stop(self) -> None:
         """Be gone at once, with every connection and the socket."""
         self._do(self._stop())
+
+    def die(self) -> None:
+        """Be gone in the middle of everything: connections end without answers."""
+        self._do(self._die())
 
     def hold(self) -> None:
         """Let requests wait, streams after their first piece."""
@@ -112,6 +117,13 @@ class FakeUpstream:
             self._runner = None
         self.path.unlink(missing_ok=True)
 
+    async def _die(self) -> None:
+        if self._runner is not None and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+        await self._stop()
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.raw.append(headers)
@@ -122,6 +134,8 @@ class FakeUpstream:
         word = headers.get("x-atelier")
         if word == "describe":
             return web.json_response(model.document)
+        if word == "health":
+            return web.json_response({"status": "ok"}, status=200 if model.healthy else 503)
         key = (headers.get("x-atelier-caller", ""), headers.get("x-atelier-id", ""))
         if word == "cancel":
             return self._cancel(key)
