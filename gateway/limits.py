@@ -95,6 +95,8 @@ class Limits:
         """Count what was made: images, tokens, or audio_seconds. It is not refused: the work is done."""
         if unit not in UNITS.values():
             raise ValueError(f"{unit!r} is no unit; wanted one of {', '.join(UNITS.values())}")
+        if not amount:
+            return
         self._turn()
         self._used[caller.id, unit] = self._used.get((caller.id, unit), 0.0) + amount
         self._audit.use(Use(caller.id, self._day, unit), amount)
