@@ -21,9 +21,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("content_type", "options"), OPTIONS)
-def test_a_real_picture_is_measured_as_soon_as_its_head_is_there(
-    content_type: str, options: dict[str, object]
-) -> None:
+def test_a_real_picture_is_measured_as_soon_as_its_head_is_there(content_type: str, options: dict[str, object]) -> None:
     data = encoded(gradient(301, 7), FORMATS[content_type], **options)
     found = [measure(data[:size]) for size in range(12, len(data) + 1)]
     wanted = Picture(content_type, 301, 7)
