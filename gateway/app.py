@@ -18,7 +18,9 @@ from gateway.edge import Draining, Edge
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
+from gateway.spool import Spool
+from gateway.spool_folder import default_folder
 from gateway.upstream import Upstream
 
 log = structlog.get_logger("gateway.app")
@@ -31,7 +33,11 @@ def routes() -> list[BaseRoute]:
 
 def build(settings: Settings) -> Edge:
     """The application of these settings, to be run within one event loop."""
-    upstream = Upstream(settings)
+    try:
+        spool = Spool(settings.spool or default_folder())
+    except OSError as error:
+        raise SettingsError(f"spool cannot be used: {error}") from None
+    upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
 
     @asynccontextmanager
@@ -49,11 +55,13 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            spool.close()
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=routes(), lifespan=lifespan)
     app.state.settings = settings
+    app.state.spool = spool
     app.state.models = models
     app.state.upstream = upstream
     app.state.metrics = Metrics()

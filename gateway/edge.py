@@ -165,7 +165,7 @@ class Exchange:
                 raise errors.overloaded("too many answers wait for callers who read slowly; send the request again")
             self.held = length
             self._edge.held += length
-        headers = [*given, *SECURITY, (b"x-request-id", self.id.encode())]
+        headers = [*given, *(item for item in SECURITY if item[0] not in names), (b"x-request-id", self.id.encode())]
         if b"content-security-policy" not in names:
             headers.append(PAGE)
         if self._edge.origins.allows(self.origin):

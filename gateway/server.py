@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -22,6 +23,7 @@ from gateway.edge import Draining
 from gateway.settings import Settings, SettingsError
 from gateway.upstream import MAX_CONNECTIONS
 
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere is reached there
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
 log = structlog.get_logger("gateway.server")
@@ -113,6 +115,16 @@ def allow_files(settings: Settings) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def tell_address(file: Path, address: str) -> None:
+    """Write where the gateway is reached from this machine. Raises `SettingsError`."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_text(address)
+        part.replace(file)
+    except OSError as error:
+        raise SettingsError(f"address_file {file} cannot be written: {error.strerror}") from None
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     allow_files(settings)
@@ -131,5 +143,7 @@ def serve(settings: Settings) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"
         print(f"gateway at {scheme}://{host}:{port}/ ({keys})", flush=True)
+        if settings.address_file is not None:
+            tell_address(settings.address_file, f"{scheme}://{REACHED_AT.get(settings.host, host)}:{port}")
         made.run(sockets=[found])
     sys.stdout.flush()

@@ -62,7 +62,7 @@ class Folder:
     def sweep(self) -> int:
         """Remove the files of gateways that have ended; returns how many. Files that are none of ours stay."""
         runs: dict[str, list[str]] = {}
-        for name in os.listdir(self._folder):
+        for name in self._names():
             if (found := _OURS.fullmatch(name)) is not None and found["run"] != self._run:
                 runs.setdefault(found["run"], []).append(name)
         removed = 0
@@ -81,13 +81,16 @@ class Folder:
         """Remove what this gateway has in it, and its lock. The folder stays: others may use it."""
         if self._folder < 0:
             return
-        for name in os.listdir(self._folder):
+        for name in self._names():
             if name.startswith(f"{self._run}."):
                 self.remove(name)
         for descriptor in (self._lock, self._folder):
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock = self._folder = -1
+
+    def _names(self) -> list[str]:
+        return os.listdir(self._folder)  # noqa: PTH208 (of the folder that is open, whatever its path is now)
 
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ class Folder:
     def _put_back(self) -> None:
         """Make the folder anew if somebody cleaned it away."""
         try:
-            if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._folder)):
+            if os.path.samestat(self.path.lstat(), os.fstat(self._folder)):
                 return
         except FileNotFoundError:
             pass

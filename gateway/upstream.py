@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -17,11 +17,12 @@ from yarl import URL
 from gateway import described
 from gateway.answer import LOST, Answer, late
 from gateway.described import Described
-from gateway.errors import ApiError, from_upstream, overloaded
+from gateway.errors import from_upstream, overloaded
 from gateway.fair import Turns
 from gateway.logs import request_id
 from gateway.place import Place, find
 from gateway.settings import Settings
+from gateway.spool import Kept, Spool, Spooled
 
 MAX_CONNECTIONS = 320  # to the front end, of all models together: with 400 it becomes slow
 MIN_IN_FLIGHT = 8  # of a model, however many there are
@@ -34,27 +35,11 @@ MAX_ERROR = 64 << 10  # bytes of an error that are read
 JSON = "application/json"
 
 
-class Kept(Protocol):
-    """A file in the spool."""
-
-    @property
-    def name(self) -> str:
-        """Without a folder."""
-
-    @property
-    def sha256(self) -> str:
-        """In hexadecimal."""
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-
-
 class Upstream:
     """The one client of what serves. `start` it within the event loop, `close` it at the end."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        self._settings, self._spool = settings, spool
         self._session: aiohttp.ClientSession | None = None
         self._words: aiohttp.ClientSession | None = None  # control words never wait behind requests
         self._described: dict[str, Described] = {}
@@ -138,20 +123,28 @@ class Upstream:
         *,
         caller: str,
         timeout: float | None = None,
-        spooled: Kept | None = None,
+        spooled: Spooled | None = None,
     ) -> AsyncIterator[Answer]:
         """Ask a model; the block gets its answer, and leaving it early cancels the work.
 
         `timeout`: seconds from now, at most what the model allows. `spooled`: the body as a file of the spool, in
-        place of `params`. Raises `ApiError` for everything that is no answer.
+        place of `params`; `params` that are long become one. Raises `ApiError` for everything that is no answer.
         """
+        body = _json(params if spooled is None else spooled.reference())
+        with Kept(self._spool) as kept:
+            if len(body) > MAX_BODY:
+                body = _json((await kept.body(body)).reference())
+            async with self._ask(name, body, caller, timeout) as answer:
+                yield answer
+
+    @asynccontextmanager
+    async def _ask(self, name: str, body: bytes, caller: str, timeout: float | None) -> AsyncIterator[Answer]:
         model = self._described.get(name)
         if model is None:
             model = await self.describe(name)
         seconds = float(model.limits["max_seconds"])
         if timeout is not None:
             seconds = min(seconds, timeout)
-        body = _body(params, spooled)
         until = time.monotonic() + seconds
         turns = self.turns(name)
         await _take(turns, caller, seconds)
@@ -238,13 +231,8 @@ async def _take(turns: Turns, caller: str, seconds: float) -> None:
         raise late() from None
 
 
-def _body(params: Mapping[str, Any], spooled: Kept | None) -> bytes:
-    if spooled is not None:
-        params = {"spooled": {"name": spooled.name, "sha256": spooled.sha256, "bytes": spooled.bytes}}
-    body = json.dumps(params, separators=(",", ":")).encode()
-    if len(body) > MAX_BODY:
-        raise ApiError(413, f"the request has {len(body)} bytes, wanted at most {MAX_BODY}", code="too_large")
-    return body
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _session(place: Place, connections: int) -> aiohttp.ClientSession:

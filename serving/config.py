@@ -29,7 +29,7 @@ class SocketPathError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Addresses:
-    """Where one TorchServe listens; `unix:/path` or `http://127.0.0.1:port`."""
+    """Where one TorchServe listens: `unix:/path`, and the ports of its gRPC."""
 
     inference: str
     starting: str  # where inference listens until it is ready: a front end that is being prepared must not be called
@@ -39,11 +39,8 @@ class Addresses:
     grpc_management_port: int
 
 
-def addresses(sockets: Path, dev_port: int | None) -> Addresses:
-    """Unix sockets below `sockets`; with `dev_port` (0: a free one) inference is on loopback HTTP instead.
-
-    Raises `SocketPathError` or `PortTaken`.
-    """
+def addresses(sockets: Path) -> Addresses:
+    """Unix sockets below `sockets`, free ports for gRPC. Raises `SocketPathError` or `PortTaken`."""
     for name in ("inference", "management"):
         path = sockets / f"{name}.sock"
         if len(bytes(path)) > MAX_SOCKET_PATH:
@@ -51,12 +48,10 @@ def addresses(sockets: Path, dev_port: int | None) -> Addresses:
                 f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: "
                 "set TMPDIR to a shorter directory"
             )
-    grpc_a, grpc_b, free = free_ports(3)
+    grpc_a, grpc_b = free_ports(2)
     inference, starting, management, metrics = (
         f"unix:{sockets / name}.sock" for name in ("inference", "starting", "management", "metrics")
     )
-    if dev_port is not None:
-        inference = starting = f"http://127.0.0.1:{dev_port or free}"
     return Addresses(inference, starting, management, metrics, grpc_a, grpc_b)
 
 

@@ -20,6 +20,7 @@ from gateway.work import Order, answered
 MAX_UNFINISHED = 256  # of all callers
 MAX_QUEUED = 16  # of one caller that have not ended
 MAX_RUNNING = 2  # of one caller at work at once
+MAX_AT_WORK = 16  # of all callers: each holds its result in memory until it is whole
 MAX_ENDED = 64  # of one caller that are remembered; the oldest goes first
 MAX_TRIES = 30  # of a model that is busy
 MAX_PAUSE = 10.0  # seconds between two tries
@@ -59,7 +60,7 @@ class Jobs:
         context = self._contexts[job.id] = contextvars.copy_context()
         context.run(CURRENT.set, None)
         self._queues.setdefault(owner, deque()).append(job)
-        self._begin(owner)
+        self._begin()
         return job
 
     def find(self, owner: str, identity: str) -> Job:
@@ -98,14 +99,23 @@ class Jobs:
         for order in self._orders.values():
             order.kept.close()
 
-    def _begin(self, owner: str) -> None:
-        queue = self._queues.get(owner)
-        while queue and self._running[owner] < MAX_RUNNING:
-            job = queue.popleft()
-            self._running[owner] += 1
-            work = self._run(job, self._orders[job.id])
-            task = self._tasks[job.id] = asyncio.create_task(work, context=self._contexts.pop(job.id))
-            task.add_done_callback(functools.partial(self._ran, job))
+    def _begin(self) -> None:
+        """Begin what may begin, one of each caller in turn."""
+        begun = True
+        while begun:
+            begun = False
+            for owner in list(self._queues):
+                queue = self._queues[owner]
+                if queue and self._running[owner] < MAX_RUNNING and len(self._tasks) < MAX_AT_WORK:
+                    self._queues[owner] = self._queues.pop(owner)  # to the end of the row
+                    self._start(queue.popleft())
+                    begun = True
+
+    def _start(self, job: Job) -> None:
+        self._running[job.owner] += 1
+        work = self._run(job, self._orders[job.id])
+        task = self._tasks[job.id] = asyncio.create_task(work, context=self._contexts.pop(job.id))
+        task.add_done_callback(functools.partial(self._ran, job))
 
     async def _run(self, job: Job, order: Order) -> None:
         try:
@@ -147,7 +157,7 @@ class Jobs:
         if not job.over:
             job.to("cancelled")
         self._end(job)
-        self._begin(job.owner)
+        self._begin()
 
     def _end(self, job: Job) -> None:
         self._orders.pop(job.id).kept.close()

@@ -105,9 +105,8 @@ def model_name(body: Mapping[str, Any]) -> str:
     """The field `model`, which every route needs. Raises `ApiError`."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
-        refuse(
-            "model", f"model is {shown(name) if name is not None else 'missing'}; GET /v1/models lists what there is"
-        )
+        found = "missing" if name is None else shown(name)
+        refuse("model", f"model is {found}; GET /v1/models lists what there is")
     return name
 
 

@@ -1,4 +1,4 @@
-"""`GET /v1/results/NAME`: an image that was asked for as an address. Whoever knows the name may have it, without a key."""
+"""`GET /v1/results/NAME`: an image that was asked for as a link. Whoever knows the name may have it, without a key."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,8 @@ def test_what_the_head_says_is_refused_before_the_body_is_read(
     async def never() -> dict[str, Any]:
         raise AssertionError("the body was read")
 
-    asked = request(b"", **headers)
+    given: Any = headers
+    asked = request(b"", **given)
     asked._receive = never
 
     async def run() -> None:
@@ -209,8 +211,6 @@ def test_a_caller_who_leaves_inside_a_file_leaves_nothing(spool: Spool) -> None:
 
 
 def test_random_damage_is_read_or_refused_never_anything_else(spool: Spool) -> None:
-    import random
-
     draw, outcomes = random.Random(11), set()
     for _ in range(400):
         body = bytearray(WHOLE)

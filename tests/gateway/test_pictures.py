@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 
 import pytest
+from PIL import Image
 
 from gateway.pictures import MAX_HEAD, NotAPicture, Picture, measure
 from tests.support.pictures import FORMATS, encoded, gradient, jpeg_head, jpeg_segment, png_head, webp_extended
@@ -32,13 +34,9 @@ def test_a_real_picture_is_measured_as_soon_as_its_head_is_there(content_type: s
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16"])
 def test_every_form_of_png_is_measured(mode: str) -> None:
-    from PIL import Image
-
     image = Image.fromarray(gradient()).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         image = image.convert("I;16")
-    import io
-
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     assert measure(buffer.getvalue()) == Picture("image/png", 24, 16)
@@ -97,14 +95,14 @@ def test_sizes_as_large_as_a_head_can_claim_are_told_as_they_are() -> None:
 
 def test_a_picture_that_ends_before_its_size_is_refused() -> None:
     for data in (b"", b"\x89PNG", png_head(8, 8)[:30], jpeg_head(8, 8)[:11], webp_extended(8, 8)[:25]):
-        with pytest.raises(NotAPicture, match="it ends before|by its first bytes"):
+        with pytest.raises(NotAPicture, match=r"it ends before|by its first bytes"):
             measure(data, whole=True)
 
 
 def test_random_bytes_after_a_magic_never_raise_anything_else() -> None:
     draw = random.Random(5)
     starts = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8 ", b"RIFF\0\0\0\0WEBPVP8L", jpeg_head(8, 8)]
-    outcomes = set()
+    outcomes: set[type] = set()
     for i in range(3000):
         data = bytearray(starts[i % len(starts)] + draw.randbytes(draw.randrange(80)))
         if data and draw.random() < 0.5:

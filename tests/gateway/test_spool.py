@@ -6,9 +6,11 @@ import asyncio
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gateway.app import build
 from gateway.arrival import PIECE
 from gateway.errors import ApiError
+from gateway.settings import Settings, SettingsError
 from gateway.spool import Cleared, Kept, Spool, Spooled
-from gateway.spool_folder import FolderError, default_folder
+from gateway.spool_folder import Folder, FolderError, default_folder
 from tests.conftest import ROOT
 from tests.support.pictures import encoded, gradient, jpeg_head, jpeg_segment, png_head
 from tests.support.proxy import in_loop
@@ -127,7 +131,7 @@ def test_too_many_bytes_are_refused_while_they_arrive(spool: Spool) -> None:
     [
         (b"", 400, "image is empty"),
         (b"GIF89a" + bytes(3000), 400, "no PNG, JPEG or WebP by its first bytes; send a PNG, JPEG or WebP"),
-        (b"\x89PNG", 400, "ends before"),
+        (PNG[:20], 400, "ends before"),
         (b"\x89PN", 400, "no picture that is read here"),
         (png_head(20_000, 20_000) + bytes(5000), 413, "20000 x 20000 = 400000000 pixels, at most 1000000"),
         (jpeg_head(1001, 1000) + bytes(5000), 413, "1001 x 1000"),
@@ -188,8 +192,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(spool: Spool, monkeypatch: pytes
 def test_an_upload_whose_caller_leaves_is_removed_when_its_write_is_over(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     begun, go_on, real, order = threading.Event(), threading.Event(), os.write, []
 
     def slow(descriptor: int, data: Any) -> int:
@@ -199,10 +201,13 @@ def test_an_upload_whose_caller_leaves_is_removed_when_its_write_is_over(
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", slow)
-    remove = type(spool._folder).remove
-    monkeypatch.setattr(
-        type(spool._folder), "remove", lambda folder, name: (order.append("removed"), remove(folder, name))[1]
-    )
+    remove = Folder.remove
+
+    def removed(folder: Folder, name: str) -> None:
+        order.append("removed")
+        remove(folder, name)
+
+    monkeypatch.setattr(Folder, "remove", removed)
 
     async def run() -> None:
         task = asyncio.create_task(spool.save(pieces(PNG), 1 << 20, "image"))
@@ -226,6 +231,7 @@ class Broken(Exception):
 @pytest.mark.parametrize("end", ["whole", "error", "departure", "before"])
 def test_files_go_when_the_answer_is_out_however_it_ends(spool: Spool, end: str) -> None:
     there: list[int] = []
+    asked: list[bool] = []
 
     async def answer(request: Request) -> StreamingResponse:
         await request.state.kept.save(pieces(PNG), 1 << 20, "image")
@@ -247,6 +253,9 @@ def test_files_go_when_the_answer_is_out_however_it_ends(spool: Spool, end: str)
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "app": app}
 
     async def receive() -> dict[str, Any]:
+        if asked:
+            await asyncio.Event().wait()
+        asked.append(True)
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
@@ -305,7 +314,7 @@ def test_what_a_killed_gateway_left_is_swept_and_a_living_ones_is_not(tmp_path: 
 def test_a_folder_that_others_can_enter_or_that_is_a_link_is_refused(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir(mode=0o755)
-    with pytest.raises(FolderError, match="mode 0755, wanted this user .* with 0700.*chmod 700"):
+    with pytest.raises(FolderError, match=r"mode 0755, wanted this user .* with 0700.*chmod 700"):
         Spool(open_to_all)
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
@@ -317,8 +326,6 @@ def test_a_folder_that_others_can_enter_or_that_is_a_link_is_refused(tmp_path: P
 
 
 def test_a_folder_that_was_cleaned_away_is_made_again(spool: Spool) -> None:
-    import shutil
-
     shutil.rmtree(spool.folder)
 
     async def run() -> Spooled:
@@ -334,3 +341,9 @@ def test_the_default_is_in_memory_where_there_is_some(tmp_path: Path, monkeypatc
     assert default_folder() == tmp_path / "atelier-spool"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert default_folder().name == f"atelier-spool-{os.geteuid()}"
+
+
+def test_a_gateway_whose_spool_others_can_enter_does_not_start(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(SettingsError, match=r"spool cannot be used: .* with mode 0755, wanted .* 0700"):
+        build(Settings(spool=tmp_path))

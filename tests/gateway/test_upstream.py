@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,9 +10,10 @@ from typing import TypeVar
 import pytest
 
 from gateway.errors import ApiError
+from gateway.spool import Spool
 from gateway.upstream import Upstream
 from tests.gateway.conftest import eventually, settings_for
-from tests.support.fake_upstream import FakeUpstream, refused
+from tests.support.fake_upstream import Asked, FakeUpstream, Reply, refused, usual
 
 Result = TypeVar("Result")
 
@@ -19,12 +22,15 @@ def asked(fake: FakeUpstream, folder: Path, work: Callable[[Upstream], Awaitable
     """What `work` returns of a client that knows where `fake` is."""
 
     async def run() -> Result:
-        upstream = Upstream(settings_for(fake, folder))
+        spool = Spool(folder / "spool")
+        upstream = Upstream(settings_for(fake, folder), spool)
         assert await upstream.locate()
         try:
             return await work(upstream)
         finally:
             await upstream.close()
+            assert (spool.bytes, spool.files) == (0, 0), "a body was left in the spool"
+            spool.close()
 
     return asyncio.run(run())
 
@@ -82,3 +88,54 @@ def test_a_busy_model_says_when_to_come_again(fake: FakeUpstream, tmp_path: Path
     assert (caught.value.status, caught.value.code) == (503, "overloaded")
     assert caught.value.retry_after is not None
     assert 7 <= caught.value.retry_after <= 14
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_long_request_goes_by_the_spool_and_a_short_one_as_it_is(
+    fake: FakeUpstream, tmp_path: Path, size: int
+) -> None:
+    params = {"messages": [{"role": "user", "content": "é" * size}]}
+    read: list[bytes] = []
+
+    def reply(asked: Asked) -> Reply:
+        if "spooled" in asked.params:  # as the engine opens it
+            found = asked.params["spooled"]
+            data = (tmp_path / "spool" / found["name"]).read_bytes()
+            assert (found["sha256"], found["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+            read.append(data)
+        return usual(fake.models["chat"].document, {})
+
+    fake.models["chat"].reply = reply
+
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate("chat", params, caller="k1") as answer:
+            await answer.read()
+
+    asked(fake, tmp_path, work)
+    (seen,) = fake.asked
+    if size == 10:
+        assert seen.params == params and not read
+    else:
+        assert set(seen.params) == {"spooled"} and len(seen.body) < 200
+        assert json.loads(read[0]) == params
+
+
+def test_a_long_request_of_a_caller_who_leaves_is_removed_from_the_spool(fake: FakeUpstream, tmp_path: Path) -> None:
+    fake.hold()
+
+    async def work(upstream: Upstream) -> None:
+        async def ask() -> None:
+            params = {"messages": [{"role": "user", "content": "a" * 100_000}]}
+            async with upstream.generate("chat", params, caller="k1"):
+                raise AssertionError("it was answered")
+
+        task = asyncio.create_task(ask())
+        while not fake.running:
+            await asyncio.sleep(0.01)
+        assert len(list((tmp_path / "spool").iterdir())) == 2  # the body, and the gateway's lock
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asked(fake, tmp_path, work)
+    assert fake.cancelled

@@ -17,7 +17,9 @@ FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 def gradient(width: int = 24, height: int = 16) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) that differ in both directions and in every channel."""
     y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x * 255 // max(1, width - 1), y * 255 // max(1, height - 1), (x + y) % 7 * 30], -1).astype(np.uint8)
+    return np.stack([x * 255 // max(1, width - 1), y * 255 // max(1, height - 1), (x + y) % 7 * 30], -1).astype(
+        np.uint8
+    )
 
 
 def encoded(pixels: NDArray[Any], format: str = "PNG", **options: Any) -> bytes:
