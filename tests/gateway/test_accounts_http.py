@@ -198,9 +198,9 @@ def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
         eventually(refused, 60, "the disk was never full")
         error = answers[-1].json["error"]
         assert (answers[-1].status, error["code"]) == (503, "overloaded")
-        assert "rows wait for the database (database or disk is full): nothing was begun" in error["message"]
+        assert "rows wait for the database (its disk is full): nothing was begun" in error["message"]
         assert int(answers[-1].headers["retry-after"]) >= 5
-        assert gateway.get("/readyz").json["database"] == "database or disk is full"
+        assert gateway.get("/readyz").json["database"] == "its disk is full"
         full[0] = False
         eventually(lambda: get(gateway, text).status == 200, 60, "it does not recover")
     assert len(rows(path, "select * from audit where status=200")) > len(answers) - 2
@@ -226,8 +226,8 @@ def test_without_its_database_it_serves_callers_that_it_knows(
         error = refused.json["error"]
         assert (refused.status, error["code"], error["type"]) == (503, "database_unavailable", "server_error")
         assert error["message"] == (
-            "the database of keys does not answer (unable to open database file), and this key was not seen in the "
-            "last minutes; send the request again"
+            "the database of keys does not answer, and this key was not looked up in the last minutes: "
+            "send the request again"
         )
         assert int(refused.headers["retry-after"]) >= 1
         assert not path.exists(), "an empty one was put in its place"
