@@ -11,7 +11,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import health, media
+from gateway import health, media, text
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Draining, Edge
@@ -28,7 +28,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route; those that are asked most come first."""
-    return [*media.routes, *health.routes]
+    return [*text.routes, *media.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
