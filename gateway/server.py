@@ -25,6 +25,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.upstream import MAX_CONNECTIONS
 
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere is reached there
+BACKLOG = 2048  # connections that wait to be accepted
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
 log = structlog.get_logger("gateway.server")
@@ -39,9 +40,28 @@ class Server(uvicorn.Server):
         self.on_start: Callable[[], None] | None = None  # called once it listens and a signal ends it as it should
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and to look after connections."""
-        await super().startup(sockets)
+        """Begin to listen at sockets that are there, and to look after connections."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(1)
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+            return made
+
+        # As uvicorn does it, but that a handshake has as long as a head has.
+        handshake = self._settings.header_seconds if config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(
+                protocol, sock=found, ssl=config.ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
+            for found in sockets or []
+        ]
         self._sweep = asyncio.create_task(self._bounds.sweep())
+        self.started = True
         if self.on_start is not None:
             self.on_start()
 
@@ -95,7 +115,7 @@ def listen(settings: Settings) -> socket.socket:
     """A socket at the host and port of the settings. Raises `SettingsError` where there can be none."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         number = error.errno or 0  # below 0: of the name's look-up
         reason = os.strerror(number) if number > 0 else error.strerror

@@ -34,7 +34,7 @@ def test_every_name_is_documented_and_no_other(gateway: Gateway) -> None:
     found = {family.name: family.type for family in text_string_to_metric_families(text)}
     rows = re.findall(r"^\| `(\w+?)(?:_total)?` \| (\w+) \|", TABLE, re.MULTILINE)
     assert found == dict(rows)
-    bounds = set(re.findall(r"^\| (\w+) \| (?:that|whose|with|idle)", TABLE, re.MULTILINE))
+    bounds = set(re.findall(r"^\| (\w+) \| (?:that|whose|with|idle) ", TABLE, re.MULTILINE))
     assert bounds == {*REFUSALS, "send_seconds"}
 
 
