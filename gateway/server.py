@@ -156,7 +156,8 @@ def serve(settings: Settings) -> None:
     try:
         made.config.load()
     except (OSError, ValueError) as error:
-        raise SettingsError(f"tls_certificate and tls_key cannot be used: {error}") from None
+        files = f"tls_certificate {settings.tls_certificate} with tls_key {settings.tls_key}"
+        raise SettingsError(f"{files} cannot be used: {error}") from None
     try:
         migrate(settings.database or DEFAULT_DATABASE)
     except DatabaseError as error:
