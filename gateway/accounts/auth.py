@@ -74,7 +74,7 @@ class Accounts:
         accounts._watcher = asyncio.create_task(accounts._watch())
         return accounts
 
-    async def close(self, seconds: float = 5.0) -> int:
+    async def close(self, seconds: float = 3.0) -> int:
         """Write what is left of the log, for at most so long; how many rows are lost."""
         if self._watcher is not None:
             self._watcher.cancel()

@@ -201,9 +201,12 @@ def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
         assert (answers[-1].status, error["code"]) == (503, "overloaded")
         assert "rows wait for the database (its disk is full): nothing was begun" in error["message"]
         assert int(answers[-1].headers["retry-after"]) >= 5
-        assert gateway.get("/readyz").json["database"] == "its disk is full"
+        ready = gateway.get("/readyz")
+        assert (ready.status, ready.json["database"]) == (503, "its disk is full")
+        assert ready.json["reason"] == "the log of requests is full; of its database: its disk is full"
         full[0] = False
         eventually(lambda: get(gateway, text).status == 200, 60, "it does not recover")
+        eventually(lambda: gateway.get("/readyz").status == 200, 60, "it is not ready again")
     assert len(rows(path, "select * from audit where status=200")) > len(answers) - 2
 
 
