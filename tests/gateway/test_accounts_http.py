@@ -22,6 +22,7 @@ from gateway import health
 from gateway.accounts import keys
 from gateway.accounts.store import Store
 from gateway.departure import unless_gone
+from gateway.limits import Limits
 from gateway.settings import LimitSettings
 from tests.gateway.conftest import Gateway, Reply, eventually, running, settings_for
 from tests.support.accounts import rows, store_at
@@ -134,7 +135,10 @@ def test_too_many_requests_a_minute(start: Callable[..., Any], store: Store) -> 
         assert error.value.response.headers["x-should-retry"] == "true"
 
 
-def test_a_quota_stops_the_client_from_trying_again(start: Callable[..., Any], store: Store) -> None:
+def test_a_quota_stops_the_client_from_trying_again(
+    start: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
     text, _ = store.create("a")
     limits = LimitSettings(images_a_day=3)
     with start(limits=limits) as gateway:

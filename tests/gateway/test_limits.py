@@ -171,7 +171,8 @@ def test_an_unknown_unit_is_a_mistake_of_ours(limits: Limits) -> None:
         limits.spend(caller(), "pixels", 1)
 
 
-def test_quotas_survive_a_restart(tmp_path: Path) -> None:
+def test_quotas_survive_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
     path = tmp_path / "a.db"
     text, key = store_at(path).create("a", limits={"images_a_day": 3})
 
@@ -201,7 +202,9 @@ def test_quotas_survive_a_restart(tmp_path: Path) -> None:
     ]
 
 
-def test_the_quota_of_anybody_survives_a_restart(tmp_path: Path) -> None:
+def test_the_quota_of_anybody_survives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
+
     async def once(used_before: float) -> None:
         async with accounts_at(tmp_path / "a.db", LimitSettings(tokens_a_day=5), keyless=True) as accounts:
             who = await accounts.caller(bearer(""))
