@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from gateway import health, media, text
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
-from gateway.edge import Draining, Edge
+from gateway.edge import Edge, InHand
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
@@ -65,5 +65,5 @@ def build(settings: Settings) -> Edge:
     app.state.models = models
     app.state.upstream = upstream
     app.state.metrics = Metrics()
-    app.state.draining = Draining()
+    app.state.in_hand = InHand()
     return Edge(app, Origins(settings))

@@ -12,8 +12,7 @@ from gateway.native import generate, job_routes
 from gateway.native import models as native_models
 from gateway.native.jobs import Jobs
 from gateway.results import Results
-from gateway.spool import Spool
-from gateway.spool_folder import Folder, default_folder
+from gateway.spool_folder import Folder
 from gateway.v1 import image_edits, images, results, speech, voices
 
 routes: list[BaseRoute] = [
@@ -30,9 +29,8 @@ routes: list[BaseRoute] = [
 
 @asynccontextmanager
 async def parts(state: State) -> AsyncIterator[None]:
-    """`spool`, `results`, `jobs` and `sizes` of an application's state. Raises `OSError` where files cannot lie."""
+    """`results`, `jobs` and `sizes` of a state that has a `spool`. Raises `OSError` where files cannot lie."""
     settings = state.settings
-    state.spool = Spool(settings.spool or default_folder())
     state.results = Results(Folder(state.spool.folder / "results"), settings.results_bytes, settings.results_seconds)
     state.jobs = Jobs(state, state.results, settings.results_seconds)
     state.sizes = images.Sizes()
@@ -41,4 +39,3 @@ async def parts(state: State) -> AsyncIterator[None]:
     finally:
         await state.jobs.close()
         state.results.close()
-        state.spool.close()

@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> int:
             options.give_up_after,
             options.gateway,
             options.gateway_settings,
+            options.spool,
         )
         _check_writable(options.run_dir, "--run-dir")
         if options.gateway_settings is not None and not options.gateway:
@@ -136,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
         "its settings, a TOML file (default: docs/gateway.md lists them), e.g. --gateway-settings /etc/atelier.toml"
     )
     option("--gateway-settings", type=Path, metavar="FILE", help=settings)
+    spool = (
+        "folder of this user's alone for uploads and large bodies, which the gateway writes and the engines read "
+        "(default: one in memory, where there is some), e.g. --spool /run/atelier/spool"
+    )
+    option("--spool", type=Path, metavar="DIR", help=spool)
     status = "port of /ready and /metrics (default: a free one), e.g. --status-port 8082"
     option("--status-port", type=int, default=0, metavar="PORT", help=status)
     drain = "how long a stop waits for requests in flight (default: 10), e.g. --drain-seconds 30"

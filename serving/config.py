@@ -14,8 +14,8 @@ FIXED = ROOT / "config.properties"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 METRICS_CONFIG = Path(__file__).parent / "torchserve_metrics.yaml"
 PORTS = range(20_000, 32_000)  # Linux hands out 32768 and above
-# Bytes over what a model takes at most: so little too much still reaches its handler, which says the limit.
-BODY_MARGIN = 65_536
+MAX_BODY = 65_536  # bytes of a request through the front end; what is larger comes by reference (handlers/spool.py)
+BODY_MARGIN = 65_536  # beyond: so little too much still reaches the model's handler, which says its limit
 MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
@@ -91,10 +91,8 @@ def properties(path: Path = FIXED) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def render(
-    where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path, max_request_bytes: int
-) -> str:
-    """The whole config.properties of one run; `max_request_bytes` is the largest body that any of its models takes."""
+def render(where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path) -> str:
+    """The whole config.properties of one run."""
     run = {
         "inference_address": where.starting,
         "management_address": where.management,
@@ -107,9 +105,9 @@ def render(
         "load_models": ",".join(path.name for path in archives),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
-        # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further
-        # one costs an event thread a second, and with it everybody who is served.
-        "max_request_size": max_request_bytes + BODY_MARGIN,
+        # Small, whatever the models take. The front end keeps whole bodies; when its 256 MB are full of them, each
+        # further one costs an event thread a second, and with it everybody who is served.
+        "max_request_size": MAX_BODY + BODY_MARGIN,
     }
     return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={_escaped(value)}\n" for key, value in run.items())
 

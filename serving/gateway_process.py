@@ -39,9 +39,16 @@ class GatewayProcess:
     """One gateway, kept running by a thread of its own from `start` to `stop`."""
 
     def __init__(
-        self, run_dir: Path, settings: Path | None, drain_seconds: float, status: Status, say: Callable[[str], None]
+        self,
+        run_dir: Path,
+        settings: Path | None,
+        spool: Path,
+        drain_seconds: float,
+        status: Status,
+        say: Callable[[str], None],
     ) -> None:
-        self._run_dir, self._settings, self._drain_seconds = run_dir.absolute(), settings, drain_seconds
+        self._run_dir, self._settings, self._spool = run_dir.absolute(), settings, spool
+        self._drain_seconds = drain_seconds
         self._status, self._say = status, say
         self._log = ServerLog(self._run_dir / LOG)
         self._losses = Losses()
@@ -143,6 +150,7 @@ class GatewayProcess:
         ours = {
             "RUN_DIR": str(self._run_dir),
             "ADDRESS_FILE": str(self._run_dir / ADDRESS),
+            "SPOOL": str(self._spool),  # the engines are told the same
             "DRAIN_SECONDS": f"{self._drain_seconds:g}",
         }
         if self.address is not None:  # callers know it

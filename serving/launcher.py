@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.identity import HOME
-from serving import config, store
+from serving import config, spool, store
 from serving.fallbacks import fallbacks
 from serving.gateway_process import GatewayProcess
 from serving.jvm import FrontEndLost, StartError
@@ -52,6 +52,7 @@ class Options:
     give_up_after: int | None = None  # losses without a quiet time between them; None: never
     gateway: bool = False  # run beside TorchServe, with its settings from this file, if there is one
     gateway_settings: Path | None = None
+    spool: Path | None = None  # where the gateway puts what is large; None: `serving.spool.default_folder()`
 
 
 def up(options: Options, say: Say = print) -> int:
@@ -79,11 +80,11 @@ class Launch:
         self._torchserve: TorchServe | None = None
         self._server: StatusServer | None = None
         self._merged: Merged | None = None
+        self._spool = spool.prepare(options.spool or spool.default_folder())
         self._gateway: GatewayProcess | None = None
         if options.gateway:
-            self._gateway = GatewayProcess(
-                options.run_dir, options.gateway_settings, options.drain_seconds, self._status, self._say
-            )
+            given = (options.run_dir, options.gateway_settings, self._spool, options.drain_seconds)
+            self._gateway = GatewayProcess(*given, self._status, self._say)
         self._models: list[Model] = []
         self._private = PrivateStore(options.model_store, options.run_dir, options.handlers)
         self._state: dict[str, Any] = {}
@@ -178,16 +179,13 @@ class Launch:
         if self._torchserve is None:
             store.check_memory(self._models)
             log = options.run_dir / "torchserve.log"
-            self._torchserve = TorchServe(self._private.folder, log, options.engine_nice)
+            self._torchserve = TorchServe(self._private.folder, log, self._spool, options.engine_nice)
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
         if self._merged is None or self._server is None:
             self._merged = Merged(torchserve, self._status)
             self._server = StatusServer(self._status, self._merged, options.status_port)
         self._merged.front_end_begins()
-        torchserve.start(
-            [self._private.folder / name for name in names],
-            max(model.manifest.limits.max_request_bytes for model in self._models),
-        )
+        torchserve.start([self._private.folder / name for name in names])
         self._tell_state(torchserve, self._server)
         if self._gateway is not None:
             self._gateway.start()
@@ -241,6 +239,7 @@ class Launch:
             "management": torchserve.addresses.management,
             "status": server.address,
             "folder": str(torchserve.folder),
+            "spool": str(self._spool),
             "torchserve_pid": torchserve.pid,  # for people, who otherwise have to look for it
             "models": {model.manifest.name: model.version for model in self._models},
             # The drain asks the models once more after its time is up, and waits for one that does not answer.

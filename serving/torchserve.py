@@ -31,6 +31,7 @@ END_SECONDS = 10.0  # for a killed process to be gone; one that waits for a devi
 ASK_SECONDS = 5.0
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
 NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py
+SPOOL = "ATELIER_SPOOL"  # read by handlers/spool.py
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
 _KEEP_ENVIRONMENT = (
     "PATH",
@@ -60,12 +61,12 @@ class TorchServe:
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
 
-    def __init__(self, store: Path, log: Path, engine_nice: int = 0) -> None:
+    def __init__(self, store: Path, log: Path, spool: Path, engine_nice: int = 0) -> None:
         self._private = PrivateFolder()
         self.folder = self._private.path
         self.log = ServerLog(log)
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
-        self._store, self._engine_nice = store, engine_nice
+        self._store, self._spool, self._engine_nice = store, spool, engine_nice
         self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
         try:
             self.addresses = config.addresses(self.folder)
@@ -76,8 +77,8 @@ class TorchServe:
         self.ready_workers: set[int] = set()  # process ids of those that loaded their models
         self.front = self.addresses.starting  # where inference answers now
 
-    def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
-        """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
+    def start(self, archives: Sequence[Path]) -> None:
+        """Start the JVM for these models; it dies with this process, even if that is killed.
 
         Another start of the same TorchServe appends to the log; `log_tail` shows what came since. Raises `OSError` on a
         full disk, `PortTaken` if there is no free port for gRPC.
@@ -91,7 +92,7 @@ class TorchServe:
             self._change_ports()
         settings = self.folder / "config.properties"
         workflows = self.folder / "workflows"
-        text = config.render(self.addresses, self._store, archives, workflows, max_request_bytes)
+        text = config.render(self.addresses, self._store, archives, workflows)
         write_file(settings, text.encode())
         output = self.log.open()
         try:
@@ -261,5 +262,6 @@ class TorchServe:
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_folder),
             ENGINE_NICE: str(self._engine_nice),
             NONCE: self.nonce,
+            SPOOL: str(self._spool),
             "PYTHONDONTWRITEBYTECODE": "1",
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,6 +237,21 @@ def test_without_its_database_it_serves_callers_that_it_knows(
         eventually(lambda: get(gateway, other).status == 200, 60, "it does not recover without a restart")
         assert gateway.get("/readyz").json["database"] == "ok"
     assert rows(path, "select count(*) from audit where status=200") == [(7,)], "a row was lost"
+
+
+def test_no_sql_runs_on_the_event_loop(start: Callable[..., Any], store: Store) -> None:
+    text, _ = store.create("a")
+    threads = set()
+    with start() as gateway:
+
+        @event.listens_for(gateway.state.accounts._store.engine, "before_cursor_execute")
+        def seen(*_: Any) -> None:
+            threads.add(threading.current_thread().name.rpartition("_")[0] or threading.current_thread().name)
+
+        for _ in range(5):
+            assert draw(gateway, text, 1).status == 200
+        assert gateway.state.accounts.audit.flush(60)
+        assert threads == {"accounts", "audit"}
 
 
 def test_two_headers_are_refused(start: Callable[..., Any], store: Store) -> None:

@@ -37,7 +37,7 @@ def test_the_hardening_is_there() -> None:
 def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     where = config.addresses(tmp_path)
     models = [Path("a"), Path("x/b")]
-    text = config.render(where, tmp_path / "store", models, tmp_path / "workflows", max_request_bytes=100_000)
+    text = config.render(where, tmp_path / "store", models, tmp_path / "workflows")
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
     assert settings["inference_address"] == f"unix:{tmp_path}/starting.sock"  # nobody is let in before it is ready
@@ -45,7 +45,7 @@ def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
     assert settings["model_store"] == str(tmp_path / "store")
     assert settings["load_models"] == "a,b"  # checked models by name, never "all"
-    assert settings["max_request_size"] == "165536"  # room above for the handler to say how much it takes
+    assert settings["max_request_size"] == "131072"  # room above for the handler to say how much it takes
     assert settings["metrics_address"] == f"unix:{tmp_path}/metrics.sock"
     assert settings["grpc_inference_port"] != settings["grpc_management_port"]
 
@@ -75,7 +75,7 @@ def test_a_path_of_any_characters_is_read_by_java_as_it_is(tmp_path: Path) -> No
     """A properties file is Latin-1 with escapes: UTF-8 would be other letters, a line break another setting."""
     store = tmp_path / "jürgen 名 𝄞 100%#'=:\\!\nload_models=all"
     where = config.addresses(tmp_path)
-    text = config.render(where, store, [store / "a"], tmp_path / "workflows", max_request_bytes=100_000)
+    text = config.render(where, store, [store / "a"], tmp_path / "workflows")
     assert text.isascii()
     (line,) = (line for line in text.splitlines() if line.startswith("model_store="))
     value = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), line.removeprefix("model_store="))

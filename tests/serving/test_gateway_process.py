@@ -62,7 +62,7 @@ class Kept:
         self.status.set(True, "every model answered")
         command = [sys.executable, "-c", PROGRAM, behaviour, str(folder / "mark")]
         monkeypatch.setattr(GatewayProcess, "_command", lambda _: command)
-        self.process = GatewayProcess(folder, None, drain_seconds, self.status, self.said.append)
+        self.process = GatewayProcess(folder, None, folder / "spool", drain_seconds, self.status, self.said.append)
 
     @property
     def log(self) -> str:
@@ -178,7 +178,7 @@ def test_one_that_does_not_drain_is_killed_after_its_time(kept: Make, monkeypatc
 
 def test_it_is_told_where_it_runs_and_how_long_it_may_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_GATEWAY_KEYS", "required")
-    one = GatewayProcess(tmp_path, tmp_path / "own.toml", 12.5, Status(), print)
+    one = GatewayProcess(tmp_path, tmp_path / "own.toml", tmp_path / "spool", 12.5, Status(), print)
     environment = one._environment()
     assert environment["ATELIER_GATEWAY_KEYS"] == "required"  # its operator's settings pass
     told = {key.removeprefix(SETTING): value for key, value in environment.items() if key.startswith(SETTING)}
@@ -186,6 +186,7 @@ def test_it_is_told_where_it_runs_and_how_long_it_may_drain(tmp_path: Path, monk
         "KEYS": "required",
         "RUN_DIR": str(tmp_path),
         "ADDRESS_FILE": str(tmp_path / ADDRESS),
+        "SPOOL": str(tmp_path / "spool"),
         "DRAIN_SECONDS": "12.5",
     }
     assert one._command()[1:] == ["-m", "gateway", "serve", "--settings", str(tmp_path / "own.toml")]
@@ -201,7 +202,7 @@ from pathlib import Path
 from serving.gateway_process import GatewayProcess
 from serving.status import Status
 GatewayProcess._command = lambda _: [sys.executable, "-c", Path(sys.argv[2]).read_text(), "serve", "x"]
-one = GatewayProcess(Path(sys.argv[1]), None, 10, Status(), print)
+one = GatewayProcess(Path(sys.argv[1]), None, Path("spool"), 10, Status(), print)
 one.start()
 one.wait_answering()
 print(one.pid, flush=True)

@@ -32,7 +32,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchSe
     says = tmp_path / "says"
     monkeypatch.setattr(torchserve, "java_command", lambda *_: [sys.executable, "-c", SAYS, says.read_text()])
     monkeypatch.setattr("tempfile.tempdir", "/tmp")  # unix sockets have short paths
-    running = TorchServe(tmp_path, tmp_path / "log")
+    running = TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool")
     yield running
     running.stop()
 
@@ -40,7 +40,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchSe
 def begin(started: TorchServe, folder: Path, says: str) -> None:
     """Start it, and return when its line is in the log."""
     (folder / "says").write_text(says)
-    started.start([], 65_536)
+    started.start([])
     while says not in (folder / "log").read_text():
         assert started.pid is not None
 
@@ -107,7 +107,7 @@ def test_a_worker_that_is_not_started_yet_is_waited_for(
 def test_workers_are_told_the_nonce_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     monkeypatch.setenv(doors.NONCE, "of the shell that started it")
-    runs = [TorchServe(tmp_path, tmp_path / "log") for _ in range(2)]
+    runs = [TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool") for _ in range(2)]
     told = [run._environment() for run in runs]
     for run in runs:
         run.stop()
@@ -169,7 +169,7 @@ def test_a_jvm_that_ends_by_itself_says_why(
 ) -> None:
     code = [sys.executable, "-c", "import sys; sys.exit('no such option')"]
     monkeypatch.setattr(torchserve, "java_command", lambda *_: code)
-    started.start([], 65_536)
+    started.start([])
     with pytest.raises(StartError, match="TorchServe exited while it started:\n  no such option") as told:
         started.wait_loaded({"a"}, 60)
     assert not isinstance(told.value, FrontEndLost)
@@ -215,5 +215,5 @@ def test_no_port_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("serving.config.free_ports", none)
     with pytest.raises(PortTaken):
-        TorchServe(tmp_path, tmp_path / "log")
+        TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool")
     assert not list(tmp_path.iterdir())
