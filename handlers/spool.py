@@ -82,22 +82,24 @@ def _read(folder: Path, upload: Upload) -> bytes:
         descriptor = os.open(upload.name, _FILE, dir_fd=place)
     finally:
         os.close(place)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is no file")
         if found.st_uid != os.geteuid():
             raise ValueError("it belongs to another user")
         if found.st_nlink != 1:
-            raise ValueError("it is a file of another name, too")
+            raise ValueError("it has another name, too, or none any more")
         if found.st_size != upload.bytes:
             raise ValueError(f"it has {found.st_size} bytes")
-        data = file.read(upload.bytes)
-        while 0 < len(data) < upload.bytes and (more := file.read(upload.bytes - len(data))):
+        data = bytearray()
+        while len(data) <= upload.bytes and (more := os.read(descriptor, upload.bytes + 1 - len(data))):
             data += more
-        if len(data) != upload.bytes or file.read(1):
-            raise ValueError("it changed while it was read")
-        return data
+    finally:
+        os.close(descriptor)
+    if len(data) != upload.bytes:
+        raise ValueError("it changed while it was read")
+    return bytes(data)
 
 
 def _check_private(found: os.stat_result) -> None:
