@@ -11,10 +11,10 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import health, media
+from gateway import health, media, text
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
-from gateway.edge import Draining, Edge
+from gateway.edge import Edge, InHand
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
@@ -28,7 +28,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route; those that are asked most come first."""
-    return [*media.routes, *health.routes]
+    return [*text.routes, *media.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
@@ -65,5 +65,5 @@ def build(settings: Settings) -> Edge:
     app.state.models = models
     app.state.upstream = upstream
     app.state.metrics = Metrics()
-    app.state.draining = Draining()
+    app.state.in_hand = InHand()
     return Edge(app, Origins(settings))

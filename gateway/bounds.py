@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
@@ -16,6 +18,7 @@ LEAST_RATE = 1024  # bytes a second of a body or an answer, beyond the seconds t
 LINGER_SECONDS = 5.0  # to read on what a caller still sends whose answer is out, so that it can read the answer
 SWEEP_SECONDS = 0.25
 REFUSALS = {
+    "not_http": (400, "Bad Request", "this is no HTTP/1.1 that can be read"),
     "head_seconds": (408, "Request Timeout", "the request's head did not come in time"),
     "body_seconds": (408, "Request Timeout", "the request's body did not come in time"),
     "head_bytes": (431, "Request Header Fields Too Large", f"the request's head is over {MAX_HEAD} bytes"),
@@ -77,6 +80,11 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     @property
+    def has_asked(self) -> bool:
+        """Whether a request's head has come on it, or it is closing."""
+        return self.transport.is_closing() or self.cycle is not None
+
+    @property
     def is_idle(self) -> bool:
         """Whether it is not in the middle of a request that has a head."""
         return self.cycle is None or (self.cycle.response_complete and self.phase != "body")
@@ -131,6 +139,10 @@ class Connection(HttpToolsProtocol):
         self._unread = self.transport.get_write_buffer_size()
         super().pause_writing()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused in the shape of every other error."""
+        self.end("not_http")
+
     def look(self, now: float) -> None:
         """End it if it is over a bound."""
         settings, waited = self.bounds.settings, now - self.since
@@ -162,18 +174,24 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.bounds.metrics.ended.labels(bound).inc()
-        status, phrase, message = REFUSALS[bound]
         begun = self.came > 0 or self.phase == "body" or bound == "connections"
         if begun and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
-            kind = "server_error" if status >= 500 else "timeout_error" if status == 408 else "invalid_request_error"
-            body = f'{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{bound}"}}}}'.encode()
-            head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            extra = "retry-after: 1\r\n" if status == 503 else ""
-            self.transport.write(f"{head}{extra}connection: close\r\n\r\n".encode() + body)
+            self.transport.write(refusal(bound))
             if self.cycle is not None and not self.cycle.response_complete:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
         self.transport.close()
+
+
+def refusal(bound: str) -> bytes:
+    """The whole answer to a request that never came to a route."""
+    status, phrase, message = REFUSALS[bound]
+    retry = 1.0 if status == 503 else None
+    error = ApiError(status, message, code=bound, retry_after=retry)
+    body = json.dumps(error.document()).encode()
+    head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    extra = "retry-after: 1\r\n" if retry else ""
+    return f"{head}{extra}connection: close\r\n\r\n".encode() + body
 
 
 def bounded(bounds: Bounds) -> type[Connection]:

@@ -38,12 +38,13 @@ CLOSE = (b"connection", b"close")
 log = structlog.get_logger("gateway")
 
 
-class Draining:
-    """Whether the gateway is stopping, and how many requests it has in hand."""
+class InHand:
+    """Whether the gateway is stopping, and what it has in hand."""
 
     def __init__(self) -> None:
-        self.begun = False
-        self.in_hand = 0
+        self.draining = False
+        self.requests = 0
+        self.unread = 0  # bytes of large answers that are being sent
 
 
 class Edge:
@@ -52,7 +53,6 @@ class Edge:
     def __init__(self, app: Starlette, origins: Origins) -> None:
         self.app, self.state, self.origins = app, app.state, origins
         self.router = Cleared(app.router)
-        self.held = 0  # bytes of large answers that are being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan of the process."""
@@ -60,8 +60,8 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = Exchange(self, scope, send)
-        draining = self.state.draining
-        draining.in_hand += 1
+        in_hand = self.state.in_hand
+        in_hand.requests += 1
         try:
             await self._handle(exchange, scope, receive)
         except ClientDisconnect:
@@ -73,8 +73,8 @@ class Edge:
             else:
                 log.warning("an answer broke off", reason=told.message)
         finally:
-            draining.in_hand -= 1
-            self.held -= exchange.held
+            in_hand.requests -= 1
+            in_hand.unread -= exchange.held
             self._account(exchange, scope)
 
     async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
@@ -87,7 +87,7 @@ class Edge:
         if scope["path"] in PUBLIC or scope["path"].startswith(RESULTS):
             await self.router(scope, receive, exchange.send)
             return
-        if state.draining.begun and scope["path"] != METRICS:
+        if state.in_hand.draining and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
@@ -161,16 +161,16 @@ class Exchange:
         names = dict(given)
         length = int(names.get(b"content-length", b"0"))
         if length > PIECE:
-            if self._edge.held + length > MAX_HELD:
+            if self._edge.state.in_hand.unread + length > MAX_HELD:
                 raise errors.overloaded("too many answers wait for callers who read slowly; send the request again")
             self.held = length
-            self._edge.held += length
-        headers = [*given, *SECURITY, (b"x-request-id", self.id.encode())]
+            self._edge.state.in_hand.unread += length
+        headers = [*given, *(item for item in SECURITY if item[0] not in names), (b"x-request-id", self.id.encode())]
         if b"content-security-policy" not in names:
             headers.append(PAGE)
         if self._edge.origins.allows(self.origin):
             headers += self._edge.origins.headers(self.origin or b"")
-        if self._edge.state.draining.begun:
+        if self._edge.state.in_hand.draining:
             headers.append(CLOSE)
         return headers
 

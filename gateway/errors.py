@@ -22,6 +22,7 @@ TYPES = {
     421: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
     499: "cancelled",
     500: "server_error",
     502: "server_error",

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.errors import ApiError
 from gateway.metrics import CONTENT_TYPE
 
 
@@ -32,7 +31,7 @@ async def readyz(request: Request) -> Response:
 
 
 def _not_ready(state: Any) -> str | None:
-    if state.draining.begun:
+    if state.in_hand.draining:
         return "draining"
     if state.upstream.place is None or state.upstream.missing:
         return "nothing is served: no launcher has said where"
@@ -43,12 +42,12 @@ def _not_ready(state: Any) -> str | None:
 
 async def metrics(request: Request) -> Response:
     """Counters in Prometheus' text format, for keys with the scope `metrics`."""
-    if not request.state.caller.may("metrics"):
-        raise ApiError(403, "this key has no scope metrics", code="scope_missing")
+    request.state.caller.need_scope("metrics")
     state = request.app.state
     counters = state.metrics
-    counters.in_flight.set(state.draining.in_hand)
-    counters.draining.set(state.draining.begun)
+    counters.in_flight.set(state.in_hand.requests)
+    counters.draining.set(state.in_hand.draining)
+    counters.unread.set(state.in_hand.unread)
     for name in state.upstream.names:
         turns = state.upstream.turns(name)
         counters.held.labels(name).set(turns.held)

@@ -97,6 +97,7 @@ def configure(level: str) -> Lines:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a line for whatever is no HTTP helps nobody
     return lines
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -19,46 +20,84 @@ from gateway.accounts.database import DEFAULT_DATABASE, DatabaseError
 from gateway.accounts.migrate import migrate
 from gateway.app import build
 from gateway.bounds import Bounds, bounded
-from gateway.edge import Draining
+from gateway.edge import InHand
 from gateway.settings import Settings, SettingsError
 from gateway.upstream import MAX_CONNECTIONS
 
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere is reached there
+BACKLOG = 2048  # connections that wait to be accepted
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
+LAST_SECONDS = 0.5  # for those who are connected when nothing listens any more, to ask and hear that it stops
 log = structlog.get_logger("gateway.server")
 
 
 class Server(uvicorn.Server):
     """One that drains: no new work, `Connection: close` with every answer, and what is under way ends by itself."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, draining: Draining, bounds: Bounds) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, in_hand: InHand, bounds: Bounds) -> None:
         super().__init__(config)
-        self._settings, self._draining, self._bounds = settings, draining, bounds
+        self._settings, self._in_hand, self._bounds = settings, in_hand, bounds
+        self.on_start: Callable[[], None] | None = None  # called once it listens and a signal ends it as it should
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and to look after connections."""
-        await super().startup(sockets)
+        """Begin to listen at sockets that are there, and to look after connections."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(1)
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+            return made
+
+        # As uvicorn does it, but that a handshake has as long as a head has.
+        handshake = self._settings.header_seconds if config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(
+                protocol, sock=found, ssl=config.ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
+            for found in sockets or []
+        ]
         self._sweep = asyncio.create_task(self._bounds.sweep())
+        self.started = True
+        if self.on_start is not None:
+            self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let what is under way end, for `drain_seconds` at most; then stop."""
-        self._draining.begun = True
-        log.warning("draining", in_hand=self._draining.in_hand)
+        self._in_hand.draining = True
+        log.warning("draining", in_hand=self._in_hand.requests)
         began = time.monotonic()
         until = began + self._settings.drain_seconds
         settled = min(began + SETTLE_SECONDS, until)
         while not self.force_exit and time.monotonic() < until:
             callers = self._bounds.connections
-            if self._draining.in_hand == 0 and (not callers or time.monotonic() >= settled):
+            if self._in_hand.requests == 0 and (not callers or time.monotonic() >= settled):
                 break
             await asyncio.sleep(0.02)
-        if self._draining.in_hand:
-            log.error("stopped with requests in hand", in_hand=self._draining.in_hand)
+        if self._in_hand.requests:
+            log.error("stopped with requests in hand", in_hand=self._in_hand.requests)
         self.config.timeout_graceful_shutdown = max(1, int(until - time.monotonic()))
+        await self._turn_away(sockets or [])
         await super().shutdown(sockets)
         self._sweep.cancel()
         log.warning("stopped", seconds=round(time.monotonic() - began, 2))
+
+    async def _turn_away(self, sockets: list[socket.socket]) -> None:
+        """Stop listening, and answer those who are connected by then: a close under a request would lose it."""
+        for listening in sockets:
+            listening.listen(0)  # whoever comes now is not connected: the kernel has him try again, or refuses him
+        await asyncio.sleep(LAST_SECONDS / 10)  # those who wait are accepted
+        for server in self.servers:
+            server.close()
+        until = time.monotonic() + LAST_SECONDS
+        while not self.force_exit and time.monotonic() < until:
+            if self._in_hand.requests == 0 and all(found.has_asked for found in self._bounds.connections):
+                return
+            await asyncio.sleep(0.01)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop; a second SIGINT stops at once. The process ends with 0 either way."""
@@ -84,14 +123,14 @@ def server(settings: Settings) -> Server:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
     )
-    return Server(config, settings, app.state.draining, bounds)
+    return Server(config, settings, app.state.in_hand, bounds)
 
 
 def listen(settings: Settings) -> socket.socket:
     """A socket at the host and port of the settings. Raises `SettingsError` where there can be none."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         number = error.errno or 0  # below 0: of the name's look-up
         reason = os.strerror(number) if number > 0 else error.strerror
@@ -132,18 +171,23 @@ def serve(settings: Settings) -> None:
     try:
         made.config.load()
     except (OSError, ValueError) as error:
-        raise SettingsError(f"tls_certificate and tls_key cannot be used: {error}") from None
+        files = f"tls_certificate {settings.tls_certificate} with tls_key {settings.tls_key}"
+        raise SettingsError(f"{files} cannot be used: {error}") from None
     try:
         migrate(settings.database or DEFAULT_DATABASE)
     except DatabaseError as error:
         raise SettingsError(f"setting {error}") from None
     with listen(settings) as found:
-        port = found.getsockname()[1]
-        scheme = "https" if settings.tls_certificate else "http"
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"
-        print(f"gateway at {scheme}://{host}:{port}/ ({keys})", flush=True)
-        if settings.address_file is not None:
-            tell_address(settings.address_file, f"{scheme}://{REACHED_AT.get(settings.host, host)}:{port}")
+        made.on_start = lambda: tell(settings, found.getsockname()[1])
         made.run(sockets=[found])
     sys.stdout.flush()
+
+
+def tell(settings: Settings, port: int) -> None:
+    """Say where the gateway is, and whom it lets in. Raises `SettingsError`."""
+    scheme = "https" if settings.tls_certificate else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"
+    print(f"gateway at {scheme}://{host}:{port}/ ({keys})", flush=True)
+    if settings.address_file is not None:
+        tell_address(settings.address_file, f"{scheme}://{REACHED_AT.get(settings.host, host)}:{port}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 import time
 
-from gateway.accounts.database import reason
+import structlog
+
+from gateway.accounts.database import reason, told
 from gateway.accounts.records import CURRENT, Record, Use
 from gateway.accounts.store import Store
 from gateway.errors import overloaded
@@ -17,6 +19,7 @@ ROOM = 10_000  # requests that are running, or whose rows the database has not g
 BATCH = 500  # rows a transaction
 LINGER_SECONDS = 0.1  # how long the first row of a batch waits for others
 PAUSES = (0.1, 0.5, 1.0, 2.0)  # after a transaction that failed, after the next one, ...; the last one from then on
+log = structlog.get_logger("gateway.accounts")
 
 
 class Audit:
@@ -119,8 +122,12 @@ class Audit:
             try:
                 self._store.write(rows, total, again=tries > 0)
             except Exception as error:  # a thread that ended would lose everything after it
-                self.trouble = reason(error)
+                if self.trouble is None:
+                    log.error("the database cannot be written", reason=reason(error), rows=self._taken)
+                self.trouble = told(error)
             else:
+                if self.trouble is not None:
+                    log.warning("the database can be written again")
                 self.trouble = None
                 return True
             with self._change:

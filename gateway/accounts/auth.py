@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Self, TypeVar
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 
 from gateway.accounts import keys
 from gateway.accounts.audit import Audit
 from gateway.accounts.caller import ANYBODY, Caller
-from gateway.accounts.database import open_database, reason
+from gateway.accounts.database import open_database, reason, told
 from gateway.accounts.migrate import migrate
 from gateway.accounts.store import Key, Store
 from gateway.errors import ApiError, overloaded
@@ -32,6 +33,7 @@ POLL_SECONDS = 1.0  # how often a revocation by another process is looked for
 REMEMBERED = 4096  # keys, wrong ones included; the one that was not asked for longest is forgotten first
 LOOK_UPS = 64  # at once; more are told to come again
 THREADS = 4
+log = structlog.get_logger("gateway.accounts")
 ONCE_MORE = "send it as `Authorization: Bearer atl_...`; `python -m gateway keys create` makes one"
 
 
@@ -53,7 +55,7 @@ class Accounts:
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._asked: dict[str, asyncio.Task[_Seen]] = {}
         self._revocations = 0
-        self._forgotten = 0  # how often everything was forgotten, so that a look-up begun before is not believed
+        self._forgotten = 0  # how often keys were forgotten: what a look-up found that began before is not kept
         self._watcher: asyncio.Task[None] | None = None
         self.gone: str | None = None  # why the database does not answer
         self.audit = Audit(store)
@@ -105,20 +107,25 @@ class Accounts:
                 if len(self._asked) >= LOOK_UPS:
                     raise overloaded("too many keys are being looked up; send the request again")
                 task = self._asked[digest] = asyncio.create_task(self._look_up(digest))
-                task.add_done_callback(lambda _: self._asked.pop(digest, None))
+                task.add_done_callback(lambda done: self._asked_for(digest, done))
             try:
                 return await asyncio.shield(task)
             except SQLAlchemyError as error:
-                self.gone = reason(error)
+                self._lost(error)
             if before is not None and time.monotonic() - before.at <= GRACE_SECONDS:
                 return before
         raise ApiError(
             503,
-            f"the database of keys does not answer ({self.gone}), and this key was not seen in the last minutes; "
+            "the database of keys does not answer, and this key was not looked up in the last minutes: "
             "send the request again",
             code="database_unavailable",
             retry_after=2.0,
         )
+
+    def _asked_for(self, digest: str, done: asyncio.Task[_Seen]) -> None:
+        self._asked.pop(digest, None)
+        if not done.cancelled():
+            done.exception()  # whoever waited may have left; an error that nobody takes would be a warning
 
     async def _look_up(self, digest: str) -> _Seen:
         began, day, forgotten = time.monotonic(), self.limits.day(), self._forgotten
@@ -141,14 +148,23 @@ class Accounts:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 count = await self._in_thread(self._store.revocations)
+                revoked = await self._in_thread(self._store.revoked) if count != self._revocations else []
             except Exception as error:  # a watcher that ended would let revoked keys go on
-                self.gone = reason(error)
+                self._lost(error)
                 continue
+            if self.gone is not None:
+                log.warning("the database answers again")
             self.gone = None
             if count != self._revocations:
                 self._revocations = count
                 self._forgotten += 1
-                self._seen.clear()
+                for digest in revoked:
+                    self._seen.pop(digest, None)
+
+    def _lost(self, error: Exception) -> None:
+        if self.gone is None:
+            log.error("the database does not answer", reason=reason(error))
+        self.gone = told(error)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

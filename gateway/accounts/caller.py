@@ -9,7 +9,7 @@ from gateway.settings import LimitSettings
 
 # The medium of a model, by its describe document -> the unit that its work is counted in.
 UNITS = {"image": "images", "text": "tokens", "audio": "audio_seconds"}
-SCOPES = tuple(f"{medium}:generate" for medium in UNITS)
+SCOPES = (*(f"{medium}:generate" for medium in UNITS), "metrics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Caller:
 
     def need(self, medium: str) -> None:
         """Raise a 403 unless this caller may use models of a medium: image, text, audio."""
-        scope = f"{medium}:generate"
+        self.need_scope(f"{medium}:generate")
+
+    def need_scope(self, scope: str) -> None:
+        """Raise a 403 unless this caller's key has the scope."""
         if not self.may(scope):
             raise ApiError(
                 403,

@@ -72,8 +72,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except SQLAlchemyError as error:
-        hint = "; `python -m gateway keys create` makes one, --database URL names another"
-        print(f"error: the database cannot be used: {reason(error)}{hint}", file=sys.stderr)
+        missing = "unable to open" in (why := reason(error)) or "no such table" in why
+        hint = "; `python -m gateway keys create` makes one, --database URL names another" if missing else ""
+        print(f"error: the database cannot be used: {why}{hint}", file=sys.stderr)
         return 1
     return 0
 

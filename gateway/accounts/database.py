@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuch
 WANTED = "wanted: sqlite:///FOLDER/FILE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 DEFAULT_DATABASE = "sqlite:///artifacts/gateway/gateway.db"
 CONNECTIONS = 6  # look-ups, the writer, the watcher
-MYSQL_TIMEOUTS = {"connect_timeout": 2, "read_timeout": 10, "write_timeout": 10}  # seconds
+MYSQL_TIMEOUTS = {"connect_timeout": 2, "read_timeout": 5, "write_timeout": 5}  # seconds
 BUSY_SECONDS = 5.0  # how long a statement waits for another process's transaction
 
 
@@ -53,9 +53,14 @@ def writing(engine: Engine, begin: str = "IMMEDIATE") -> Iterator[Connection]:
 
 
 def reason(error: Exception) -> str:
-    """What a driver said, in a line."""
+    """What a driver said, in a line, for its operator: it may name hosts and files."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return " ".join(str(said).split())[:200] or type(said).__name__
+
+
+def told(error: Exception) -> str:
+    """The same for everybody."""
+    return "its disk is full" if "full" in reason(error) else "it does not answer"
 
 
 def _sqlite(url: URL, create: bool, wait: float) -> Engine:

@@ -106,6 +106,11 @@ class Store:
         with self.engine.connect() as connection:
             return connection.scalar(select(CHANGES.c.count).where(CHANGES.c.subject == REVOKED)) or 0
 
+    def revoked(self) -> list[str]:
+        """The digests of all keys that were revoked."""
+        with self.engine.connect() as connection:
+            return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
+
     def write(self, records: Sequence[Record], uses: Mapping[Use, float], again: bool = False) -> None:
         """Keep requests, and add to quotas, all or nothing. `again`: an earlier try may have been kept unseen."""
         with writing(self.engine) as connection:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from gateway.described import Described
 from gateway.errors import ApiError
+from gateway.v1.schemas import same
 
 SHOWN = 60  # characters of a wrong value
 
@@ -75,7 +76,7 @@ def sort_out(body: Mapping[str, Any], table: Table, model: Described, ignored: S
         if name in table.honoured:
             fields[name] = value
         elif name in table.neutral:
-            if not any(value == wanted and type(value) is type(wanted) for wanted in table.neutral[name]):
+            if not any(same(value, wanted) for wanted in table.neutral[name]):
                 wanted = " or ".join(shown(item) for item in table.neutral[name])
                 refuse(name, f"{name} is {shown(value)}; model {model.name} takes {wanted} alone, or leave it out")
         elif name in table.refused:

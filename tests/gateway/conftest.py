@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ import uvicorn
 from benchmarks.server import eventually
 from gateway.server import listen, server
 from gateway.settings import Settings
+from tests.conftest import Tiny
 from tests.support.fake_upstream import FakeUpstream, fake_upstream
+from tests.support.gateway_server import Front, behind_a_gateway
+from tests.support.sabotage import renamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +122,18 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeUpstream]:
 def gateway(fake: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
     with running(settings_for(fake, tmp_path)) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def front(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A real server with `tiny` (images) and `text` behind the gateway as a process, which is short of patience."""
+    store = tmp_path_factory.mktemp("store")
+    shutil.copy(tiny.archive, store)
+    renamed(tiny_text.bundle, "text", store)
+    patience = dict.fromkeys(("header_seconds", "body_seconds", "send_seconds"), "2")
+    with behind_a_gateway(store, tmp_path_factory.mktemp("front"), settings=patience) as made:
+        yield made
+        assert made.server.process.poll() is None, "the server went away during the tests"
 
 
 __all__ = ["Gateway", "Reply", "eventually", "running", "settings_for"]

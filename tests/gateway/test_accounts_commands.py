@@ -6,13 +6,17 @@ import argparse
 import json
 import re
 import shlex
+import sqlite3
 import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from gateway.accounts import keys
+from gateway.accounts import commands, keys
 from gateway.accounts.commands import add_commands, run
+from gateway.accounts.database import open_database
 from tests.support.accounts import rows, url_of
 
 
@@ -86,6 +90,22 @@ def test_what_fails_is_one_message(
 ) -> None:
     assert keys_command(parser, url, line) == 1
     assert f"error: {'' if 'revision' not in said else 'database: '}{said}" in capsys.readouterr().err
+
+
+def test_a_database_that_another_process_holds_is_one_message(
+    parser: argparse.ArgumentParser,
+    url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commands, "open_database", partial(open_database, wait=0.05))
+    assert keys_command(parser, url, "create --name a") == 0
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert keys_command(parser, url, "create --name b") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "error: the database cannot be used: database is locked"
 
 
 def test_revoking_what_there_is_not(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,9 +199,9 @@ def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
         eventually(refused, 60, "the disk was never full")
         error = answers[-1].json["error"]
         assert (answers[-1].status, error["code"]) == (503, "overloaded")
-        assert "rows wait for the database (database or disk is full): nothing was begun" in error["message"]
+        assert "rows wait for the database (its disk is full): nothing was begun" in error["message"]
         assert int(answers[-1].headers["retry-after"]) >= 5
-        assert gateway.get("/readyz").json["database"] == "database or disk is full"
+        assert gateway.get("/readyz").json["database"] == "its disk is full"
         full[0] = False
         eventually(lambda: get(gateway, text).status == 200, 60, "it does not recover")
     assert len(rows(path, "select * from audit where status=200")) > len(answers) - 2
@@ -226,8 +227,8 @@ def test_without_its_database_it_serves_callers_that_it_knows(
         error = refused.json["error"]
         assert (refused.status, error["code"], error["type"]) == (503, "database_unavailable", "server_error")
         assert error["message"] == (
-            "the database of keys does not answer (unable to open database file), and this key was not seen in the "
-            "last minutes; send the request again"
+            "the database of keys does not answer, and this key was not looked up in the last minutes: "
+            "send the request again"
         )
         assert int(refused.headers["retry-after"]) >= 1
         assert not path.exists(), "an empty one was put in its place"
@@ -236,6 +237,21 @@ def test_without_its_database_it_serves_callers_that_it_knows(
         eventually(lambda: get(gateway, other).status == 200, 60, "it does not recover without a restart")
         assert gateway.get("/readyz").json["database"] == "ok"
     assert rows(path, "select count(*) from audit where status=200") == [(7,)], "a row was lost"
+
+
+def test_no_sql_runs_on_the_event_loop(start: Callable[..., Any], store: Store) -> None:
+    text, _ = store.create("a")
+    threads = set()
+    with start() as gateway:
+
+        @event.listens_for(gateway.state.accounts._store.engine, "before_cursor_execute")
+        def seen(*_: Any) -> None:
+            threads.add(threading.current_thread().name.rpartition("_")[0] or threading.current_thread().name)
+
+        for _ in range(5):
+            assert draw(gateway, text, 1).status == 200
+        assert gateway.state.accounts.audit.flush(60)
+        assert threads == {"accounts", "audit"}
 
 
 def test_two_headers_are_refused(start: Callable[..., Any], store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,29 @@ def test_a_head_without_end_is_refused(fake: FakeUpstream, tmp_path: Path, monke
         status, _, rest = head_of(connection)
         assert status == 431
         assert b"head is over 65536 bytes" in rest + to_the_end(connection)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        b"CONNECT evil:443 HTTP/1.1\r\nHost: evil\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_usual_shape(gateway: Gateway, sent: bytes) -> None:
+    with connected(gateway.port) as connection:
+        connection.sendall(sent)
+        status, headers, rest = head_of(connection)
+        assert (status, headers["connection"]) == (400, "close")
+        assert json.loads(rest + to_the_end(connection))["error"] == {
+            "message": "this is no HTTP/1.1 that can be read",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "not_http",
+        }
 
 
 def test_the_oldest_idle_connection_gives_way(

@@ -109,4 +109,4 @@ def test_help_shows_an_example(option: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "gateway", option], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
-    assert "python -m gateway --settings gateway.toml" in result.stdout
+    assert "python -m gateway serve --settings gateway.toml" in result.stdout
