@@ -85,20 +85,22 @@ def named(reply: Any) -> dict[str, Any]:
 def test_a_neutral_field_passes_at_its_neutral_values_and_is_named_at_others(
     door: Gateway, upstream: FakeUpstream, model: str, name: str
 ) -> None:
-    for value in TABLES[model].neutral[name]:
+    values: tuple[Any, ...] = TABLES[model].neutral[name]
+    for value in values:
         reply = asked(door, model, **{name: value})
         assert reply.status == 200, f"{name} = {value!r}: {reply.body!r}"
         assert name not in upstream.asked[-1].params
     assert asked(door, model, **{name: None}).status == 200
-    for value in (STRANGE, "strange", 2):
-        error = named(asked(door, model, **{name: value}))
+    for wrong in (STRANGE, "strange", 2):
+        error = named(asked(door, model, **{name: wrong}))
         assert error["param"] == name
         assert f"model {model} takes" in error["message"]
 
 
 @pytest.mark.parametrize(("model", "name"), rows("refused"))
 def test_a_refused_field_is_a_400_that_names_it(door: Gateway, model: str, name: str) -> None:
-    for value in (STRANGE, "none", [], False, 0):
+    wrong: tuple[Any, ...] = (STRANGE, "none", [], False, 0)
+    for value in wrong:
         error = named(asked(door, model, **{name: value}))
         assert error["param"] == name
         assert "not taken here" in error["message"]
