@@ -11,7 +11,7 @@ from typing import Any
 
 from handlers.foreign import remedy
 from handlers.refusals import Refusal
-from handlers.spool import WANTED, upload_of
+from handlers.spool import SMALL, WANTED, image_of
 
 MAX_SEED = 2**53 - 1  # the largest integer that JavaScript holds exactly
 MAX_VALUES = 1000  # of a list: more than any limit on what is inside allows, few enough to look at each
@@ -52,7 +52,7 @@ class ParamSpec:
             "string": "a string",
             "strings": "a string or a list of strings",
             "messages": "a list of objects with role and content",
-            "image": f"an image by reference, {WANTED}",
+            "image": f"an image by reference, {WANTED}{SMALL}",
         }[self.type]
         if self.minimum is not None and self.maximum is not None:
             return f"{kind} from {_plain(self.minimum)} to {_plain(self.maximum)}"
@@ -80,7 +80,7 @@ class ParamSpec:
             "string": isinstance(value, str),
             "strings": isinstance(value, str) or _all(value, str),
             "messages": are_objects(value),
-            "image": (upload := upload_of(value)) is not None,
+            "image": (upload := image_of(value)) is not None,
         }[self.type]
         if right and number:
             right = isinstance(value, int) or math.isfinite(value)  # a huge integer is no float, and is out of range

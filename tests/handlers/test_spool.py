@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from handlers import spool
 from handlers.engine.whole import whole
 from handlers.params import ParamSpec
 from handlers.refusals import Refusal
-from handlers.spool import VARIABLE, Upload, upload_of
+from handlers.spool import MAX_INLINE, VARIABLE, Upload, upload_of
 
 DATA = b"the bytes of an upload"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -256,3 +257,40 @@ def test_a_body_by_reference_is_bounded_and_never_followed_twice(folder: Path) -
     assert whole(body(folder, json.dumps(inner).encode()), 1000) == inner
     with pytest.raises(Refusal, match="the body is no reference to a file, wanted"):
         whole({"spooled": {"name": "../x", "sha256": SHA256, "bytes": 1}}, 1000)
+
+
+def test_a_small_image_may_stand_in_the_request(folder: Path) -> None:
+    upload = SPEC.check({"b64_json": base64.b64encode(DATA).decode()})
+    assert spool.read(upload, SIZE, "image") == DATA
+    assert upload.public() == {"sha256": SHA256}
+    assert "bytes of" not in repr(upload)  # logs hold no upload
+    with pytest.raises(Refusal, match=f"image has {SIZE} bytes, at most {SIZE - 1} are taken"):
+        spool.read(upload, SIZE - 1, "image")
+    largest = base64.b64encode(bytes(MAX_INLINE)).decode()
+    assert SPEC.check({"b64_json": largest}).bytes == MAX_INLINE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"b64_json": ""},
+        {"b64_json": "no base 64"},
+        {"b64_json": "YQ="},
+        {"b64_json": "YWJj\n"},
+        {"b64_json": "\u00e9\u00e9\u00e9\u00e9"},
+        {"b64_json": 7},
+        {"b64_json": "YWJj", "spooled": {}},
+        {"b64_json": "A" * (MAX_INLINE * 4 // 3 + 4)},
+        "YWJj",
+    ],
+)
+def test_what_is_no_base64_is_refused(value: Any) -> None:
+    with pytest.raises(
+        Refusal, match=r'wanted an image by reference, .*, or {"b64_json": "..."} of at most 49152 bytes'
+    ):
+        SPEC.check(value)
+
+
+def test_a_whole_request_is_never_base64() -> None:
+    params = {"b64_json": "YWJj"}
+    assert whole(params, 1000) is params

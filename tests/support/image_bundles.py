@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import shutil
@@ -15,6 +16,7 @@ from handlers.identity import HOME
 from handlers.limits import PictureLimits
 from handlers.params import MAX_SEED, ParamSpec
 from tests.support import image_to_image
+from tests.support.pictures import encoded, gradient
 
 KIND = "image_to_image"
 PARAMS = (
@@ -22,6 +24,7 @@ PARAMS = (
     ParamSpec("seed", "integer", "what is drawn into it; absent: drawn", minimum=0, maximum=MAX_SEED),
     ParamSpec("format", "string", "file format of the answer", default="png", choices=("png", "jpeg", "webp")),
 )
+EXAMPLE = {"image": {"b64_json": base64.b64encode(encoded(gradient(8, 8))).decode()}, "seed": 7}
 ROW = f'\nKINDS["{KIND}"] = ("handlers.generators.{KIND}", "ImageToImage")\n'
 
 
@@ -29,7 +32,9 @@ def image_bundle(bundle: Bundle, folder: Path, name: str, **limits: int) -> Bund
     """A bundle of images as one that changes pictures, below `folder`."""
     old = bundle.manifest
     small = {**old.limits.document(), "max_pixels": 10_000, "max_upload_bytes": 1 << 20, **limits}
-    manifest = dataclasses.replace(old, name=name, kind=KIND, params=PARAMS, limits=PictureLimits(**small))
+    manifest = dataclasses.replace(
+        old, name=name, kind=KIND, params=PARAMS, limits=PictureLimits(**small), example=EXAMPLE
+    )
     contents = {spec.path: bundle.read_file(key) for key, spec in old.files.items()}
     contents[old.certificate.path] = (bundle.directory / old.certificate.path).read_bytes()
     bundles.write(folder / bundles.directory(name), manifest, contents)
