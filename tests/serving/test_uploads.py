@@ -119,13 +119,13 @@ def test_the_describe_document_tells_type_and_limits(server: Server) -> None:
 def test_a_body_of_300_kib_is_read_from_the_spool_and_not_by_the_front_end(server: Server, spool: Path) -> None:
     """A long source is cut (`truncate`), so its answer is that of its beginning."""
     text = reports.report(3, 1).source[0]
-    long = {"text": text + " x" * 150_000, "seed": 3, "truncate": True}
+    long = {"text": text + " x" * 160_000, "seed": 3, "truncate": True}
     body = json.dumps(long).encode()
     assert len(body) > 300 * 1024
     assert server.post(body, "summary").status == 413  # larger than the front end takes of anything
     found = server.post(put(spool, body), "summary")
     assert found.status == 200, found.body
-    short = server.post({**long, "text": (text + " x" * 150_000)[:40_000]}, "summary")
+    short = server.post({**long, "text": (text + " x" * 160_000)[:40_000]}, "summary")
     assert json.loads(found.body)["choices"] == json.loads(short.body)["choices"]
     over = server.post(put(spool, json.dumps({"text": "x" * (600 << 10)}).encode()), "summary")
     assert (over.status, json.loads(over.body)["message"].partition(",")[0]) == (413, "the body has 614412 bytes")
@@ -193,7 +193,7 @@ def test_an_upload_goes_from_a_form_to_the_engine_and_is_gone_afterwards(server:
 
 def test_a_long_text_goes_through_the_gateway_and_is_gone_afterwards(server: Server, spool: Path) -> None:
     assert server.gateway is not None
-    params = {"text": reports.report(3, 1).source[0] + " x" * 150_000, "seed": 3, "truncate": True}
+    params = {"text": reports.report(3, 1).source[0] + " x" * 160_000, "seed": 3, "truncate": True}
     body = json.dumps(params).encode()
     answer = request(server.gateway, "POST", "/api/generate/summary", body, JSON)
     assert answer.status == 200, answer.body
