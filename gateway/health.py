@@ -35,6 +35,8 @@ def _not_ready(state: Any) -> str | None:
         return "draining"
     if state.upstream.place is None or state.upstream.missing:
         return "nothing is served: no launcher has said where"
+    if state.accounts.audit.full:
+        return f"the log of requests is full; of its database: {state.accounts.trouble or 'ok'}"
     if not any(state.models.health.values()):
         return "no model takes requests just now"
     return None

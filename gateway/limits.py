@@ -32,7 +32,7 @@ class Limits:
         self._recent: dict[str, deque[float]] = {}  # of a key: when it asked, at most its requests a minute
         self._running: dict[str, int] = {}
         self._day = self.day()
-        self._known: set[str] = set()  # keys whose use of this day was read
+        self._known: set[str] = set()  # keys that were met
         self._used: dict[tuple[str, str], float] = {}  # (key, unit) -> used on this day
         self._held: dict[tuple[str, str], float] = {}  # what running requests will use
 
@@ -41,11 +41,12 @@ class Limits:
         return datetime.fromtimestamp(self._now(), UTC).date().isoformat()
 
     def load(self, key_id: str, day: str, used: Mapping[str, float]) -> None:
-        """Take over what the database knows of a key's day; later calls for the same day change nothing."""
+        """Take over what a key had used of a day when this process first met it; from then on it counts itself."""
         self._turn()
-        if day != self._day or key_id in self._known:
-            return
+        met = key_id in self._known
         self._known.add(key_id)
+        if met or day != self._day:
+            return
         for unit, amount in used.items():
             self._used[key_id, unit] = self._used.get((key_id, unit), 0.0) + amount
 
@@ -95,6 +96,8 @@ class Limits:
         """Count what was made: images, tokens, or audio_seconds. It is not refused: the work is done."""
         if unit not in UNITS.values():
             raise ValueError(f"{unit!r} is no unit; wanted one of {', '.join(UNITS.values())}")
+        if not amount:
+            return
         self._turn()
         self._used[caller.id, unit] = self._used.get((caller.id, unit), 0.0) + amount
         self._audit.use(Use(caller.id, self._day, unit), amount)
@@ -127,8 +130,9 @@ class Limits:
         """At midnight UTC every quota begins again."""
         if (day := self.day()) != self._day:
             self._day = day
-            self._known.clear()
             self._used.clear()
+            for key_id in [key_id for key_id, recent in self._recent.items() if recent[-1] <= self._clock() - MINUTE]:
+                del self._recent[key_id]
 
     def _used_up(self, unit: str, most: float, used: float, held: float, amount: float) -> ApiError:
         now = datetime.fromtimestamp(self._now(), UTC)

@@ -28,6 +28,7 @@ REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere i
 BACKLOG = 2048  # connections that wait to be accepted
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
+LAST_SECONDS = 0.5  # for those who are connected when nothing listens any more, to ask and hear that it stops
 log = structlog.get_logger("gateway.server")
 
 
@@ -80,9 +81,23 @@ class Server(uvicorn.Server):
         if self._in_hand.requests:
             log.error("stopped with requests in hand", in_hand=self._in_hand.requests)
         self.config.timeout_graceful_shutdown = max(1, int(until - time.monotonic()))
+        await self._turn_away(sockets or [])
         await super().shutdown(sockets)
         self._sweep.cancel()
         log.warning("stopped", seconds=round(time.monotonic() - began, 2))
+
+    async def _turn_away(self, sockets: list[socket.socket]) -> None:
+        """Stop listening, and answer those who are connected by then: a close under a request would lose it."""
+        for listening in sockets:
+            listening.listen(0)  # whoever comes now is not connected: the kernel has him try again, or refuses him
+        await asyncio.sleep(LAST_SECONDS / 10)  # those who wait are accepted
+        for server in self.servers:
+            server.close()
+        until = time.monotonic() + LAST_SECONDS
+        while not self.force_exit and time.monotonic() < until:
+            if self._in_hand.requests == 0 and all(found.has_asked for found in self._bounds.connections):
+                return
+            await asyncio.sleep(0.01)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop; a second SIGINT stops at once. The process ends with 0 either way."""

@@ -19,6 +19,7 @@ ROOM = 10_000  # requests that are running, or whose rows the database has not g
 BATCH = 500  # rows a transaction
 LINGER_SECONDS = 0.1  # how long the first row of a batch waits for others
 PAUSES = (0.1, 0.5, 1.0, 2.0)  # after a transaction that failed, after the next one, ...; the last one from then on
+END_SECONDS = 0.5  # for which the end waits for a transaction that hangs
 log = structlog.get_logger("gateway.accounts")
 
 
@@ -42,7 +43,7 @@ class Audit:
     def begin(self, request_id: str, key_id: str) -> Record:
         """Take a request that `end` will keep, whatever becomes of it. Raises a 503 when there is no room for it."""
         with self._change:
-            if self._taken >= self._room or self._stopped:
+            if self.full or self._stopped:
                 why = f" ({self.trouble})" if self.trouble else ""
                 raise overloaded(
                     f"the log of requests is full, {self._taken} rows wait for the database{why}: "
@@ -73,6 +74,11 @@ class Audit:
             self._uses[use] = self._uses.get(use, 0.0) + amount
             self._change.notify_all()
 
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be refused."""
+        return self._taken >= self._room
+
     def flush(self, seconds: float) -> bool:
         """Wait until everything that ended is in the database; False if that takes longer."""
         with self._change:
@@ -89,7 +95,7 @@ class Audit:
         with self._change:
             self._stopped = True
             self._change.notify_all()
-        self._thread.join(seconds)
+        self._thread.join(END_SECONDS)
         return self._taken
 
     def _work(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from starlette.datastructures import Headers
 from gateway.accounts import keys
 from gateway.accounts.audit import Audit
 from gateway.accounts.caller import ANYBODY, Caller
-from gateway.accounts.database import open_database, reason, told
+from gateway.accounts.database import DatabaseError, open_database, reason, told
 from gateway.accounts.migrate import migrate
 from gateway.accounts.store import Key, Store
 from gateway.errors import ApiError, overloaded
@@ -27,8 +28,8 @@ from gateway.limits import Limits
 from gateway.settings import LimitSettings
 
 T = TypeVar("T")
-FRESH_SECONDS = 30.0  # a key is looked up again after this, at its next request
-GRACE_SECONDS = 900.0  # while the database is gone, a key that was seen this long ago at most goes on
+FRESH_SECONDS = 30.0  # a key is looked up again after this, beside its next request
+GRACE_SECONDS = 900.0  # until then that request does not wait for it, also while the database is gone
 POLL_SECONDS = 1.0  # how often a revocation by another process is looked for
 REMEMBERED = 4096  # keys, wrong ones included; the one that was not asked for longest is forgotten first
 LOOK_UPS = 64  # at once; more are told to come again
@@ -52,6 +53,7 @@ class Accounts:
         self._defaults = defaults
         self._anybody = dataclasses.replace(ANYBODY, limits=defaults) if keyless else None
         self._threads = ThreadPoolExecutor(THREADS, "accounts")
+        self._watching = ThreadPoolExecutor(1, "accounts")  # look-ups that hang do not keep it from its work
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._asked: dict[str, asyncio.Task[_Seen]] = {}
         self._revocations = 0
@@ -72,13 +74,14 @@ class Accounts:
         accounts._watcher = asyncio.create_task(accounts._watch())
         return accounts
 
-    async def close(self, seconds: float = 5.0) -> int:
+    async def close(self, seconds: float = 3.0) -> int:
         """Write what is left of the log, for at most so long; how many rows are lost."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
         lost = await asyncio.to_thread(self.audit.close, seconds)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._watching):
+            threads.shutdown(wait=False, cancel_futures=True)
         self._store.engine.dispose()
         return lost
 
@@ -93,43 +96,45 @@ class Accounts:
             return self._anybody
         digest = keys.digest(_bearer(headers))
         seen = self._seen.get(digest)
-        if seen is None or time.monotonic() - seen.at > (GRACE_SECONDS if self.gone else FRESH_SECONDS):
-            seen = await self._ask(digest, seen)
+        age = math.inf if seen is None else time.monotonic() - seen.at
+        if seen is None or age > (FRESH_SECONDS if seen.key is None else GRACE_SECONDS):
+            seen = await self._ask(digest)
+        elif age > FRESH_SECONDS and self.gone is None and len(self._asked) < LOOK_UPS:
+            self._begin(digest)  # nobody waits for it: what is revoked the watcher tells
         if digest in self._seen:
             self._seen.move_to_end(digest)
         return _checked(seen)
 
-    async def _ask(self, digest: str, before: _Seen | None) -> _Seen:
+    async def _ask(self, digest: str) -> _Seen:
         """Look a key up, once for however many requests wait for it."""
-        if self.gone is None:
-            task = self._asked.get(digest)
-            if task is None:
-                if len(self._asked) >= LOOK_UPS:
-                    raise overloaded("too many keys are being looked up; send the request again")
-                task = self._asked[digest] = asyncio.create_task(self._look_up(digest))
-                task.add_done_callback(lambda done: self._asked_for(digest, done))
-            try:
-                return await asyncio.shield(task)
-            except SQLAlchemyError as error:
-                self._lost(error)
-            if before is not None and time.monotonic() - before.at <= GRACE_SECONDS:
-                return before
-        raise ApiError(
-            503,
-            "the database of keys does not answer, and this key was not looked up in the last minutes: "
-            "send the request again",
-            code="database_unavailable",
-            retry_after=2.0,
-        )
+        if digest not in self._asked and len(self._asked) >= LOOK_UPS:
+            raise overloaded("too many keys are being looked up; send the request again")
+        try:
+            return await asyncio.shield(self._begin(digest))
+        except (SQLAlchemyError, DatabaseError):
+            raise ApiError(
+                503,
+                "the database of keys does not answer, and this key was not looked up in the last minutes: "
+                "send the request again",
+                code="database_unavailable",
+                retry_after=2.0,
+            ) from None
+
+    def _begin(self, digest: str) -> asyncio.Task[_Seen]:
+        task = self._asked.get(digest)
+        if task is None:
+            task = self._asked[digest] = asyncio.create_task(self._look_up(digest))
+            task.add_done_callback(lambda done: self._asked_for(digest, done))
+        return task
 
     def _asked_for(self, digest: str, done: asyncio.Task[_Seen]) -> None:
         self._asked.pop(digest, None)
-        if not done.cancelled():
-            done.exception()  # whoever waited may have left; an error that nobody takes would be a warning
+        if not done.cancelled() and isinstance(error := done.exception(), SQLAlchemyError):
+            self._lost(error)
 
     async def _look_up(self, digest: str) -> _Seen:
         began, day, forgotten = time.monotonic(), self.limits.day(), self._forgotten
-        found = await self._in_thread(lambda: self._store.find(digest, day))
+        found = await self._in_thread(lambda: self._find(digest, day))
         seen = _Seen(None, began)
         if found is not None and hmac.compare_digest(found[0].hash, digest):
             key, used = found
@@ -142,20 +147,28 @@ class Accounts:
                 self._seen.popitem(last=False)
         return seen
 
+    def _find(self, digest: str, day: str) -> tuple[Key, dict[str, float]] | None:
+        """In a thread; those that waited for one do not wait for a database that is gone as well."""
+        if self.gone is not None:
+            raise DatabaseError(self.gone)
+        return self._store.find(digest, day)
+
     async def _watch(self) -> None:
         """Notice revocations by other processes, and a database that is gone or back."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                count = await self._in_thread(self._store.revocations)
-                revoked = await self._in_thread(self._store.revoked) if count != self._revocations else []
+                count = await loop.run_in_executor(self._watching, self._store.revocations)
+                new = count != self._revocations
+                revoked = await loop.run_in_executor(self._watching, self._store.revoked) if new else []
             except Exception as error:  # a watcher that ended would let revoked keys go on
                 self._lost(error)
                 continue
             if self.gone is not None:
                 log.warning("the database answers again")
             self.gone = None
-            if count != self._revocations:
+            if new:
                 self._revocations = count
                 self._forgotten += 1
                 for digest in revoked:

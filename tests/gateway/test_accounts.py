@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
@@ -183,6 +187,54 @@ def test_a_key_that_is_remembered_asks_the_database_nothing(tmp_path: Path, monk
                 assert (await accounts.caller(bearer(text))).name == "a"
 
     asyncio.run(work())
+
+
+def test_a_database_that_hangs_keeps_nobody_waiting_who_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "FRESH_SECONDS", 0.0)  # every request would ask
+    monkeypatch.setattr(auth, "POLL_SECONDS", 1e6)
+    text, _ = store_at(tmp_path / "a.db").create("a")
+    answers = threading.Event()
+
+    async def work() -> None:
+        async with accounts_at(tmp_path / "a.db") as accounts:
+            await accounts.caller(bearer(text))
+            find = accounts._store.find
+
+            def hung(digest: str, day: str) -> Any:
+                answers.wait()
+                return find(digest, day)
+
+            monkeypatch.setattr(accounts._store, "find", hung)
+            for _ in range(20):
+                assert (await accounts.caller(bearer(text))).name == "a"
+            assert len(accounts._asked) == 1, "it is asked for once, beside them"
+            answers.set()
+            await until(lambda: not accounts._asked, "the look-up does not end")
+
+    try:
+        asyncio.run(work())
+    finally:
+        answers.set()
+
+
+def test_what_changed_in_the_database_is_taken_over_beside_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "FRESH_SECONDS", 0.0)
+    text, key = store_at(tmp_path / "a.db").create("a")
+
+    async def work() -> None:
+        async with accounts_at(tmp_path / "a.db") as accounts:
+            await accounts.caller(bearer(text))
+            with closing(sqlite3.connect(tmp_path / "a.db")) as other:
+                other.execute("update api_keys set concurrent=7 where id=?", (key.id,))
+                other.commit()
+            while (await accounts.caller(bearer(text))).limits.concurrent != 7:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

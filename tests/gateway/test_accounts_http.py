@@ -22,6 +22,7 @@ from gateway import health
 from gateway.accounts import keys
 from gateway.accounts.store import Store
 from gateway.departure import unless_gone
+from gateway.limits import Limits
 from gateway.settings import LimitSettings
 from tests.gateway.conftest import Gateway, Reply, eventually, running, settings_for
 from tests.support.accounts import rows, store_at
@@ -134,7 +135,10 @@ def test_too_many_requests_a_minute(start: Callable[..., Any], store: Store) -> 
         assert error.value.response.headers["x-should-retry"] == "true"
 
 
-def test_a_quota_stops_the_client_from_trying_again(start: Callable[..., Any], store: Store) -> None:
+def test_a_quota_stops_the_client_from_trying_again(
+    start: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
     text, _ = store.create("a")
     limits = LimitSettings(images_a_day=3)
     with start(limits=limits) as gateway:
@@ -201,9 +205,12 @@ def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
         assert (answers[-1].status, error["code"]) == (503, "overloaded")
         assert "rows wait for the database (its disk is full): nothing was begun" in error["message"]
         assert int(answers[-1].headers["retry-after"]) >= 5
-        assert gateway.get("/readyz").json["database"] == "its disk is full"
+        ready = gateway.get("/readyz")
+        assert (ready.status, ready.json["database"]) == (503, "its disk is full")
+        assert ready.json["reason"] == "the log of requests is full; of its database: its disk is full"
         full[0] = False
         eventually(lambda: get(gateway, text).status == 200, 60, "it does not recover")
+        eventually(lambda: gateway.get("/readyz").status == 200, 60, "it is not ready again")
     assert len(rows(path, "select * from audit where status=200")) > len(answers) - 2
 
 

@@ -160,8 +160,8 @@ def test_mysql_gets_the_same_tables_and_nothing_of_sqlite() -> None:
         context.run_migrations()
     said = out.getvalue()
     for table in METADATA.tables:
-        made = re.search(rf"CREATE TABLE IF NOT EXISTS {table} \((.*?)\)CHARSET=utf8mb4|ENGINE=InnoDB", said, re.DOTALL)
+        made = re.search(rf"CREATE TABLE IF NOT EXISTS {table} \([^;]*?\)\s*CHARSET=utf8mb4 ENGINE=InnoDB;", said)
         assert made, f"no {table} in\n{said}"
     assert "AUTOINCREMENT" not in said
     assert "PRAGMA" not in said
-    assert not re.search(r"VARCHAR[ ,)]*(?!\()\b", said.replace("VARCHAR(", "")), "MySQL wants a length of every text"
+    assert "VARCHAR" not in said.replace("VARCHAR(", ""), "MySQL wants a length of every text"

@@ -171,7 +171,8 @@ def test_an_unknown_unit_is_a_mistake_of_ours(limits: Limits) -> None:
         limits.spend(caller(), "pixels", 1)
 
 
-def test_quotas_survive_a_restart(tmp_path: Path) -> None:
+def test_quotas_survive_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
     path = tmp_path / "a.db"
     text, key = store_at(path).create("a", limits={"images_a_day": 3})
 
@@ -201,7 +202,9 @@ def test_quotas_survive_a_restart(tmp_path: Path) -> None:
     ]
 
 
-def test_the_quota_of_anybody_survives_a_restart(tmp_path: Path) -> None:
+def test_the_quota_of_anybody_survives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "day", lambda _: "2026-11-28")  # no midnight between the two
+
     async def once(used_before: float) -> None:
         async with accounts_at(tmp_path / "a.db", LimitSettings(tokens_a_day=5), keyless=True) as accounts:
             who = await accounts.caller(bearer(""))
@@ -218,5 +221,18 @@ def test_a_key_that_is_looked_up_again_is_not_counted_twice(limits: Limits, cloc
     limits.spend(who, "images", 1)
     limits.load("key_1", "2026-11-28", {"images": 5})
     assert limits.used(who, "images") == 5
-    limits.load("key_2", "2026-11-27", {"images": 5})  # read before midnight, taken over after it
+    clock.passed = 3600  # a new day, of which a part was used and written when the key is looked up again
+    limits.spend(who, "images", 2)
+    limits.load("key_1", "2026-11-29", {"images": 2})
+    assert limits.used(who, "images") == 2
+    limits.load("key_2", "2026-11-28", {"images": 5})  # read before midnight, taken over after it
     assert limits.used(caller("key_2"), "images") == 0
+
+
+def test_what_is_remembered_of_minutes_goes_with_the_day(limits: Limits, clock: Clock) -> None:
+    asyncio.run(ask(limits, caller(requests_a_minute=5), 3))
+    clock.passed = 3590
+    asyncio.run(ask(limits, caller("key_2", requests_a_minute=5)))
+    clock.passed = 3600
+    assert limits.used(caller(), "images") == 0
+    assert set(limits._recent) == {"key_2"}

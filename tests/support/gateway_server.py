@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-import psutil
-
 from benchmarks.server import Server, running
 from tests.support.raw_http import Caller, Neighbour
 
@@ -56,9 +54,4 @@ def behind_a_gateway(
         yield Front(server, Caller(int(server.gateway.rpartition(":")[2])))
 
 
-def gone(pid: int) -> bool:
-    """Whether that process has ended."""
-    return not psutil.pid_exists(pid)
-
-
-__all__ = ["Front", "behind_a_gateway", "gone"]
+__all__ = ["Front", "behind_a_gateway"]
