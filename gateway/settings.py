@@ -38,8 +38,8 @@ class Settings(_Table):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)  # 0: a free one, which is printed
-    address_file: Path | None = None  # written once it listens: where, for the launcher that started it
     run_dir: Path = Path("artifacts/serving")
+    address_file: Path | None = None  # written once it listens: where, for the launcher that started it
     upstream: str | None = Field(default=None, pattern=r"^unix:/.+")
     models: tuple[str, ...] = ()
     spool: Path | None = None
