@@ -116,9 +116,9 @@ class Stop:
     Lost is what a connection took and neither answered nor refused; nothing that listens is a refusal.
     """
 
-    def __init__(self, server: Server, headers: Mapping[str, str], model: str) -> None:
+    def __init__(self, server: Server, headers: Mapping[str, str], model: str, texts: str = "texts") -> None:
         self.outcomes: collections.Counter[str] = collections.Counter()
-        self._server, self._model = server, model
+        self._server, self._model, self._texts = server, model, texts
         self._headers = {"Content-Type": "application/json", **headers}
         self._lock, self._stop, self._seeds = threading.Lock(), threading.Event(), itertools.count(1)
         threads = [threading.Thread(target=self._send, args=(number % 2 == 0,)) for number in range(SENDERS)]
@@ -152,7 +152,7 @@ class Stop:
         seed = next(self._seeds)
         path, body = "/v1/images/generations", {"model": self._model, "prompt": "", "seed": seed}
         if stream:
-            path, body = "/v1/completions", {"model": "texts", "prompt": "a", "seed": seed, "stream": True}
+            path, body = "/v1/completions", {"model": self._texts, "prompt": "a", "seed": seed, "stream": True}
         try:
             connection.request("POST", path, json.dumps(body), self._headers)
             answer = connection.getresponse()
