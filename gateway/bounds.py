@@ -119,13 +119,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Nothing is waited for but the answer."""
-        self.phase = None
+        self.phase, self.since = None, time.monotonic()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is out; what is left of the body is read on for a moment."""
-        if self.phase == "body":
-            self.since = time.monotonic()
+        self.since = time.monotonic()
         super().on_response_complete()
 
     def resume_writing(self) -> None:
@@ -155,6 +154,9 @@ class Connection(HttpToolsProtocol):
             allowed = settings.body_seconds + self.came / LEAST_RATE
             if waited > allowed:
                 self.end("body_seconds")
+        elif self.phase is None and self.is_idle and waited > settings.idle_seconds:
+            # uvicorn's own timer for it is gone where a body ended after its answer.
+            self.transport.close()
         self._look_at_reader(now)
 
     def _look_at_reader(self, now: float) -> None:

@@ -25,7 +25,7 @@ from gateway.settings import Settings
 from gateway.spool import Kept, Spool, Spooled
 
 MAX_CONNECTIONS = 320  # to the front end, of all models together: with 400 it becomes slow
-MIN_IN_FLIGHT = 8  # of a model, however many there are
+RESERVED = 8  # of them that one model, however busy, leaves to each of the others
 MAX_BODY = 64 << 10  # bytes of a body that goes through the front end; larger ones go by the spool
 DESCRIBE_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
@@ -112,7 +112,7 @@ class Upstream:
     def turns(self, name: str) -> Turns:
         """The places of a model."""
         if name not in self._turns:
-            self._turns[name] = Turns(name, MIN_IN_FLIGHT, self._settings.waiting)
+            self._turns[name] = Turns(name, RESERVED, self._settings.waiting)
         return self._turns[name]
 
     @asynccontextmanager
@@ -193,8 +193,8 @@ class Upstream:
 
     def _size(self, model: Described) -> int:
         own = model.limits["max_slots"] + model.limits["max_queue"]
-        share = max(MIN_IN_FLIGHT, MAX_CONNECTIONS // max(1, len(self.names)))
-        return min(own, share, self._settings.in_flight or own)
+        most = max(RESERVED, MAX_CONNECTIONS - RESERVED * (len(self.names) - 1))
+        return min(own, most, self._settings.in_flight or own)
 
     def _cancel(self, name: str, identity: str, caller: str, turns: Turns) -> None:
         """Have a request ended that nobody waits for; its place is free once upstream knows."""

@@ -34,7 +34,8 @@ class Job:
     error: ApiError | None = None
     token: str | None = None  # of the result
     _change: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    _told: float = 0.0  # when progress was told, by the event loop's clock
+    _told: float = 0.0  # when anything was told at last, by the event loop's clock
+    _later: asyncio.TimerHandle | None = None  # when progress will be told that came soon after that
 
     @property
     def over(self) -> bool:
@@ -53,8 +54,11 @@ class Job:
     def progress(self, size: int) -> None:
         """So many more bytes of the result are there."""
         self.bytes += size
-        if asyncio.get_running_loop().time() - self._told >= STEP_SECONDS:
+        loop = asyncio.get_running_loop()
+        if (left := self._told + STEP_SECONDS - loop.time()) <= 0:
             self._tell()
+        elif self._later is None:
+            self._later = loop.call_later(left, self._tell)
 
     def document(self) -> dict[str, Any]:
         """What its owner is told."""
@@ -87,6 +91,9 @@ class Job:
                     yield None
 
     def _tell(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._told = asyncio.get_running_loop().time()
         self._change.set()
         self._change = asyncio.Event()

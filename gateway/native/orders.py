@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +15,9 @@ from gateway.forms import FileLimits, read_form
 from gateway.native.models import needs_image
 from gateway.work import Order, ordered
 
-MAX_IMAGE_BYTES = 16 << 20  # of one upload
-USUAL_PIXELS = 1 << 24  # of one upload, where a model does not say
+INLINE = "b64_json"  # a small image may stand in the request itself
+MAX_IMAGE_BYTES = 16 << 20  # of one upload, where a model does not say
+USUAL_PIXELS = 1 << 24  # of one upload, the same
 
 
 async def order_of(request: Request, name: str) -> Order:
@@ -26,7 +28,8 @@ async def order_of(request: Request, name: str) -> Order:
         params = await _form(request, model)
     else:
         params = await read_json(request, model.limits["max_request_bytes"])
-        if any(spec.type == "image" and spec.name in params for spec in model.params.values()):
+        images = [params[spec.name] for spec in model.params.values() if spec.type == "image" and spec.name in params]
+        if not all(isinstance(image, dict) and set(image) == {INLINE} for image in images):
             raise needs_image(model)
     unknown = [name for name in params if not model.has(name)]
     if unknown:  # never handed on: words of our own, such as those for uploads, are not a caller's to say
@@ -46,10 +49,17 @@ async def _form(request: Request, model: Described) -> dict[str, Any]:
     return params
 
 
-def file_limits(model: Described, *others: str) -> FileLimits:
-    """What may be uploaded to a model, under the names of its parameters and `others`."""
+def file_limits(model: Described) -> FileLimits:
+    """What may be uploaded to a model, under the names of its parameters."""
     names = [spec.name for spec in model.params.values() if spec.type == "image"]
-    return FileLimits((*names, *others), MAX_IMAGE_BYTES, model.limits.get("max_pixels", USUAL_PIXELS))
+    return FileLimits(names, *upload_limits([model]))
+
+
+def upload_limits(models: Sequence[Described]) -> tuple[int, int]:
+    """The most bytes and pixels of one upload that any of these models takes."""
+    sizes = [model.limits.get("max_upload_bytes", MAX_IMAGE_BYTES) for model in models]
+    pixels = [model.limits.get("max_pixels", USUAL_PIXELS) for model in models]
+    return max(sizes, default=MAX_IMAGE_BYTES), max(pixels, default=USUAL_PIXELS)
 
 
 def field(text: str, spec: Spec | None, name: str) -> Any:

@@ -75,6 +75,8 @@ def sort_out(body: Mapping[str, Any], table: Table, model: Described, ignored: S
             continue
         if name in table.honoured:
             fields[name] = value
+        elif name in ignored:
+            continue
         elif name in table.neutral:
             if not any(same(value, wanted) for wanted in table.neutral[name]):
                 wanted = " or ".join(shown(item) for item in table.neutral[name])
@@ -83,7 +85,7 @@ def sort_out(body: Mapping[str, Any], table: Table, model: Described, ignored: S
             refuse(name, f"{name} is not taken here: {table.refused[name]}; leave it out")
         elif (spec := model.params.get(name)) is not None and spec.type != "image":
             own[name] = value
-        elif name not in ignored:
+        else:
             known = ", ".join((*table.honoured, *table.neutral))
             params = ", ".join(spec.name for spec in model.params.values() if spec.name not in table.honoured)
             refuse(name, f"{name[:SHOWN]} is unknown; known are {known}, and of model {model.name}: {params}")

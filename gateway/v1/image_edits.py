@@ -14,7 +14,7 @@ from gateway.described import Described
 from gateway.errors import ApiError
 from gateway.forms import FileLimits, Form, read_form
 from gateway.native.models import image_param
-from gateway.native.orders import MAX_IMAGE_BYTES, USUAL_PIXELS, field
+from gateway.native.orders import field, upload_limits
 from gateway.v1.asked import Table, refuse
 from gateway.v1.image_fields import EDITS, VARIATIONS, WHOLE, image_ask
 from gateway.v1.images import answer, image_model
@@ -35,10 +35,9 @@ async def variations(request: Request) -> Response:
 
 async def _changed(request: Request, table: Table, kind: str, names: tuple[str, ...]) -> Response:
     state = request.app.state
-    pixels = [model.limits["max_pixels"] for model in state.models.known() if "max_pixels" in model.limits]
-    # Which model it is may stand behind its image: until then the largest limit of all models holds.
-    limits = FileLimits(names, MAX_IMAGE_BYTES, max(pixels, default=USUAL_PIXELS))
-    form = await read_form(request, request.state.kept, limits)
+    # Which model it is may stand behind its image: until then the largest limits of all models hold.
+    changers = [model for model in await state.models.all() if image_param(model)]
+    form = await read_form(request, request.state.kept, FileLimits(names, *upload_limits(changers)))
     model = await image_model(request, dict(form.fields))
     references = _images(form, model)
     body = {name: _value(text, model, name) for name, text in form.fields.items()}
@@ -64,11 +63,12 @@ def _images(form: Form, model: Described) -> dict[str, Any]:
 
 
 def _fitting(file: Spooled, model: Described, name: str) -> dict[str, Any]:
-    most = model.limits.get("max_pixels", USUAL_PIXELS)
+    most, most_pixels = upload_limits([model])
     pixels = (file.width or 0) * (file.height or 0)
-    if pixels > most:
-        message = f"{name} has {file.width} x {file.height} = {pixels} pixels, model {model.name} takes {most}"
-        raise ApiError(413, f"{message}: make it smaller", param=name)
+    if pixels > most_pixels or file.bytes > most:
+        found = f"{file.width} x {file.height} = {pixels} pixels in {file.bytes} bytes"
+        message = f"{name} has {found}, model {model.name} takes {most_pixels} pixels in {most} bytes: make it smaller"
+        raise ApiError(413, message, param=name)
     return file.reference()
 
 

@@ -57,7 +57,7 @@ def image_ask(
     asked = sort_out(body, table, model, ignored)
     params = dict(asked.own)
     if "prompt" in table.honoured:
-        params |= _prompt(asked, model, readers)
+        params |= _prompt(asked, model, readers, "prompt" in ignored)
     params |= _count(asked, model)
     params |= _format(asked, model)
     size = asked.text("size", "auto")
@@ -75,13 +75,13 @@ def image_ask(
     )
 
 
-def _prompt(asked: Asked, model: Described, readers: Sequence[str]) -> dict[str, Any]:
+def _prompt(asked: Asked, model: Described, readers: Sequence[str], overlooked: bool) -> dict[str, Any]:
     prompt = asked.text("prompt", most=MAX_PROMPT)
     if model.has("prompt"):
         if prompt is None:
             refuse("prompt", f"prompt is missing; model {model.name} draws what it says")
         return {"prompt": prompt}
-    if prompt:
+    if prompt and not overlooked:
         told = f"models that read one: {', '.join(readers)}" if readers else "no model here reads one"
         refuse("prompt", f'model {model.name} reads no prompt: send "" and describe nothing ({told})')
     return {}

@@ -42,6 +42,16 @@ def head_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), {name: value for name, _, value in pairs}, rest
 
 
+def answer_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """A whole answer that says its length; the connection may bring others after it."""
+    status, headers, body = head_of(connection)
+    while len(body) < int(headers["content-length"]):
+        piece = connection.recv(4096)
+        assert piece, f"the connection ended after {body!r}"
+        body += piece
+    return status, headers, body
+
+
 def to_the_end(connection: socket.socket) -> bytes:
     """Everything until the other side closes."""
     data = b""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import Gateway, eventually, settings_for
+from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.plain import plainly
-from tests.gateway.raw import connected, ended, head_of, many, request, to_the_end
+from tests.gateway.raw import answer_of, connected, ended, head_of, many, request, to_the_end
 from tests.support.fake_replies import Reply
 from tests.support.fake_upstream import FakeUpstream
 
@@ -51,6 +51,28 @@ def test_connections_that_ask_nothing_are_ended(
         many(gateway.port, 3, b"") as connections,
     ):
         eventually(lambda: all(ended(connection) for connection in connections), 30, "some were not ended")
+
+
+def test_a_body_that_comes_after_its_answer_leaves_a_connection_that_ends(fake: FakeUpstream, tmp_path: Path) -> None:
+    with running(settings_for(fake, tmp_path, idle_seconds=1)) as gateway, connected(gateway.port) as connection:
+        connection.sendall(request("/nothing", length=5))
+        assert answer_of(connection)[0] == 404
+        connection.sendall(b"hello" + request("/healthz", method="GET"))
+        assert answer_of(connection)[0] == 200
+        connection.sendall(request("/nothing", length=5))
+        assert answer_of(connection)[0] == 404
+        connection.sendall(b"hello")
+        eventually(lambda: ended(connection), 30, "the idle connection is kept")
+
+
+def test_a_body_that_does_not_come_after_its_answer_ends_its_connection(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.bounds.LINGER_SECONDS", 0.5)
+    with connected(gateway.port) as connection:
+        connection.sendall(request("/nothing", length=5))
+        assert answer_of(connection)[0] == 404
+        eventually(lambda: ended(connection), 30, "the connection is kept")
 
 
 def test_a_slow_body_is_read_whole(fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from openai.types.chat import completion_create_params as chat_create_params
 
 from gateway.v1.fields import CHAT, COMPLETIONS, Fields
 from gateway.v1.schemas import fits
+from tests.conftest import ROOT
 from tests.gateway.conftest import Gateway, running, settings_for
 from tests.support.fake_upstream import FakeUpstream, fake_upstream
 
@@ -186,3 +188,12 @@ def test_options_of_a_stream_without_one_are_refused(door: Gateway) -> None:
     error = named(asked(door, "chat", stream=True, stream_options={"include_obfuscation": True}))
     assert error["param"] == "stream_options"
     assert asked(door, "chat", stream=True, stream_options={"include_obfuscation": False}).status == 200
+
+
+def test_every_field_is_in_the_documents() -> None:
+    text = (ROOT / "docs/gateway.md").read_text().split("\n## Texts\n")[1].split("\n## ")[0]
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    fields = {name for t in (CHAT, COMPLETIONS) for part in (t.honoured, t.neutral, t.refused) for name in part}
+    assert fields - told == set()
+    assert told - fields == set(), "the documents name a field that no table has"

@@ -151,6 +151,15 @@ def test_every_other_value_is_a_400_that_names_the_field(served: Media, field: s
     assert told in message
 
 
+def test_what_the_operator_has_overlooked_has_no_effect(tmp_path: Path) -> None:
+    """Applications that describe every image, and send a style with it, can use a model that draws by itself."""
+    with media(tmp_path, ignore_fields=("prompt", "style", "quality")) as served:
+        body = {"model": "drawn", "prompt": "a cat", "style": "vivid", "quality": "hd", "seed": 3}
+        assert served.gateway.post(PATH, body).status == 200
+        assert served.asked == {"seed": 3}
+        assert error(served.gateway.post(PATH, {**body, "background": "transparent"}))[1] == "background"
+
+
 def test_a_size_is_refused_before_anything_was_drawn_as_well_as_after(tmp_path: Path) -> None:
     with media(tmp_path) as served:
         for _ in range(2):

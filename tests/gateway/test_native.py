@@ -97,6 +97,31 @@ def test_nobody_but_the_gateway_refers_to_uploads(served: Media, word: str) -> N
     assert len(served.fake.asked) == before
 
 
+def test_a_small_image_may_stand_in_the_request(served: Media) -> None:
+    image = {"b64_json": base64.b64encode(picture(8).getvalue()).decode()}
+    assert served.gateway.post("/api/generate/altered", {"image": image, "seed": 3}).status == 200
+    assert served.asked == {"image": image, "seed": 3}
+    both = {"image": {**image, "spooled": {}}}
+    assert error(served.gateway.post("/api/generate/altered", both))[:2] == (400, "image")
+
+
+def test_models_say_how_large_an_upload_may_be(tmp_path: Path) -> None:
+    described = documents()["altered"]
+    small = {**described, "name": "small", "limits": {**described["limits"], "max_upload_bytes": 50, "max_pixels": 900}}
+    with media(tmp_path, small) as served:
+        body, headers = form(image=picture(8))
+        status, param, message = error(served.gateway.post("/api/generate/small", body=body, headers=headers))
+        assert (status, param) == (413, "image")
+        assert "more than 50 bytes" in message
+        for side, told in ((40, "40 x 40 = 1600 pixels"), (8, "takes 900 pixels in 50 bytes")):
+            body, headers = form(image=picture(side), model="small", prompt="")
+            status, param, message = error(served.gateway.post("/v1/images/edits", body=body, headers=headers))
+            assert (status, param) == (413, "image")
+            assert told in message
+        body, headers = form(image=picture(40), model="altered", prompt="")
+        assert served.gateway.post("/v1/images/edits", body=body, headers=headers).status == 200
+
+
 def test_an_image_comes_in_a_form(served: Media) -> None:
     body, headers = form(image=picture(), seed="12", format="jpeg")
     reply = served.gateway.post("/api/generate/altered", body=body, headers=headers)

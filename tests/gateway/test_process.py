@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.gateway.conftest import eventually
 from tests.gateway.plain import ASK
 from tests.gateway.plain_process import process
-from tests.gateway.raw import connected, head_of, request, to_the_end
+from tests.gateway.raw import answer_of, connected, head_of, request, to_the_end
 from tests.support.fake_upstream import FakeUpstream
 
 STREAMS = 20
@@ -36,7 +36,7 @@ def test_sigterm_ends_streams_and_answers_whole(fake: FakeUpstream, tmp_path: Pa
         unstreamed, idle, probe = (stack.enter_context(connected(gateway.port)) for _ in range(3))
         unstreamed.sendall(request("/plain/drawn", {"seed": 7}))
         idle.sendall(request("/healthz", method="GET"))
-        assert head_of(idle)[0] == 200
+        assert answer_of(idle)[0] == 200
         eventually(lambda: fake.running == STREAMS + 1, 10, "not all were asked")
 
         gateway.process.send_signal(signal.SIGTERM)

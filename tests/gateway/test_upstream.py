@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,12 +18,12 @@ from tests.support.fake_upstream import Asked, FakeUpstream, Reply, refused, usu
 Result = TypeVar("Result")
 
 
-def asked(fake: FakeUpstream, folder: Path, work: Callable[[Upstream], Awaitable[Result]]) -> Result:
+def asked(fake: FakeUpstream, folder: Path, work: Callable[[Upstream], Awaitable[Result]], **changes: Any) -> Result:
     """What `work` returns of a client that knows where `fake` is."""
 
     async def run() -> Result:
         spool = Spool(folder / "spool")
-        upstream = Upstream(settings_for(fake, folder), spool)
+        upstream = Upstream(settings_for(fake, folder, **changes), spool)
         assert await upstream.locate()
         try:
             return await work(upstream)
@@ -139,3 +139,18 @@ def test_a_long_request_of_a_caller_who_leaves_is_removed_from_the_spool(fake: F
 
     asked(fake, tmp_path, work)
     assert fake.cancelled
+
+
+@pytest.mark.parametrize(
+    ("queue", "in_flight", "places"), [(112, None, 128), (112, 10, 10), (1000, None, 320 - 5 * 8), (1000, 300, 280)]
+)
+def test_a_model_has_the_places_that_it_and_the_connections_allow(
+    fake: FakeUpstream, tmp_path: Path, queue: int, in_flight: int | None, places: int
+) -> None:
+    fake.models["drawn"].document["limits"]["max_queue"] = queue
+
+    async def work(upstream: Upstream) -> int:
+        await upstream.describe("drawn")
+        return upstream.turns("drawn").size
+
+    assert asked(fake, tmp_path, work, in_flight=in_flight) == places

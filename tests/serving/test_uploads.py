@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from serving.__main__ import main
+from serving.client import request
 from serving.tryout import decode_receipt
 from tests.conftest import Tiny
 from tests.serving.conftest import JSON, Server, running
@@ -36,13 +37,15 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tiny: Tiny, tiny_summary: Tiny, spool: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`change`, which changes pictures, and `summary`."""
+    """`change`, which changes pictures, and `summary`, with the gateway before them."""
     home = with_image_to_image(tmp_path_factory.mktemp("home"))
     store = tmp_path_factory.mktemp("store")
     image_archive(tiny.bundle, "change", store, home)
     renamed(tiny_summary.bundle, "summary", store, home=home)
-    options = ("--handlers", str(home), "--spool", str(spool))
-    with running(store, tmp_path_factory.mktemp("run"), *options) as started:
+    options = ("--handlers", str(home), "--spool", str(spool), "--gateway")
+    run = tmp_path_factory.mktemp("run")
+    settings = {"ATELIER_GATEWAY_PORT": "0", "ATELIER_GATEWAY_DATABASE": f"sqlite:///{run}/gateway.db"}
+    with running(store, run, *options, environment=settings) as started:
         yield started
 
 
@@ -116,13 +119,13 @@ def test_the_describe_document_tells_type_and_limits(server: Server) -> None:
 def test_a_body_of_300_kib_is_read_from_the_spool_and_not_by_the_front_end(server: Server, spool: Path) -> None:
     """A long source is cut (`truncate`), so its answer is that of its beginning."""
     text = reports.report(3, 1).source[0]
-    long = {"text": text + " x" * 150_000, "seed": 3, "truncate": True}
+    long = {"text": text + " x" * 160_000, "seed": 3, "truncate": True}
     body = json.dumps(long).encode()
     assert len(body) > 300 * 1024
     assert server.post(body, "summary").status == 413  # larger than the front end takes of anything
     found = server.post(put(spool, body), "summary")
     assert found.status == 200, found.body
-    short = server.post({**long, "text": (text + " x" * 150_000)[:40_000]}, "summary")
+    short = server.post({**long, "text": (text + " x" * 160_000)[:40_000]}, "summary")
     assert json.loads(found.body)["choices"] == json.loads(short.body)["choices"]
     over = server.post(put(spool, json.dumps({"text": "x" * (600 << 10)}).encode()), "summary")
     assert (over.status, json.loads(over.body)["message"].partition(",")[0]) == (413, "the body has 614412 bytes")
@@ -156,3 +159,58 @@ def test_a_picture_of_a_camera_is_turned_as_it_says(server: Server, spool: Path)
     Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
     answer = server.post({"image": put(spool, buffer.getvalue()), "seed": 0}, "change")
     assert np.array_equal(decoded(answer.body), changed(np.rot90(pixels, -1), 0))
+
+
+def form(data: bytes, **fields: str) -> tuple[bytes, dict[str, str]]:
+    """A form with an image, as clients write it: body and headers."""
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields.items()]
+    head = (
+        '--b\r\nContent-Disposition: form-data; name="image"; filename="../../x.gif"\r\nContent-Type: image/gif\r\n\r\n'
+    )
+    body = "".join(parts).encode() + head.encode() + data + b"\r\n--b--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=b", "Accept": "image/png"}
+
+
+def left(spool: Path) -> list[str]:
+    """Names of the files that the gateway wrote; those of `put` have no run of its."""
+    return [path.name for path in spool.iterdir() if path.is_file() and not path.name.startswith("0" * 16)]
+
+
+def test_an_upload_goes_from_a_form_to_the_engine_and_is_gone_afterwards(server: Server, spool: Path) -> None:
+    assert server.gateway is not None
+    pixels = gradient(90, 50)
+    data = encoded(pixels, "WEBP", lossless=True)
+    body, headers = form(data, model="change", prompt="", seed="11")
+    answer = request(server.gateway, "POST", "/v1/images/edits", body, headers)
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png"), answer.body
+    assert np.array_equal(decoded(answer.body), changed(pixels, 11))
+    assert [name.rpartition(".")[2] for name in left(spool)] == ["lock"]
+    bomb, headers = form(png_bomb(3000, 3000), model="change", prompt="")
+    refused = request(server.gateway, "POST", "/v1/images/edits", bomb, headers)
+    assert (refused.status, json.loads(refused.body)["error"]["param"]) == (413, "image")
+    assert [name.rpartition(".")[2] for name in left(spool)] == ["lock"]
+
+
+def test_a_long_text_goes_through_the_gateway_and_is_gone_afterwards(server: Server, spool: Path) -> None:
+    assert server.gateway is not None
+    params = {"text": reports.report(3, 1).source[0] + " x" * 160_000, "seed": 3, "truncate": True}
+    body = json.dumps(params).encode()
+    answer = request(server.gateway, "POST", "/api/generate/summary", body, JSON)
+    assert answer.status == 200, answer.body
+    direct = server.post(put(spool, body), "summary")
+    assert json.loads(answer.body)["choices"] == json.loads(direct.body)["choices"]
+    assert [name.rpartition(".")[2] for name in left(spool)] == ["lock"]
+
+
+def test_no_caller_of_the_gateway_names_a_file_of_the_spool(server: Server, spool: Path) -> None:
+    """A reference is the gateway's word: those who know a name and its digest get nothing by it, either."""
+    assert server.gateway is not None
+    reference = put(spool, encoded(gradient()))
+    for path, document in (
+        ("/api/generate/change", {"image": reference}),
+        ("/api/generate/change", reference),
+        ("/api/generate/summary", reference),
+        ("/v1/images/generations", {"model": "change", "prompt": "", "image": reference}),
+    ):
+        answer = request(server.gateway, "POST", path, json.dumps(document).encode(), JSON)
+        assert answer.status == 400, (path, answer.body)
