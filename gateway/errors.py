@@ -65,6 +65,19 @@ class ApiError(Exception):
         self.should_retry = False if should_retry is None and status == 500 else should_retry
         self.headers = dict(headers or {})
 
+    def plain(self) -> ApiError:
+        """The same without what led to it, for whoever keeps it: a traceback holds all that was worked on."""
+        return ApiError(
+            self.status,
+            self.message,
+            code=self.code,
+            param=self.param,
+            type=self.type,
+            retry_after=self.retry_after,
+            should_retry=self.should_retry,
+            headers=self.headers,
+        )
+
     def document(self) -> dict[str, Any]:
         """`{"error": {...}}`: the body of the answer, and the last event of a stream that broke."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

@@ -51,7 +51,7 @@ async def result(request: Request) -> Response:
     """What it made, with the receipt; the error that ended it; 409 while it has not ended."""
     job, results = _found(request), request.app.state.results
     if job.error is not None:
-        raise job.error
+        raise job.error.plain()
     if job.status != "done":
         told = "was cancelled" if job.status == "cancelled" else f"is {job.status}; ask again when it is done"
         raise ApiError(409, f"the job {told}", code=f"job_{job.status}", should_retry=False)

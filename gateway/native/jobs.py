@@ -22,6 +22,7 @@ MAX_QUEUED = 16  # of one caller that have not ended
 MAX_RUNNING = 2  # of one caller at work at once
 MAX_AT_WORK = 16  # of all callers: each holds its result in memory until it is whole
 MAX_ENDED = 64  # of one caller that are remembered; the oldest goes first
+MAX_KEPT = 4096  # of all callers, those that have not ended included
 MAX_TRIES = 30  # of a model that is busy
 MAX_PAUSE = 10.0  # seconds between two tries
 log = structlog.get_logger("gateway.jobs")
@@ -35,6 +36,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._orders: dict[str, Order] = {}  # of those that have not ended
         self._contexts: dict[str, contextvars.Context] = {}  # of those that have not begun
+        self._ends: dict[str, asyncio.TimerHandle] = {}  # of those that have ended: when they are forgotten
         self._queues: dict[str, deque[Job]] = {}  # by caller
         self._running: Counter[str] = Counter()  # by caller
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -122,7 +124,7 @@ class Jobs:
             job.to("running", started=time.time())
             await self._work(job, order)
         except ApiError as error:
-            job.to("failed", error=error)
+            job.to("failed", error=error.plain())
         except Exception:
             log.exception("a job could not be done", job=job.id)
             job.to("failed", error=ApiError(500, "the gateway could not do this job; its log has the reason"))
@@ -165,12 +167,15 @@ class Jobs:
         if not self._queues.get(job.owner) and not self._running[job.owner]:
             self._queues.pop(job.owner, None)
             del self._running[job.owner]
-        asyncio.get_running_loop().call_later(self._seconds, self._forget, job.id)
-        ended = [other for other in self.mine(job.owner) if other.over]
-        for other in ended[: max(0, len(ended) - MAX_ENDED)]:
+        self._ends[job.id] = asyncio.get_running_loop().call_later(self._seconds, self._forget, job.id)
+        mine = [other for other in self.mine(job.owner) if other.over]
+        every = [other for other in self._jobs.values() if other.over]
+        for other in mine[: max(0, len(mine) - MAX_ENDED)] + every[: max(0, len(self._jobs) - MAX_KEPT)]:
             self._forget(other.id)
 
     def _forget(self, identity: str) -> None:
         job = self._jobs.pop(identity, None)
+        if (timer := self._ends.pop(identity, None)) is not None:
+            timer.cancel()
         if job is not None and job.token is not None:
             self._results.drop(job.token)

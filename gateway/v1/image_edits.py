@@ -36,12 +36,12 @@ async def variations(request: Request) -> Response:
 async def _changed(request: Request, table: Table, kind: str, names: tuple[str, ...]) -> Response:
     state = request.app.state
     # Which model it is may stand behind its image: until then the largest limits of all models hold.
-    changers = [model for model in await state.models.all() if image_param(model)]
+    changers = [model for model in state.models.known() if image_param(model)]
     form = await read_form(request, request.state.kept, FileLimits(names, *upload_limits(changers)))
     model = await image_model(request, dict(form.fields))
     references = _images(form, model)
     body = {name: _value(text, model, name) for name, text in form.fields.items()}
-    readers = [other.name for other in await state.models.all() if image_param(other) and other.has("prompt")]
+    readers = [other.name for other in state.models.known() if image_param(other) and other.has("prompt")]
     ask = image_ask(body, table, model, readers, state.settings.ignore_fields)
     return await answer(request, ask, ordered(request, model, ask.params | references), kind)
 

@@ -32,7 +32,7 @@ async def generations(request: Request) -> Response:
     model = await image_model(request, body)
     if image_param(model) is not None:
         raise needs_image(model)
-    readers = [other.name for other in await state.models.all() if other.medium == "image" and other.has("prompt")]
+    readers = [other.name for other in state.models.known() if other.medium == "image" and other.has("prompt")]
     ask = image_ask(body, GENERATIONS, model, readers, state.settings.ignore_fields)
     return await answer(request, ask, ordered(request, model, ask.params), "image_generation")
 

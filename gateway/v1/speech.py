@@ -35,7 +35,7 @@ async def speech(request: Request) -> Response:
     if model.medium != "audio":
         refuse("model", f"model {model.name} makes {model.medium}, not sound; GET /v1/audio/models lists what there is")
     request.state.caller.need(model.medium)
-    readers = [other.name for other in await state.models.all() if other.medium == "audio" and other.has("text")]
+    readers = [other.name for other in state.models.known() if other.medium == "audio" and other.has("text")]
     accepted = wanted(request.headers.get("accept"), SOUNDS)
     ask = speech_ask(body, model, readers, state.settings.voices, state.settings.ignore_fields, accepted)
     order = ordered(request, model, ask.params)

@@ -201,6 +201,18 @@ def test_the_oldest_ended_jobs_of_a_caller_are_forgotten(served: Media, monkeypa
     )
 
 
+def test_all_jobs_together_are_so_many(served: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "MAX_KEPT", 2)
+    jobs = []
+    for name in ("ann", "bob", "cat"):
+        headers = {"Authorization": f"Bearer {name}"}
+        jobs.append(began(served.gateway, "drawn", {"seed": 1}, headers=headers))
+        ended(served.gateway, jobs[-1], headers=headers)
+    state = served.gateway.state.jobs
+    eventually(lambda: list(state._jobs) == jobs[1:], 20, "the first is still there")
+    assert set(state._ends) == set(jobs[1:])
+
+
 def test_jobs_are_gone_after_their_time(tmp_path: Path) -> None:
     with media(tmp_path, results_seconds=0.2) as served:
         job = began(served.gateway, "drawn", {"seed": 1})

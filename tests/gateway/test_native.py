@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.accounts.caller import Caller
 from tests.gateway.conftest import eventually
 from tests.gateway.media import ALIASES, Media, error, media, picture, receipt
 from tests.support.fake_documents import documents
@@ -177,3 +178,24 @@ def test_a_picture_is_the_same_by_every_route(served: Media) -> None:
         "/v1/images/generations", {"model": "drawn", "prompt": "", "seed": 77}, headers={"Accept": "image/png"}
     )
     assert base64.b64decode(known["data"][0]["b64_json"]) == native == raw.body
+
+
+def test_a_key_for_texts_makes_no_images_or_sounds(served: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def writer(_headers: Any) -> Caller:
+        return Caller("key_1", "writer", frozenset({"text:generate"}))
+
+    monkeypatch.setattr(served.gateway.state.accounts, "caller", writer)
+    before = len(served.fake.asked)
+    body, headers = form(image=picture(), model="altered", prompt="")
+    for reply in (
+        served.gateway.post("/v1/images/generations", {"model": "drawn", "prompt": ""}),
+        served.gateway.post("/v1/images/edits", body=body, headers=headers),
+        served.gateway.post("/v1/audio/speech", {"model": "digits", "input": "4"}),
+        served.gateway.post("/api/generate/drawn", {}),
+        served.gateway.post("/api/jobs/digits", {"label": "7"}),
+    ):
+        assert reply.status == 403
+        assert reply.json["error"]["code"] == "insufficient_scope"
+    assert len(served.fake.asked) == before
+    assert served.gateway.post("/api/generate/told", {"prompt": "It"}).status == 200
+    assert served.fake.asked[-1].headers["x-atelier-caller"] == "key_1"
