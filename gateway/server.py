@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -178,13 +179,18 @@ def serve(settings: Settings) -> None:
     except DatabaseError as error:
         raise SettingsError(f"setting {error}") from None
     with listen(settings) as found:
-        made.on_start = lambda: tell(settings, found.getsockname()[1])
+        made.on_start = lambda: begin(settings, found.getsockname()[1])
         made.run(sockets=[found])
     sys.stdout.flush()
 
 
-def tell(settings: Settings, port: int) -> None:
-    """Say where the gateway is, and whom it lets in. Raises `SettingsError`."""
+def begin(settings: Settings, port: int) -> None:
+    """Say where the gateway is, and whom it lets in. Raises `SettingsError`.
+
+    What is there by now stays for ever: the collector of garbage need not look at it again, which holds everybody up.
+    """
+    gc.collect()
+    gc.freeze()
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"
