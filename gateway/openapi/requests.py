@@ -32,13 +32,14 @@ def request(rules: Rules, model: Described, settings: Settings, required: Sequen
         if name != "model":
             schema = rules.schemas(name, model)
             properties[name] = dict(schema) if name in required else nullable(schema)
+    overlooked = [name for name in settings.ignore_fields if name not in table.honoured]
     for name, values in table.neutral.items():
         properties[name] = {"enum": [*values, None], "description": "taken at the values that change nothing"}
     for spec in model.params.values():
         if spec.name not in {*properties, *table.refused, *rules.hidden} and spec.type != "image":
             properties[spec.name] = nullable(parameter(spec))
-    for name in settings.ignore_fields:
-        properties.setdefault(name, {"description": "the operator has it overlooked"})
+    for name in overlooked:
+        properties[name] = {"description": "the operator has it overlooked"}
     made = record(properties, ["model", *required], closed=True)
-    refused = "; ".join(f"{name}: {why}" for name, why in table.refused.items())
+    refused = "; ".join(f"{name}: {why}" for name, why in table.refused.items() if name not in overlooked)
     return {"title": f"{word} {model.name}", **({"description": f"Refused: {refused}"} if refused else {}), **made}
