@@ -99,7 +99,7 @@ def _drawn(settings: Settings) -> Schemas:
 
 
 def _speech(models: Sequence[Described], settings: Settings) -> Document:
-    rules = Rules(speech_fields.TABLE, _spoken(settings), ("text", "format", "stream"))
+    rules = Rules(speech_fields.TABLE, _spoken(settings), ("text", "format", "stream"), {"n": {"enum": [1]}})
     asks, examples = [], {}
     for model in models:
         asks.append(request(rules, model, settings, [], "sounds of"))
