@@ -89,10 +89,12 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
 def _described(state: Mapping[str, Any], name: str) -> tuple[str, str, dict[str, str], Response]:
     """Address, path and headers for requests to a model, and the answer that describes it: by the gateway if one runs.
 
-    Where that wants a key it is the one in the environment.
+    Where that wants a key it is the one in the environment. One with TLS is passed by: its certificate is for its
+    public name, and this user reaches the socket behind it.
     """
     headers = {"Content-Type": JSON}
-    if (gateway := state.get("gateway")) is None:
+    gateway = state.get("gateway")
+    if gateway is None or gateway.startswith("https:"):
         path = f"/predictions/{name}"
         answer = request(state["inference"], "POST", path, b"{}", {**headers, "X-Atelier": "describe"})
         return state["inference"], path, headers, answer

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import openai
 import pytest
 from PIL import Image
 
+from gateway.v1.images import INLINE
 from gateway.v1.raw import IMAGES, wanted
 from handlers.params import ParamSpec
 from tests.gateway.conftest import eventually
@@ -239,6 +241,24 @@ def test_links_are_fetched_without_a_key_under_names_that_nobody_guesses(served:
         status, _, message = error(served.gateway.get(f"/v1/results/{wrong}"))
         assert status == 404
         assert "there is no" in message or "nothing at this path" in message
+
+
+def test_large_images_come_whole_by_every_way(tmp_path: Path) -> None:
+    """They are worked on in threads, so that nobody else waits for them."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (512, 512), random.Random(7).randbytes(512 * 512 * 3)).save(out, "png")
+    data = out.getvalue()
+    assert len(data) > INLINE
+    with media(tmp_path) as served:
+        served.fake.models["drawn"].reply = answering([data], "image/png", seed=7)
+        known = served.client.images.generate(model="drawn", prompt="", size="512x512")
+        assert base64.b64decode((known.data or [])[0].b64_json or "") == data
+        link = served.client.images.generate(model="drawn", prompt="", response_format="url")
+        assert served.gateway.get(((link.data or [])[0].url or "").removeprefix(served.gateway.url)).body == data
+        (event,) = served.client.images.generate(model="drawn", prompt="", stream=True)
+        assert base64.b64decode(event.b64_json) == data
+        raw = served.gateway.post(PATH, {"model": "drawn", "prompt": ""}, headers={"Accept": "image/png"})
+        assert raw.body == data
 
 
 def test_links_begin_with_the_public_address_where_one_is_set(tmp_path: Path) -> None:

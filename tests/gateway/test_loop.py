@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import openai
 import pytest
 
-from tests.gateway.conftest import eventually, settings_for
+from tests.gateway.clients import HELLO, client
+from tests.gateway.conftest import eventually, running, settings_for
 from tests.gateway.plain import ASK, plainly
+from tests.support.accounts import store_at
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.pictures import encoded, gradient
 
 BLOCKING = {
     "open",
@@ -90,3 +94,45 @@ def test_no_request_blocks_the_loop(fake: FakeUpstream, tmp_path: Path, monkeypa
             everything()
             eventually(lambda: len(fake.raw) > looked + 30, 10, "it does not look at the models")
     assert not calls, "\n".join(calls)
+
+
+def test_no_route_blocks_the_loop(fake: FakeUpstream, tmp_path: Path) -> None:
+    """The same of the routes behind the door, with keys, uploads, results and jobs."""
+    store = store_at(tmp_path / "gateway.db")
+    key, _ = store.create("alice")
+    store.engine.dispose()
+    picture = encoded(gradient(32, 32), "png")
+    voices = {"alloy": {"label": "7"}}
+    settings = settings_for(fake, tmp_path, keys="required", voices=voices, log_level="info")
+    with (
+        running(settings) as gateway,
+        client(gateway, key) as known,
+        client(gateway, key[:-1]) as unknown,
+    ):
+
+        def everything() -> None:
+            with pytest.raises(openai.AuthenticationError):
+                unknown.models.list()
+            assert len(known.models.list().data) == len(fake.models)
+            assert known.images.generate(model="drawn", prompt="", n=2).data
+            assert known.images.generate(model="drawn", prompt="", response_format="url").data[0].url
+            assert known.images.edit(model="altered", prompt="", image=picture).data
+            assert list(known.chat.completions.create(model="chat", messages=HELLO, stream=True))
+            assert known.completions.create(model="told", prompt="It").choices
+            assert known.audio.speech.create(model="digits", input="7", voice="alloy").content
+            headers = {"Authorization": f"Bearer {key}"}
+            assert gateway.post("/api/generate/drawn", {"seed": 7}, headers=headers).status == 200
+            job = gateway.post("/api/jobs/drawn", {"seed": 7}, headers=headers).json["id"]
+            path = f"/api/jobs/{job}"
+            eventually(lambda: gateway.get(path, headers=headers).json["status"] == "done", 10, "no end of the job")
+            assert gateway.get(f"{path}/result", headers=headers).status == 200
+            assert gateway.ask("DELETE", path, headers=headers).status in (200, 204)
+            assert gateway.get("/openapi.json").status == 200
+            assert gateway.get("/docs").status == 200
+
+        everything()
+        with watched() as calls:
+            everything()
+    # A file of the spool, which lies in memory, is removed at once.
+    blocking = [call for call in calls if not call.startswith("os.remove")]
+    assert not blocking, "\n".join(blocking)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -246,6 +247,21 @@ def test_wait_asks_the_gateway_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("serving.commands.request", request)
     assert wait_ready(tmp_path, 30) == state
     assert asked == ["http://status/ready", "http://gateway/readyz"] * 2
+
+
+def test_wait_asks_no_more_of_one_whose_certificate_is_for_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"pid": os.getpid(), "status": "http://status", "gateway": "https://gateway"}
+
+    def request(address: str, method: str, path: str, timeout: float) -> object:
+        if address.startswith("https:"):
+            raise ssl.SSLCertVerificationError("Hostname mismatch")
+        return type("Answer", (), {"status": 200})
+
+    monkeypatch.setattr("serving.commands.read_state", lambda _: state)
+    monkeypatch.setattr("serving.commands.request", request)
+    assert wait_ready(tmp_path, 30) == state
 
 
 def test_threads_end_with_it(kept: Make) -> None:
