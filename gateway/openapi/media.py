@@ -47,7 +47,7 @@ def paths(models: Sequence[Described], settings: Settings) -> Document:
 
 
 def _generations(models: Sequence[Described], settings: Settings) -> Document:
-    rules = Rules(image_fields.GENERATIONS, _image, ("format", "quality", "n"))
+    rules = Rules(image_fields.GENERATIONS, _drawn(settings), ("format", "quality", "n"))
     asks, examples = [], {}
     for model in models:
         required = ["prompt"] if model.has("prompt") else []
@@ -58,7 +58,7 @@ def _generations(models: Sequence[Described], settings: Settings) -> Document:
 
 
 def _form(models: Sequence[Described], settings: Settings, table: Table, files: Sequence[str]) -> Document:
-    rules = Rules(table, _image, ("format", "quality", "n"))
+    rules = Rules(table, _drawn(settings), ("format", "quality", "n"))
     file = {"type": "string", "contentMediaType": "image/*", "description": "PNG, JPEG or WebP"}
     asks = []
     for model in models:
@@ -75,28 +75,31 @@ def _images(name: str, summary: str, body: Document) -> Document:
     )
 
 
-def _image(name: str, model: Described) -> Mapping[str, Any]:
-    """What a field of the routes for images may be. Raises `KeyError` for one that has no place here."""
-    spec = model.params
-    choices = spec["format"].choices if "format" in spec else None
-    prompt = {"type": "string", "maxLength": image_fields.MAX_PROMPT} if model.has("prompt") else {"enum": [""]}
-    known: Mapping[str, Mapping[str, Any]] = {
-        "prompt": prompt,
-        "n": {"type": "integer", "minimum": 1, "maximum": int(spec["n"].maximum or 1) if "n" in spec else 1},
-        "size": {"type": "string", "pattern": f"^(auto|{image_fields.SIZE.pattern})$"},
-        "response_format": {"enum": ["b64_json", "url"]},
-        "output_format": {"enum": list(choices or image_fields.FORMATS[:1])},
-        "output_compression": {"type": "integer", "minimum": 0, "maximum": 100},
-        "stream": {"type": "boolean"},
-        "partial_images": {"type": "integer", "minimum": 0, "maximum": 3},
-        "user": _STRING,
-        "safety_identifier": _STRING,
-    }
-    return known[name]
+def _drawn(settings: Settings) -> Schemas:
+    def schema(name: str, model: Described) -> Mapping[str, Any]:
+        """What a field of the routes for images may be. Raises `KeyError` for one that has no place here."""
+        spec = model.params
+        choices = spec["format"].choices if "format" in spec else None
+        read = model.has("prompt") or "prompt" in settings.ignore_fields
+        known: Mapping[str, Mapping[str, Any]] = {
+            "prompt": {"type": "string", "maxLength": image_fields.MAX_PROMPT} if read else {"enum": [""]},
+            "n": {"type": "integer", "minimum": 1, "maximum": int(spec["n"].maximum or 1) if "n" in spec else 1},
+            "size": {"type": "string", "pattern": f"^(auto|{image_fields.SIZE.pattern})$"},
+            "response_format": {"enum": ["b64_json", "url"]},
+            "output_format": {"enum": list(choices or image_fields.FORMATS[:1])},
+            "output_compression": {"type": "integer", "minimum": 0, "maximum": 100},
+            "stream": {"type": "boolean"},
+            "partial_images": {"type": "integer", "minimum": 0, "maximum": 3},
+            "user": _STRING,
+            "safety_identifier": _STRING,
+        }
+        return known[name]
+
+    return schema
 
 
 def _speech(models: Sequence[Described], settings: Settings) -> Document:
-    rules = Rules(speech_fields.TABLE, _spoken(settings), ("text", "format", "stream"))
+    rules = Rules(speech_fields.TABLE, _spoken(settings), ("text", "format", "stream"), {"n": {"enum": [1]}})
     asks, examples = [], {}
     for model in models:
         asks.append(request(rules, model, settings, [], "sounds of"))

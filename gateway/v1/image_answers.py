@@ -22,11 +22,6 @@ class Picture:
     b64: str
     seed: int | None
 
-    @property
-    def data(self) -> bytes:
-        """The file."""
-        return base64.b64decode(self.b64)
-
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
@@ -50,9 +45,14 @@ def opened(made: Made) -> Pictures:
     try:
         document = json.loads(made.body)
         items = [Picture(item["b64_json"], item.get("seed")) for item in document["data"]]
-        return Pictures(items, document["content_type"], _size(items[0].data))
+        return Pictures(items, document["content_type"], _size(file_of(items[0])))
     except (ValueError, KeyError, TypeError, IndexError, binascii.Error):
         raise ApiError(502, "the model answered with what holds no images", should_retry=False) from None
+
+
+def file_of(picture: Picture) -> bytes:
+    """The bytes of an image."""
+    return base64.b64decode(picture.b64)
 
 
 def document(pictures: Pictures, ask: ImageAsk, links: list[str] | None) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +25,8 @@ from gateway.work import Made, Order, made, ordered, receipt_header
 
 INLINE = 256 << 10  # bytes of an answer that are worked on at once; more of them in a thread
 EVENTS = "text/event-stream"
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 async def generations(request: Request) -> Response:
@@ -84,7 +88,7 @@ async def linked(request: Request, result: Made, pictures: Pictures) -> list[str
     base = (settings.public_url or str(request.base_url)).rstrip("/")
     links = []
     for picture in pictures.items:
-        data = await worked(result, lambda picture=picture: picture.data)
+        data = await worked(result, image_answers.file_of, picture)
         kept = await request.app.state.results.keep(
             request.state.caller.id, data, pictures.content_type, result.receipt_text
         )
@@ -92,9 +96,11 @@ async def linked(request: Request, result: Made, pictures: Pictures) -> list[str
     return links
 
 
-async def worked(result: Made, work, *arguments):  # type: ignore[no-untyped-def]
+async def worked(result: Made, work: Callable[Given, Found], *given: Given.args, **named: Given.kwargs) -> Found:
     """What work on the bytes of an answer gives; in a thread where they are many."""
-    return await asyncio.to_thread(work, *arguments) if len(result.body) > INLINE else work(*arguments)
+    if len(result.body) > INLINE:
+        return await asyncio.to_thread(work, *given, **named)
+    return work(*given, **named)
 
 
 class Sizes:
