@@ -81,7 +81,9 @@ class Models:
         missing = {*self.names} - {*self._known} - {*self.problems}
         old = {name for name in self.names if now - self._asked.get(name, -FRESH_SECONDS) >= FRESH_SECONDS}
         wanted = self.names if moved else sorted(missing | old)
-        await asyncio.gather(*map(self._ask, wanted), return_exceptions=True)  # what failed is asked again
+        for result in await asyncio.gather(*map(self._ask, wanted), return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, ApiError):
+                raise result  # a model that does not answer is asked again; this is a mistake of ours
         names = self.names
         self.health = dict(zip(names, await asyncio.gather(*map(self._source.healthy, names)), strict=True))
 
