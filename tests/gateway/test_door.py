@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from gateway.edge import Exchange
 from tests.gateway.conftest import Gateway, Reply, eventually, settings_for
 from tests.gateway.plain import ASK, plainly
 from tests.gateway.raw import connected, head_of, request, to_the_end
@@ -228,3 +231,12 @@ def test_pipelined_requests_are_answered_in_order(door: Gateway) -> None:
         connection.sendall(first + request("/healthz", method="GET") + last)
         answers = to_the_end(connection)
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"404", b"200", b"404"]
+
+
+def test_no_route_sees_our_own_words_from_outside() -> None:
+    given = [(b"host", b"localhost"), (b"x-atelier", b"cancel"), (b"x-atelier-id", b"1"), (b"accept", b"image/png")]
+    scope: dict[str, Any] = {"type": "http", "headers": given}
+    edge: Any = SimpleNamespace(app=None)
+    sent: Any = None
+    Exchange(edge, scope, sent)
+    assert scope["headers"] == [(b"host", b"localhost"), (b"accept", b"image/png")]
