@@ -41,6 +41,10 @@ class Bounds:
             for connection in list(self.connections):
                 connection.look(now)
 
+    def expects(self) -> bool:
+        """Whether a connection is there that has not asked anything yet."""
+        return any(found.cycle is None for found in self.connections)
+
     def make_room(self) -> bool:
         """Whether one more connection may be had; the oldest that has not asked anything gives way to it."""
         if len(self.connections) < self.settings.connections:

@@ -65,11 +65,13 @@ class Edge:
         try:
             await self._handle(exchange, scope, receive)
         except ClientDisconnect:
+            exchange.status = 499
             self.state.metrics.left.inc()
         except (Exception, asyncio.CancelledError) as error:  # cancelled: the time to stop is over
             told = _told(error)
+            exchange.reason = told.message if told.status >= 500 else None
             if exchange.status is None:
-                await errors.response(told, exchange.id)(scope, receive, exchange.send)
+                await errors.response(told)(scope, receive, exchange.send)
             else:
                 log.warning("an answer broke off", reason=told.message)
         finally:
@@ -112,6 +114,7 @@ class Edge:
             status=status,
             ms=round(seconds * 1e3, 1),
             key=caller.id if caller is not None else None,
+            **({"reason": exchange.reason} if exchange.reason is not None else {}),
         )
 
 
@@ -122,7 +125,8 @@ class Exchange:
         self.began = time.perf_counter()
         self.id = secrets.token_hex(16)
         request_id.set(self.id)
-        self.status: int | None = None  # once the answer has begun
+        self.status: int | None = None  # once the answer has begun; 499: its caller left
+        self.reason: str | None = None  # of a failure, in words that hold none of the caller's
         self.held = 0
         self.hosts: list[bytes] = []
         self.origin: bytes | None = None

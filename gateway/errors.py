@@ -84,8 +84,8 @@ class ApiError(Exception):
         return {"error": error}
 
 
-def response(error: ApiError, request_id: str) -> Response:
-    """The answer to a request that failed; the outer layer adds `request_id` to the head of every answer."""
+def response(error: ApiError) -> Response:
+    """The answer to a request that failed; the outer layer adds the request's id, as to every answer."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))

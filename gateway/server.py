@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -29,6 +30,7 @@ BACKLOG = 2048  # connections that wait to be accepted
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
 LAST_SECONDS = 0.5  # for those who are connected when nothing listens any more, to ask and hear that it stops
+TICK_SECONDS = 0.02
 log = structlog.get_logger("gateway.server")
 
 
@@ -72,32 +74,33 @@ class Server(uvicorn.Server):
         log.warning("draining", in_hand=self._in_hand.requests)
         began = time.monotonic()
         until = began + self._settings.drain_seconds
-        settled = min(began + SETTLE_SECONDS, until)
-        while not self.force_exit and time.monotonic() < until:
-            callers = self._bounds.connections
-            if self._in_hand.requests == 0 and (not callers or time.monotonic() >= settled):
-                break
-            await asyncio.sleep(0.02)
+        settled = began + SETTLE_SECONDS
+        await self._wait(lambda: not self._bounds.connections or time.monotonic() >= settled, until)
+        await self._close(sockets or [])
+        # Who was let in last has not asked yet: he is told, too.
+        settled = time.monotonic() + SETTLE_SECONDS
+        await self._wait(lambda: not self._bounds.expects() or time.monotonic() >= settled, until)
         if self._in_hand.requests:
             log.error("stopped with requests in hand", in_hand=self._in_hand.requests)
         self.config.timeout_graceful_shutdown = max(1, int(until - time.monotonic()))
-        await self._turn_away(sockets or [])
         await super().shutdown(sockets)
         self._sweep.cancel()
         log.warning("stopped", seconds=round(time.monotonic() - began, 2))
 
-    async def _turn_away(self, sockets: list[socket.socket]) -> None:
-        """Stop listening, and answer those who are connected by then: a close under a request would lose it."""
-        for listening in sockets:
-            listening.listen(0)  # whoever comes now is not connected: the kernel has him try again, or refuses him
-        await asyncio.sleep(LAST_SECONDS / 10)  # those who wait are accepted
-        for server in self.servers:
-            server.close()
-        until = time.monotonic() + LAST_SECONDS
+    async def _wait(self, condition: Callable[[], bool], until: float) -> None:
+        """Wait until nothing is in hand and a condition holds, or the time is over."""
         while not self.force_exit and time.monotonic() < until:
-            if self._in_hand.requests == 0 and all(found.has_asked for found in self._bounds.connections):
+            if self._in_hand.requests == 0 and condition():
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _close(self, sockets: list[socket.socket]) -> None:
+        """Listen no more. Those who wait to be let in would be thrown out with it: so first nobody may wait."""
+        for found in sockets:
+            found.listen(0)
+        await asyncio.sleep(TICK_SECONDS)
+        for listening in self.servers:
+            listening.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop; a second SIGINT stops at once. The process ends with 0 either way."""
@@ -178,13 +181,18 @@ def serve(settings: Settings) -> None:
     except DatabaseError as error:
         raise SettingsError(f"setting {error}") from None
     with listen(settings) as found:
-        made.on_start = lambda: tell(settings, found.getsockname()[1])
+        made.on_start = lambda: begin(settings, found.getsockname()[1])
         made.run(sockets=[found])
     sys.stdout.flush()
 
 
-def tell(settings: Settings, port: int) -> None:
-    """Say where the gateway is, and whom it lets in. Raises `SettingsError`."""
+def begin(settings: Settings, port: int) -> None:
+    """Say where the gateway is, and whom it lets in. Raises `SettingsError`.
+
+    What is there by now stays for ever: the collector of garbage need not look at it again, which holds everybody up.
+    """
+    gc.collect()
+    gc.freeze()
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     keys = "no keys: everybody on this machine is let in" if settings.keyless else "keys are required"

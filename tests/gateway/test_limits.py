@@ -134,7 +134,7 @@ def test_a_quota_that_is_used_up(limits: Limits, clock: Clock) -> None:
         "this takes 2 images; of 3 a day, 2 are used. A new day begins at midnight UTC"
     )
     assert error.value.retry_after == pytest.approx(3600)
-    answer = response(error.value, "r")
+    answer = response(error.value)
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("3600", "false")
     with limits.hold(who, "images", 1):  # what is left, and other units
         limits.spend(who, "images", 1)

@@ -74,6 +74,8 @@ def test_a_stop_waits_no_longer_than_it_may(fake: FakeUpstream, tmp_path: Path) 
         assert (status, headers["connection"]) == (503, "close")
         assert b"stopped before the answer was there" in rest + to_the_end(connection)
         assert [line["in_hand"] for line in gateway.log if line["event"] == "stopped with requests in hand"] == [1]
+        (answer,) = (line for line in gateway.log if line["event"] == "answer")
+        assert (answer["status"], answer["reason"][:41]) == (503, "the gateway stopped before the answer was")
     assert len(fake.cancelled) == 1
 
 
