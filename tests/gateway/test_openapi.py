@@ -199,6 +199,19 @@ def test_refused_fields_are_told_and_no_properties(document: Any) -> None:
     assert schema["properties"]["length_penalty"]["maximum"] == 2, "its own parameters are there"
 
 
+def test_a_model_with_few_parameters_is_documented() -> None:
+    """No seed, no length, no voices: what is not there is null alone."""
+    few = documents()
+    for one in few.values():
+        one["params"] = [spec for spec in one["params"] if spec["name"] in ("prompt", "text", "messages", "image")]
+    models = tuple(read(name, json.dumps(one).encode()) for name, one in few.items())
+    document = json.loads(asyncio.run(Written().of(models, Settings(keys="none")))[0])
+    assert problems(document) == []
+    assert schema_of(document, "told")["properties"]["seed"]["enum"] == [None]
+    speech = document["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert speech["properties"]["voice"] == {"type": ["null"]}
+
+
 def test_where_keys_are_required_the_document_says_so() -> None:
     models = [read(name, json.dumps(one).encode()) for name, one in documents().items()]
     found, _ = asyncio.run(Written().of(tuple(models), Settings(keys="required")))
