@@ -23,6 +23,7 @@ from gateway.spool import Spool
 from gateway.spool_folder import default_folder
 from gateway.upstream import Upstream
 
+LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
 log = structlog.get_logger("gateway.app")
 
 
@@ -45,8 +46,9 @@ def build(settings: Settings) -> Edge:
         url = settings.database or DEFAULT_DATABASE
         accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
         app.state.accounts, app.state.limits = accounts, accounts.limits
-        await models.refresh()
         watch = asyncio.create_task(models.watch())
+        with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
+            await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
         try:
             async with media.parts(app.state):
                 yield

@@ -38,6 +38,7 @@ class Models:
         self._asked: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[Described]] = {}
         self.problems: dict[str, str] = {}  # by model: why it is not offered
+        self.looked = asyncio.Event()  # set once it was looked at all models
         self.health: dict[str, bool] = {}  # by model: whether it took requests when it was looked at
 
     @property
@@ -77,11 +78,12 @@ class Models:
             del self._known[name]
         for name in [name for name in self.problems if name not in self.names]:
             del self.problems[name]
-        for name in self.names:
-            old = now - self._asked.get(name, -FRESH_SECONDS) >= FRESH_SECONDS
-            if moved or old or (name not in self._known and name not in self.problems):
-                with contextlib.suppress(ApiError):
-                    await self._ask(name)
+        missing = {*self.names} - {*self._known} - {*self.problems}
+        old = {name for name in self.names if now - self._asked.get(name, -FRESH_SECONDS) >= FRESH_SECONDS}
+        wanted = self.names if moved else sorted(missing | old)
+        for result in await asyncio.gather(*map(self._ask, wanted), return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, ApiError):
+                raise result  # a model that does not answer is asked again; this is a mistake of ours
         names = self.names
         self.health = dict(zip(names, await asyncio.gather(*map(self._source.healthy, names)), strict=True))
 
@@ -92,6 +94,7 @@ class Models:
                 await self.refresh()
             except Exception:
                 log.exception("models could not be refreshed")
+            self.looked.set()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _ask(self, name: str) -> Described:

@@ -139,3 +139,16 @@ def test_ready_only_while_a_model_takes_requests(
         assert gateway.get("/readyz").json["reason"] == "no model takes requests just now"
         fake.start()
         eventually(lambda: gateway.get("/readyz").status == 200, 10, "it does not get ready again")
+
+
+def test_a_start_does_not_wait_for_an_upstream_that_hangs(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.deaf = True
+    fake.hold()
+    with plainly(settings_for(fake, tmp_path), monkeypatch) as gateway:
+        assert gateway.get("/healthz").status == 200
+        assert gateway.get("/readyz").status == 503
+        fake.release()
+        eventually(lambda: gateway.get("/readyz").status == 200, 20, "it does not get ready")
+        assert gateway.post("/plain/drawn", {"seed": 7}).status == 200

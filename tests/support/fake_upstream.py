@@ -56,6 +56,7 @@ class FakeUpstream:
         self.asked: list[Asked] = []
         self.cancelled: list[tuple[str, str]] = []  # (caller, id)
         self.raw: list[Mapping[str, str]] = []  # headers of everything that came, control words too
+        self.deaf = False  # whether questions after a model wait, too, while requests are held
         self._running: dict[tuple[str, str], Asked] = {}
         self._loop = asyncio.new_event_loop()
         self._open: asyncio.Event
@@ -132,6 +133,8 @@ class FakeUpstream:
         if model is None:
             return await self._send(request, refused(404, "Model not found"), None)
         word = headers.get("x-atelier")
+        if self.deaf and word in ("describe", "health"):
+            await self._open.wait()
         if word == "describe":
             return web.json_response(model.document)
         if word == "health":
