@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.described import Described
-from gateway.openapi.parts import EVENTS, FORM, JSON, Document, answer, in_path, operation, parameter, record, reference
+from gateway.openapi.parts import (
+    EVENTS,
+    FORM,
+    JSON,
+    Document,
+    answer,
+    in_path,
+    nullable,
+    operation,
+    parameter,
+    record,
+    reference,
+)
 
 MODELS, JOBS, OPERATION = "models", "jobs", "operation"
 _STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
@@ -48,7 +60,12 @@ def paths(models: Sequence[Described]) -> Document:
 def _body(model: Described) -> Document:
     files = [spec.name for spec in model.params.values() if spec.type == "image"]
     needed = [name for name in ("text", "messages") if model.has(name) and model.medium == "text"]
-    schema = record({spec.name: parameter(spec) for spec in model.params.values()}, [*needed, *files[:1]], closed=True)
+    required = [*needed, *files[:1]]
+    properties = {
+        spec.name: parameter(spec) if spec.name in required or files else nullable(parameter(spec))
+        for spec in model.params.values()
+    }
+    schema = record(properties, required, closed=True)
     if files:
         return {FORM: {"schema": schema}}
     return {JSON: {"schema": schema, "examples": {model.name: {"value": dict(model.example)}}}}

@@ -20,8 +20,8 @@ def nullable(schema: Mapping[str, Any]) -> Document:
         return {**made, "oneOf": [*made["oneOf"], {"type": "null"}]}
     if "type" in made:
         kinds = made["type"]
-        made["type"] = [*([kinds] if isinstance(kinds, str) else kinds), "null"]
-    if "enum" in made:
+        made["type"] = list(dict.fromkeys([*([kinds] if isinstance(kinds, str) else kinds), "null"]))
+    if "enum" in made and None not in made["enum"]:
         made["enum"] = [*made["enum"], None]
     return made
 

@@ -97,7 +97,7 @@ _SHARED: Mapping[str, Field] = {
             },
             "additionalProperties": False,
         },
-        "with stream alone: `include_usage` adds a last chunk with the usage",
+        "`include_usage` adds a last chunk with the usage to a stream; other answers always have it",
     ),
     "max_tokens": Field(
         {"type": "integer", "minimum": 1}, "the most tokens to write; absent: the model's own default", "max_tokens"

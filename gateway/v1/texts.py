@@ -54,11 +54,8 @@ def _elsewhere(model: Described) -> str:
 
 
 def options(asked: Asked) -> tuple[bool, bool]:
-    """Whether a stream is wanted, and its usage. Raises `ApiError`."""
-    stream, given = asked.flag("stream"), asked.fields.get("stream_options")
-    if given is not None and not stream:
-        refuse("stream_options", "stream_options are for a stream: send stream = true with them, or leave them out")
-    return stream, bool((given or {}).get("include_usage"))
+    """Whether a stream is wanted, and its usage, which an answer that is no stream always has. Raises `ApiError`."""
+    return asked.flag("stream"), bool(asked.fields.get("stream_options", {}).get("include_usage"))
 
 
 def multiplied(

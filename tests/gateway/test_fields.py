@@ -46,7 +46,7 @@ HONOURED: dict[str, tuple[Any, Any]] = {
     "messages": (ASKS["chat"]["messages"], "hello"),
     "prompt": ("It was", 7),
     "model": ("chat", 7),
-    "stream_options": (None, {"include_usage": True}),
+    "stream_options": ({"include_usage": True}, {"include_usage": 1}),
 }
 # What no field takes: it is neither neutral nor of the right type for any.
 STRANGE = {"strange": ["value"]}
@@ -182,11 +182,12 @@ def test_a_models_own_parameter_is_held_to_its_own_bounds(door: Gateway, upstrea
     assert (error["param"], "from 1 to 8" in error["message"]) == ("beams", True)
 
 
-def test_options_of_a_stream_without_one_are_refused(door: Gateway) -> None:
-    error = named(asked(door, "chat", stream_options={"include_usage": True}))
-    assert (error["param"], "send stream = true" in error["message"]) == ("stream_options", True)
-    error = named(asked(door, "chat", stream=True, stream_options={"include_obfuscation": True}))
-    assert error["param"] == "stream_options"
+def test_options_of_a_stream(door: Gateway) -> None:
+    whole = asked(door, "chat", stream_options={"include_usage": True})
+    assert whole.json["usage"]["total_tokens"] == 8, "an answer that is no stream has its usage anyway"
+    for wrong in ({"include_obfuscation": True}, {"include_usage": 1}, {"more": True}):
+        error = named(asked(door, "chat", stream=True, stream_options=wrong))
+        assert (error["param"], "include_usage (true or false)" in error["message"]) == ("stream_options", True)
     assert asked(door, "chat", stream=True, stream_options={"include_obfuscation": False}).status == 200
 
 

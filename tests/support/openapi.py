@@ -106,6 +106,8 @@ def _schema(schema: Mapping[str, Any], where: str) -> Iterator[str]:
         if name not in KEYWORDS or not isinstance(value, KEYWORDS[name]):
             yield f"{where}: {name} is {value!r}"
     kinds = schema.get("type", [])
+    if isinstance(kinds, list) and len(set(kinds)) < len(kinds):
+        yield f"{where}: {kinds} names a type twice"
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         if kind not in TYPES:
             yield f"{where}: type {kind!r}"
