@@ -81,8 +81,8 @@ def test_what_was_taken_and_not_answered_is_lost(fake: FakeUpstream, started: Pr
 def test_the_same_requests_go_straight_and_through_it() -> None:
     server: Any = SimpleNamespace(inference="unix:/s", gateway="http://127.0.0.1:1")
     found = gateway.targets(server, "atl_x", gateway.SHEET)
-    assert found["straight"].body == found["native"].body == f'{{"seed": {SEED}, "n": 16, "grid": true}}'
+    assert found["straight"].body == found["native"].body == f'{{"seed": {SEED}, "n": 4, "grid": true}}'
     assert found["straight"].headers == {}
     assert found["native"].headers == found["openai"].headers == {"Authorization": "Bearer atl_x"}
     asked = json.loads(found["openai"].body.replace(SEED, "1"))
-    assert asked == {"model": SPEED_MODEL, "prompt": "", "seed": 1, "n": 16, "grid": True}
+    assert asked == {"model": SPEED_MODEL, "prompt": "", "seed": 1, "n": 4, "grid": True}
