@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
 .PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
-.PHONY: help setup demo test test-fast test-long test-slowest lint format serve bench bench-extras clean distclean
+.PHONY: help setup demo test test-fast test-long test-slowest lint format up serve bench bench-extras clean distclean
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
@@ -13,7 +13,7 @@ RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
 HERE := not browser and not db and not gpu
-BENCHMARKS ?= export serve steps text audio faults soak
+BENCHMARKS ?= export serve gateway steps text audio faults soak
 
 help: ## what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'
@@ -50,8 +50,10 @@ format: $(INSTALLED) ## let ruff rewrite the sources
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-serve: $(INSTALLED) ## serve every archive of model_store/ on loopback HTTP until Ctrl-C
-	$(PY) -m serving up --dev
+up: $(INSTALLED) ## serve every archive of model_store/ at http://127.0.0.1:8080 until Ctrl-C
+	$(PY) -m serving up --gateway
+
+serve: up ## the same
 
 bench: $(INSTALLED) ## all benchmarks, quick; BENCHMARKS="serve steps" for some
 	for name in $(BENCHMARKS); do $(PY) -m benchmarks $$name --quick --json; done

@@ -28,17 +28,18 @@ stage "export texts: compare, measure" "$py" -m export build charlm --quick
 stage "archive images" "$py" -m export archive dcgan
 stage "archive texts" "$py" -m export archive charlm
 
-# 4. Serve: TorchServe on unix sockets that only this user can reach; ready means every model has really answered.
+# 4. Serve: TorchServe on unix sockets that only this user can reach, and in front of it the gateway, on a free port of
+# this machine alone; ready means every model has really answered.
 mkdir -p artifacts/serving
 start() {
-  "$py" -m serving up >artifacts/serving/launcher.log 2>&1 &
+  ATELIER_GATEWAY_PORT=0 "$py" -m serving up --gateway >artifacts/serving/launcher.log 2>&1 &
   server=$!
   trap 'kill "$server" 2>/dev/null; wait "$server" || true' EXIT
   "$py" -m serving wait --pid "$server" || { cat artifacts/serving/launcher.log; return 1; }
 }
 stage "start the server, until it is ready" start
 
-# 5. Ask: sixteen faces on one sheet, through HTTP, with a seed: the same seed gives the same bytes.
+# 5. Ask: sixteen faces on one sheet, through the gateway, with a seed: the same seed gives the same bytes.
 stage "sixteen faces" "$py" -m serving try dcgan --seed 7 --n 16
 stage "a text" "$py" -m serving try charlm
 
@@ -55,4 +56,4 @@ for i in "${!names[@]}"; do printf '%5d s  %s\n' "${times[$i]}" "${names[$i]}"; 
 printf '\nThe faces: out/dcgan.png\nThe text:  out/charlm.txt: '
 cat out/charlm.txt
 printf 'What was measured: artifacts/reports/dcgan/report.html and artifacts/reports/charlm/report.html\n'
-printf 'More: `make serve`, then `%s -m serving try dcgan --seed 1`.\n' "$py"
+printf 'More: `make up`, then `%s -m serving try dcgan --seed 1`.\n' "$py"

@@ -15,6 +15,7 @@ from export.environment import environment
 NAMES = {
     "export": "speed and faithfulness of the certified variants (benchmarks/export.py)",
     "serve": "throughput of the server over the bare engine and other servers, overload (benchmarks/serve.py)",
+    "gateway": "what the gateway costs and holds: latency, throughput, streams, a stop (benchmarks/gateway.py)",
     "steps": "iteration-level against window batching (benchmarks/steps.py)",
     "audio": "sounds: streams in real time, first audio, what is heard, stock TorchServe (benchmarks/audio.py)",
     "text": "summaries: facts, INT8, tokens through the server (benchmarks/text.py)",

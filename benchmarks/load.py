@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Load:
     requests: int | None = None  # a closed loop ends after that many, warm-up included
     method: Literal["POST", "GET"] = "POST"
     choices: Sequence[str] = ("",)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # besides Host, type and length
 
     def __post_init__(self) -> None:
         if not _LOCAL.fullmatch(self.address):
@@ -92,6 +93,7 @@ def send(load: Load) -> Result:
 
 def _requests(load: Load) -> Iterator[bytes]:
     head = f"{load.method} {load.path} HTTP/1.1\r\nHost: localhost\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
     if load.method == "GET":
         while True:
             yield f"{head}\r\n".encode()

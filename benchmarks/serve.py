@@ -1,7 +1,8 @@
-"""How near the bare engine a server comes, and other servers of the same model: one image a request, loopback HTTP.
+"""How near the bare engine a server comes, and other servers of the same model: one image a request.
 
-Blocks of load alternate between Atelier and a server it is compared with, so that both meet the same noise; a ratio is
-the median over pairs of neighbouring blocks. The upper bound is the engine with its encoder in a process of its own.
+Ours is asked at its unix socket, the others over loopback TCP. Blocks of load alternate between Atelier and a server it
+is compared with, so that both meet the same noise; a ratio is the median over pairs of neighbouring blocks. The upper
+bound is the engine with its encoder in a process of its own.
 Both servers of a pair stay up while the other one is measured; the processor time that each takes when idle is
 measured, too (LitServe polls: 0.06 of one). All figures are those of an engine at default priority but where the name
 says `_nice_-15`.

@@ -39,6 +39,7 @@ class Server:
     inference: str
     management: str
     status: str
+    gateway: str | None = None  # where the gateway answers, of a launcher that runs one
 
     def post(
         self,
@@ -92,6 +93,11 @@ class Server:
         """TorchServe's front end."""
         return next(p for p in self.processes() if "java" in p.cmdline()[0])
 
+    def gateway_process(self) -> psutil.Process:
+        """The gateway; raises `StopIteration` while there is none."""
+        children = psutil.Process(self.process.pid).children()
+        return next(p for p in children if p.status() != psutil.STATUS_ZOMBIE and p.cmdline()[1:3] == ["-m", "gateway"])
+
     def engine_of(self, model: str) -> psutil.Process:
         """The engine process of one model."""
         names = (p for p in self.engines() if self._serves(p, model))
@@ -141,7 +147,7 @@ def running(
             log.seek(0)
             raise AssertionError(f"{error}\n{log.read()}") from error
         addresses = {key: str(state[key]) for key in ("inference", "management", "status")}
-        yield Server(process, folder, place, **addresses)
+        yield Server(process, folder, place, **addresses, gateway=state.get("gateway"))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -34,6 +34,14 @@ class BatchLimits(Limits):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureLimits(BatchLimits):
+    """Limits of generators that start from a picture (lane `batch`)."""
+
+    max_pixels: int  # of a picture as it is stored, width times height
+    max_upload_bytes: int  # of its file
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptLimits(Limits):
     """Limits of text that goes on from a prompt (lane `step`)."""
 
@@ -61,4 +69,4 @@ class AudioLimits(Limits):
     rate: int  # Hz of what the model makes; other rates are made of it
 
 
-AnyLimits = BatchLimits | PromptLimits | SourceLimits | AudioLimits
+AnyLimits = BatchLimits | PictureLimits | PromptLimits | SourceLimits | AudioLimits

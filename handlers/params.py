@@ -11,10 +11,11 @@ from typing import Any
 
 from handlers.foreign import remedy
 from handlers.refusals import Refusal
+from handlers.spool import SMALL, WANTED, image_of
 
 MAX_SEED = 2**53 - 1  # the largest integer that JavaScript holds exactly
 MAX_VALUES = 1000  # of a list: more than any limit on what is inside allows, few enough to look at each
-TYPES = ("integer", "number", "boolean", "string", "strings", "messages")
+TYPES = ("integer", "number", "boolean", "string", "strings", "messages", "image")
 _SAME = {"jpg": "jpeg"}  # another usual name of a choice
 _QUOTED = {
     "integer": re.compile(r"\s*[+-]?\d{1,20}\s*"),
@@ -51,6 +52,7 @@ class ParamSpec:
             "string": "a string",
             "strings": "a string or a list of strings",
             "messages": "a list of objects with role and content",
+            "image": f"an image by reference, {WANTED}{SMALL}",
         }[self.type]
         if self.minimum is not None and self.maximum is not None:
             return f"{kind} from {_plain(self.minimum)} to {_plain(self.maximum)}"
@@ -60,7 +62,7 @@ class ParamSpec:
         """The value if it is what is wanted, else `Refusal`.
 
         JSON has one type of number: 7.0 and 1e3 are integers, and a bool is no number. A choice may be written in any
-        case. Half a surrogate pair, which no UTF-8 can hold, is refused in every string.
+        case. Half a surrogate pair, which no UTF-8 can hold, is refused in every string. An image becomes its `Upload`.
         """
         if isinstance(value, list) and len(value) > MAX_VALUES:
             message = f"{self.name} is a list of {len(value)} values, wanted {self.wanted()}, at most {MAX_VALUES}"
@@ -78,6 +80,7 @@ class ParamSpec:
             "string": isinstance(value, str),
             "strings": isinstance(value, str) or _all(value, str),
             "messages": are_objects(value),
+            "image": (upload := image_of(value)) is not None,
         }[self.type]
         if right and number:
             right = isinstance(value, int) or math.isfinite(value)  # a huge integer is no float, and is out of range
@@ -93,6 +96,8 @@ class ParamSpec:
             except UnicodeEncodeError:
                 message = f"{self.name} holds half of a surrogate pair, which is no text; send whole characters"
                 raise Refusal(400, message, self.name) from None
+        if upload is not None and self.type == "image":
+            return upload
         return float(value) if self.type == "number" else value
 
     def _hint(self, value: Any) -> str:

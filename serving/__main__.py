@@ -42,18 +42,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "up":
-        dev_port = options.port if options.dev or options.port != 0 else None
         chosen = Options(
             options.model_store,
             options.run_dir,
-            dev_port,
             options.status_port,
             options.drain_seconds,
             options.engine_nice,
             options.handlers,
             options.give_up_after,
+            options.gateway,
+            options.gateway_settings,
+            options.spool,
         )
         _check_writable(options.run_dir, "--run-dir")
+        if options.gateway_settings is not None and not options.gateway:
+            raise StartError("--gateway-settings is of no use without a gateway: give --gateway, too")
         if options.stop_at_eof:
             stop_at_end_of(sys.stdin.fileno())
         with Voice(_output()) as voice:
@@ -115,10 +118,10 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     example = "example: python -m serving "
-    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__, epilog=f"{example}up --port 8080")
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__, epilog=f"{example}up --gateway")
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser(
-        "up", help="start, warm, watch; Ctrl-C stops", description=UP, epilog=f"{example}up --port 8080"
+        "up", help="start, warm, watch; Ctrl-C stops", description=UP, epilog=f"{example}up --gateway"
     )
     option = start.add_argument
     store = "folder of .mar archives (default: model_store), e.g. --model-store /srv/models"
@@ -128,8 +131,17 @@ def _parser() -> argparse.ArgumentParser:
         "e.g. --handlers ../older/handlers"
     )
     option("--handlers", type=Path, default=HOME, metavar="DIR", help=handlers)
-    option("--dev", action="store_true", help="inference on loopback HTTP, not on a unix socket, e.g. --dev")
-    option("--port", type=int, default=0, help="port of --dev (default: a free one), e.g. --port 8080")
+    gateway = "run the gateway beside it: the way in for callers, which is started again and drained, e.g. --gateway"
+    option("--gateway", action="store_true", help=gateway)
+    settings = (
+        "its settings, a TOML file (default: docs/gateway.md lists them), e.g. --gateway-settings /etc/atelier.toml"
+    )
+    option("--gateway-settings", type=Path, metavar="FILE", help=settings)
+    spool = (
+        "folder of this user's alone for uploads and large bodies, which the gateway writes and the engines read "
+        "(default: one in memory, where there is some), e.g. --spool /run/atelier/spool"
+    )
+    option("--spool", type=Path, metavar="DIR", help=spool)
     status = "port of /ready and /metrics (default: a free one), e.g. --status-port 8082"
     option("--status-port", type=int, default=0, metavar="PORT", help=status)
     drain = "how long a stop waits for requests in flight (default: 10), e.g. --drain-seconds 30"

@@ -1,4 +1,4 @@
-"""One HTTP request to an address that is either `http://host:port` or `unix:/path`."""
+"""One HTTP request to an address: `http://host:port`, `https://host:port` or `unix:/path`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def request(
     """Send one request over a connection of its own. Raises `OSError` when nothing answers."""
     if address.startswith("unix:"):
         connection: http.client.HTTPConnection = _UnixConnection(address.removeprefix("unix:"), timeout)
+    elif address.startswith("https://"):  # verified by the system's authorities, or those of SSL_CERT_FILE
+        connection = http.client.HTTPSConnection(address.removeprefix("https://"), timeout=timeout)
     else:
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
     try:

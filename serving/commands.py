@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def down(run_dir: Path) -> bool:
 
 
 def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[str, Any]:
-    """Return the state once `/ready` answers 200.
+    """Return the state once `/ready` answers 200, and `/readyz` of the gateway where one runs.
 
     Raises `StartError` after `seconds`, or when process `pid` is gone.
     """
@@ -46,9 +47,13 @@ def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[st
         if state is not None and (pid is None or state["pid"] == pid):  # not another launcher's readiness
             try:
                 answer = request(state["status"], "GET", "/ready", timeout=5)
+                if answer.status == 200 and (gateway := state.get("gateway")) is not None:
+                    answer = request(gateway, "GET", "/readyz", timeout=5)  # it has to find the models first
                 if answer.status == 200:
                     return state
                 seen = answer.body.decode(errors="replace")
+            except ssl.SSLCertVerificationError:  # the gateway's, for its public name: it lives, and tells us no more
+                return state
             except OSError as error:
                 seen = str(error)
         if pid is not None and not alive(pid):

@@ -14,8 +14,8 @@ FIXED = ROOT / "config.properties"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 METRICS_CONFIG = Path(__file__).parent / "torchserve_metrics.yaml"
 PORTS = range(20_000, 32_000)  # Linux hands out 32768 and above
-# Bytes over what a model takes at most: so little too much still reaches its handler, which says the limit.
-BODY_MARGIN = 65_536
+MAX_BODY = 65_536  # bytes of a request through the front end; what is larger comes by reference (handlers/spool.py)
+BODY_MARGIN = 65_536  # beyond: so little too much still reaches the model's handler, which says its limit
 MAX_SOCKET_PATH = 107  # bytes, the kernel's sun_path without its final zero
 
 
@@ -29,7 +29,7 @@ class SocketPathError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Addresses:
-    """Where one TorchServe listens; `unix:/path` or `http://127.0.0.1:port`."""
+    """Where one TorchServe listens: `unix:/path`, and the ports of its gRPC."""
 
     inference: str
     starting: str  # where inference listens until it is ready: a front end that is being prepared must not be called
@@ -39,11 +39,8 @@ class Addresses:
     grpc_management_port: int
 
 
-def addresses(sockets: Path, dev_port: int | None) -> Addresses:
-    """Unix sockets below `sockets`; with `dev_port` (0: a free one) inference is on loopback HTTP instead.
-
-    Raises `SocketPathError` or `PortTaken`.
-    """
+def addresses(sockets: Path) -> Addresses:
+    """Unix sockets below `sockets`, free ports for gRPC. Raises `SocketPathError` or `PortTaken`."""
     for name in ("inference", "management"):
         path = sockets / f"{name}.sock"
         if len(bytes(path)) > MAX_SOCKET_PATH:
@@ -51,12 +48,10 @@ def addresses(sockets: Path, dev_port: int | None) -> Addresses:
                 f"the socket path {path} has {len(bytes(path))} bytes, the kernel takes {MAX_SOCKET_PATH}: "
                 "set TMPDIR to a shorter directory"
             )
-    grpc_a, grpc_b, free = free_ports(3)
+    grpc_a, grpc_b = free_ports(2)
     inference, starting, management, metrics = (
         f"unix:{sockets / name}.sock" for name in ("inference", "starting", "management", "metrics")
     )
-    if dev_port is not None:
-        inference = starting = f"http://127.0.0.1:{dev_port or free}"
     return Addresses(inference, starting, management, metrics, grpc_a, grpc_b)
 
 
@@ -96,10 +91,8 @@ def properties(path: Path = FIXED) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def render(
-    where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path, max_request_bytes: int
-) -> str:
-    """The whole config.properties of one run; `max_request_bytes` is the largest body that any of its models takes."""
+def render(where: Addresses, store: Path, archives: Sequence[Path], workflow_store: Path) -> str:
+    """The whole config.properties of one run."""
     run = {
         "inference_address": where.starting,
         "management_address": where.management,
@@ -112,9 +105,9 @@ def render(
         "load_models": ",".join(path.name for path in archives),
         # Empty for ever: workflow archives run code even with the model API off.
         "workflow_store": workflow_store,
-        # As small as the models allow. The front end keeps whole bodies; when its 256 MB are full of them, each further
-        # one costs an event thread a second, and with it everybody who is served.
-        "max_request_size": max_request_bytes + BODY_MARGIN,
+        # Small, whatever the models take. The front end keeps whole bodies; when its 256 MB are full of them, each
+        # further one costs an event thread a second, and with it everybody who is served.
+        "max_request_size": MAX_BODY + BODY_MARGIN,
     }
     return FIXED.read_text() + "\n# This run.\n" + "".join(f"{key}={_escaped(value)}\n" for key, value in run.items())
 

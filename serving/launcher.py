@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from handlers.identity import HOME
-from serving import config, store
+from serving import config, spool, store
 from serving.fallbacks import fallbacks
+from serving.gateway_process import GatewayProcess
 from serving.jvm import FrontEndLost, StartError
 from serving.losses import MAX_FAILURES, Losses
 from serving.metrics import Merged
+from serving.opening import open_front_end
 from serving.private_store import PrivateStore
 from serving.signals import StopRequested, StopSignals
 from serving.state import AlreadyRunning, Held, only_one, remove_state, write_state
@@ -25,8 +27,7 @@ from serving.status_server import StatusServer
 from serving.store import Model, StoreError
 from serving.torchserve import TorchServe
 from serving.usage import root_warnings, usage
-from serving.warm import ENTRIES, warm_both, widen
-from serving.watch import ASK_SECONDS, Watch, control, drain, probe
+from serving.watch import ASK_SECONDS, Watch, drain, probe
 
 LOAD_SECONDS = 75.0
 WATCH_SECONDS = 0.5
@@ -44,12 +45,14 @@ class Options:
 
     model_store: Path
     run_dir: Path
-    dev_port: int | None = None  # inference on loopback HTTP at this port; None: on a unix socket
     status_port: int = 0
     drain_seconds: float = 10.0
     engine_nice: int = 0
     handlers: Path = HOME  # those that serve
     give_up_after: int | None = None  # losses without a quiet time between them; None: never
+    gateway: bool = False  # run beside TorchServe, with its settings from this file, if there is one
+    gateway_settings: Path | None = None
+    spool: Path | None = None  # where the gateway puts what is large; None: `serving.spool.default_folder()`
 
 
 def up(options: Options, say: Say = print) -> int:
@@ -59,8 +62,7 @@ def up(options: Options, say: Say = print) -> int:
 
     Raises `StoreError`, `PortTaken`, `SocketPathError`, `AlreadyRunning` or `StartError` when it cannot serve.
     """
-    for number, option in ((options.dev_port or 0, "--port"), (options.status_port, "--status-port")):
-        config.check_port(number, option)
+    config.check_port(options.status_port, "--status-port")
     with only_one(options.run_dir) as held, StopSignals() as signals:
         try:
             return Launch(options, say, held, signals).run()
@@ -78,6 +80,11 @@ class Launch:
         self._torchserve: TorchServe | None = None
         self._server: StatusServer | None = None
         self._merged: Merged | None = None
+        self._spool = spool.prepare(options.spool or spool.default_folder())
+        self._gateway: GatewayProcess | None = None
+        if options.gateway:
+            given = (options.run_dir, options.gateway_settings, self._spool, options.drain_seconds)
+            self._gateway = GatewayProcess(*given, self._status, self._say)
         self._models: list[Model] = []
         self._private = PrivateStore(options.model_store, options.run_dir, options.handlers)
         self._state: dict[str, Any] = {}
@@ -92,6 +99,8 @@ class Launch:
             ending.callback(remove_state, options.run_dir)
             ending.callback(self._private.close)
             ending.callback(self._stop)
+            if self._gateway is not None:  # it finishes what it passed on before TorchServe ends
+                ending.callback(self._gateway.stop)
             ending.callback(self._status.set, False, "stopping")
             ending.callback(self._signals.ignore)  # from here on everything goes away in any case
             try:
@@ -170,17 +179,16 @@ class Launch:
         if self._torchserve is None:
             store.check_memory(self._models)
             log = options.run_dir / "torchserve.log"
-            self._torchserve = TorchServe(self._private.folder, log, options.dev_port, options.engine_nice)
+            self._torchserve = TorchServe(self._private.folder, log, self._spool, options.engine_nice)
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
         if self._merged is None or self._server is None:
             self._merged = Merged(torchserve, self._status)
             self._server = StatusServer(self._status, self._merged, options.status_port)
         self._merged.front_end_begins()
-        torchserve.start(
-            [self._private.folder / name for name in names],
-            max(model.manifest.limits.max_request_bytes for model in self._models),
-        )
+        torchserve.start([self._private.folder / name for name in names])
         self._tell_state(torchserve, self._server)
+        if self._gateway is not None:
+            self._gateway.start()
         self._say(f"starting TorchServe with {', '.join(names)}")
         self._status.warnings = [exposed] if (exposed := torchserve.seal()) else []
         if not self._served:
@@ -188,14 +196,17 @@ class Launch:
             for line in (*([found.problem] if found.problem else ()), *warnings):
                 self._say(line)
         self._status.set(False, "loading", dict.fromkeys(names, "loading"), found.refused)
-        torchserve.wait_loaded(set(names), LOAD_SECONDS)
+        torchserve.wait_loaded(set(names), LOAD_SECONDS, self._check_gateway)
         loaded = time.monotonic()
         self._status.set(False, "warming")
-        warmed = _warm(torchserve, names)
+        warmed = open_front_end(torchserve, names)
         problem, words = probe(torchserve, self._models)
         if problem is not None and "ready" not in words.values():
             raise StartError(f"{problem}\n{torchserve.log_tail()}")
         torchserve.publish()
+        if self._gateway is not None:
+            self._gateway.wait_answering()
+            self._tell_state(torchserve, self._server)
         self._status.set(problem is None, problem or EVERY_MODEL, words)
         if problem is not None:  # one model that does not answer takes none of the others along
             self._say(f"{problem}; the others are served\n{torchserve.log_tail()}")
@@ -206,10 +217,14 @@ class Launch:
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
         if not self._served:
-            self._say(usage(torchserve.addresses.inference, self._server.address, self._models))
+            self._say(usage(self._state, self._models))
         self._served = True
         self._losses.serving()
         return self._watch(torchserve)
+
+    def _check_gateway(self) -> None:
+        if self._gateway is not None:
+            self._gateway.check()
 
     def _look_at_store(self) -> None:
         """Tell, in a line and in `/ready`, when the archives are no longer what is served."""
@@ -224,11 +239,15 @@ class Launch:
             "management": torchserve.addresses.management,
             "status": server.address,
             "folder": str(torchserve.folder),
+            "spool": str(self._spool),
             "torchserve_pid": torchserve.pid,  # for people, who otherwise have to look for it
             "models": {model.manifest.name: model.version for model in self._models},
             # The drain asks the models once more after its time is up, and waits for one that does not answer.
             "stop_seconds": self._options.drain_seconds + ASK_SECONDS + STOP_SECONDS,
         }
+        if (gateway := self._gateway) is not None:
+            self._state["gateway"] = gateway.address  # None until it has answered
+            self._state["stop_seconds"] += gateway.stop_seconds
         write_state(self._options.run_dir, self._state)
 
     def _watch(self, torchserve: TorchServe) -> str:
@@ -273,24 +292,3 @@ class Launch:
             if (trouble := str(error)) != self._trouble:
                 self._say(trouble)
             self._trouble = trouble
-
-
-def _warm(torchserve: TorchServe, names: list[str]) -> str:
-    """Make the front end's table wide and its code warm; returns with how much. Raises `FrontEndLost`."""
-    began = time.monotonic()
-    try:
-        for name in names:
-            if (held := widen(torchserve.front, name, torchserve.nonce)) != ENTRIES:
-                found = f"the front end held {held} requests to {name} at once, wanted {ENTRIES}"
-                raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
-        pings, refusals = warm_both(torchserve.front, names, torchserve.nonce, spent=time.monotonic() - began)
-        for name in names:
-            if (told := control(torchserve, name, "open")).get("status") != "open":  # its words are refused from now on
-                raise StartError(f"{name} does not know the word open ({told}): archive it again with these handlers")
-    except (OSError, EOFError, ValueError) as error:  # a connection that ends, or bytes that are no HTTP
-        tail = torchserve.log_tail()
-        raise FrontEndLost(f"the front end died while it was warmed: {error!r}\n{tail}") from error
-    if not pings or not refusals:
-        found = f"{pings} pings were answered and {refusals} requests refused during the warm-up, wanted some of either"
-        raise FrontEndLost(f"{found}\n{torchserve.log_tail()}")
-    return f"{pings} pings and {refusals} refusals"

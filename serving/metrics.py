@@ -61,6 +61,9 @@ class Merged:
         yield CounterMetricFamily(
             "atelier_torchserve_restarts", "Times TorchServe had to be started again", self._status.torchserve_restarts
         )
+        yield CounterMetricFamily(
+            "atelier_gateway_restarts", "Times the gateway had to be started again", self._status.gateway_restarts
+        )
         skipped = "Files of counters of which something could not be read"
         yield CounterMetricFamily("atelier_metric_files_skipped", skipped, self._files.skipped)
 

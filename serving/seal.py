@@ -57,8 +57,8 @@ def shut(pid: int, descriptor: int) -> None:
         theirs.shutdown(socket.SHUT_RDWR)
 
 
-def seal(pid: int, ports: Collection[int], keep: Collection[int], seconds: float) -> str | None:
-    """Wait until a process listens on all of `ports`, and shut every port of it but `keep`; returns why one stays open.
+def seal(pid: int, ports: Collection[int], seconds: float) -> str | None:
+    """Wait until a process listens on all of `ports`, and shut every port of it; returns why one stays open.
 
     In a network namespace of its own a port that stays open is reached by nobody else, so there that is no reason.
     Raises `OSError` when the process has gone, or nothing can be learned of it.
@@ -66,13 +66,12 @@ def seal(pid: int, ports: Collection[int], keep: Collection[int], seconds: float
     deadline, left = time.monotonic() + seconds, set(ports)
     while left:
         for descriptor, port in listening(pid).items():
-            if port not in keep:
-                try:
-                    shut(pid, descriptor)
-                except OSError as error:
-                    why = f"it has no network of its own, and port {port} cannot be shut from outside: {error.strerror}"
-                    return None if isolated(pid) else f"{REACHED} ({why})"
-                left.discard(port)
+            try:
+                shut(pid, descriptor)
+            except OSError as error:
+                why = f"it has no network of its own, and port {port} cannot be shut from outside: {error.strerror}"
+                return None if isolated(pid) else f"{REACHED} ({why})"
+            left.discard(port)
         if time.monotonic() > deadline and left:
             why = f"port {min(left)} was not open after {seconds:.0f} s, so it could not be shut"
             return None if isolated(pid) else f"{REACHED} ({why})"

@@ -19,6 +19,9 @@ class Status:
         self.store: str | None = None  # how the store differs from what is served
         self.fallbacks: dict[str, str] = {}  # by model, why what was chosen for this machine is not what runs
         self.warnings: list[str] = []  # what an operator should know, while it serves all the same
+        self.gateway: str | None = None  # where it answered last, if there is one
+        self.gateway_trouble: str | None = None  # why it does not answer now
+        self.gateway_restarts = 0
 
     def set(
         self,
@@ -43,11 +46,15 @@ class Status:
     def get(self) -> tuple[bool, dict[str, object]]:
         """(ready, the JSON document)."""
         with self._lock:
-            document: dict[str, object] = {"ready": self._ready, "reason": self._reason, "models": self._models}
+            trouble = self.gateway_trouble
+            reason = trouble if self._ready and trouble is not None else self._reason
+            ready = self._ready and trouble is None
+            document: dict[str, object] = {"ready": ready, "reason": reason, "models": self._models}
             details: dict[str, object] = {
                 "refused": self._refused,
                 "store": self.store,
                 "fallbacks": self.fallbacks,
                 "warnings": self.warnings,
+                "gateway": trouble or self.gateway,
             }
-            return self._ready, {**document, **{key: value for key, value in details.items() if value}}
+            return ready, {**document, **{key: value for key, value in details.items() if value}}

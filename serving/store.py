@@ -23,7 +23,7 @@ from serving.listing import Listing
 
 JVM_MB = 350  # heap limit of config.properties, and what the JVM needs beside it
 HEADROOM = 65536  # bytes that headers add to an answer
-MAX_REQUEST_BYTES = 32 << 20  # the front end keeps whole bodies in 250 MB, and the largest limit holds for all models
+MAX_REQUEST_BYTES = 32 << 20  # of a request, which an engine reads whole
 MAX_REASON = 1000  # characters of why an archive is refused
 ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.mar")
 
@@ -146,7 +146,7 @@ def _check_fits(manifest: Manifest, max_response_bytes: int) -> None:
         )
     if (limit := manifest.limits.max_request_bytes) > MAX_REQUEST_BYTES:
         raise _Refused(
-            f"it takes bodies of {limit} bytes, the front end at most {MAX_REQUEST_BYTES}: lower max_request_bytes"
+            f"it takes bodies of {limit} bytes, an engine at most {MAX_REQUEST_BYTES}: lower max_request_bytes"
         )
     memory = psutil.virtual_memory().total >> 20
     if (wanted := manifest.resources.memory_mb) > memory:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from handlers.files import write_file
@@ -30,8 +30,8 @@ _ISOLATE = Path(__file__).parent / "isolate.py"
 END_SECONDS = 10.0  # for a killed process to be gone; one that waits for a device may take for ever
 ASK_SECONDS = 5.0
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
-NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py, as the next one
-LOOPBACK_ONLY = "ATELIER_LOOPBACK_ONLY"
+NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py
+SPOOL = "ATELIER_SPOOL"  # read by handlers/spool.py
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
 _KEEP_ENVIRONMENT = (
     "PATH",
@@ -61,16 +61,15 @@ class TorchServe:
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
 
-    def __init__(self, store: Path, log: Path, dev_port: int | None, engine_nice: int = 0) -> None:
+    def __init__(self, store: Path, log: Path, spool: Path, engine_nice: int = 0) -> None:
         self._private = PrivateFolder()
         self.folder = self._private.path
         self.log = ServerLog(log)
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
-        self._store, self._engine_nice = store, engine_nice
+        self._store, self._spool, self._engine_nice = store, spool, engine_nice
         self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
-        self._own_network = dev_port is None
         try:
-            self.addresses = config.addresses(self.folder, dev_port)
+            self.addresses = config.addresses(self.folder)
         except BaseException:
             self._private.remove()
             raise
@@ -78,11 +77,11 @@ class TorchServe:
         self.ready_workers: set[int] = set()  # process ids of those that loaded their models
         self.front = self.addresses.starting  # where inference answers now
 
-    def start(self, archives: Sequence[Path], max_request_bytes: int) -> None:
-        """Start the JVM for models that take bodies up to that size; it dies with this process, even if that is killed.
+    def start(self, archives: Sequence[Path]) -> None:
+        """Start the JVM for these models; it dies with this process, even if that is killed.
 
         Another start of the same TorchServe appends to the log; `log_tail` shows what came since. Raises `OSError` on a
-        full disk, `PortTaken` if somebody took a port while nothing listened there.
+        full disk, `PortTaken` if there is no free port for gRPC.
         """
         if self.pid is not None:
             self.kill()
@@ -90,10 +89,10 @@ class TorchServe:
         for name in ("cwd", TEMPORARY, "workflows", "metrics"):
             (self.folder / name).mkdir(exist_ok=True)
         if self._process is not None:
-            self._check_ports()
+            self._change_ports()
         settings = self.folder / "config.properties"
         workflows = self.folder / "workflows"
-        text = config.render(self.addresses, self._store, archives, workflows, max_request_bytes)
+        text = config.render(self.addresses, self._store, archives, workflows)
         write_file(settings, text.encode())
         output = self.log.open()
         try:
@@ -116,16 +115,15 @@ class TorchServe:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def seal(self) -> str | None:
-        """Leave no TCP port to other users of the machine, but for the one of `dev_port`; returns why one stays open.
+        """Leave no TCP port to other users of the machine; returns why one stays open.
 
         To be called after every start. If TorchServe goes away meanwhile, `wait_loaded` says so.
         """
         where, pid = self.addresses, self.pid
         if pid is None:
             return None
-        keep = () if self._own_network else (int(where.inference.rpartition(":")[2]),)
         try:
-            return seal.seal(pid, (where.grpc_inference_port, where.grpc_management_port), keep, SEAL_SECONDS)
+            return seal.seal(pid, (where.grpc_inference_port, where.grpc_management_port), SEAL_SECONDS)
         except OSError as error:
             return None if self.pid is None else f"{seal.REACHED} (nothing can be learned of its ports: {error})"
 
@@ -148,14 +146,15 @@ class TorchServe:
             os.rename(self.front.removeprefix("unix:"), self.addresses.inference.removeprefix("unix:"))
             self.front = self.addresses.inference
 
-    def wait_loaded(self, expected: set[str], seconds: float) -> None:
-        """Return when every worker of every expected model is READY. Raises `StartError`.
+    def wait_loaded(self, expected: set[str], seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Return when every worker of every expected model is READY. Raises `StartError`, and what `meanwhile` raises.
 
         A worker whose model refuses to load ends, and TorchServe starts no other in its async mode: waiting is no use.
         """
         # A look asks once, and once more for every model; what takes longer was a stop of this process.
         clock, seen = AwakeClock(ASK_SECONDS * (len(expected) + 2)), "nothing answered"
         while clock() < seconds:
+            meanwhile()
             if self.pid is None:
                 raise self._exited()
             try:
@@ -227,10 +226,8 @@ class TorchServe:
         kind, how = (FrontEndLost, f"was killed ({signal.Signals(-code).name})") if code < 0 else (StartError, "exited")
         return kind(f"TorchServe {how} while it started:\n{self.log_tail()}")
 
-    def _check_ports(self) -> None:
-        """Look again before another start: callers know the port of inference, of the others anyone will do."""
-        if self.addresses.inference.startswith("http"):
-            config.check_port(int(self.addresses.inference.rpartition(":")[2]), "--port")
+    def _change_ports(self) -> None:
+        """Look for free ports again before another start: somebody may have taken these."""
         inference, management = config.free_ports(2)
         self.addresses = dataclasses.replace(
             self.addresses, grpc_inference_port=inference, grpc_management_port=management
@@ -250,8 +247,7 @@ class TorchServe:
             *config.properties()["vmargs"].split(),
         ]
         command = java_command(options, settings, self._store.resolve(), self.folder / "workflows")
-        # Callers of --dev come over TCP, so its JVM stays in the network of the host, and is sealed.
-        return [sys.executable, "-I", "-S", str(_ISOLATE), *command] if self._own_network else command
+        return [sys.executable, "-I", "-S", str(_ISOLATE), *command]
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k in _KEEP_ENVIRONMENT or k.startswith(_KEEP_PREFIXES)}
@@ -266,6 +262,6 @@ class TorchServe:
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_folder),
             ENGINE_NICE: str(self._engine_nice),
             NONCE: self.nonce,
-            LOOPBACK_ONLY: str(int(self.addresses.inference.startswith("http://"))),
+            SPOOL: str(self._spool),
             "PYTHONDONTWRITEBYTECODE": "1",
         }

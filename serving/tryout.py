@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from handlers.files import write_file
-from serving.client import request
+from serving.client import Response, request
 from serving.listening import EXTENSIONS as SOUNDS
 from serving.listening import sound_files
 from serving.state import read_state
 
+KEY = "ATELIER_API_KEY"
 JSON, EVENTS = "application/json", "text/event-stream"
 EXTENSIONS = {
     "image/png": "png",
@@ -53,13 +55,12 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
     """
     state = read_state(run_dir)
     if state is None:
-        raise TryError("no server is running here; start one with `python -m serving up` (or `make serve`)")
+        raise TryError("no server is running here; start one with `python -m serving up` (or `make up`)")
     if name not in state["models"]:
         raise TryError(f"the server has no model {name!r}; it serves {', '.join(state['models'])}")
-    address, path, headers = state["inference"], f"/predictions/{name}", {"Content-Type": JSON}
-    answer = request(address, "POST", path, b"{}", {**headers, "X-Atelier": "describe"})
+    address, path, headers, answer = _described(state, name)
     if answer.status != 200:
-        raise TryError(f"{name} answered {answer.status} to describe: {_shown(answer.body)}")
+        raise TryError(f"{name} answered {answer.status} when asked what it takes: {_shown(answer.body)}")
     described = json.loads(answer.body)
     params = {**described["example"], **given}
     if params.get("n", 1) != 1 and any(spec["name"] == "grid" for spec in described["params"]):
@@ -83,6 +84,26 @@ def try_model(name: str, given: Mapping[str, Any], run_dir: Path, out: Path) -> 
     receipt = decode_receipt(answer.headers["x-atelier-receipt"])
     line = f"{len(answer.body):,} bytes in {took:.1f} ms; {receipt['model']} {receipt['version']} {receipt['params']}"
     return Tried(tuple(files), line, tuple(found))
+
+
+def _described(state: Mapping[str, Any], name: str) -> tuple[str, str, dict[str, str], Response]:
+    """Address, path and headers for requests to a model, and the answer that describes it: by the gateway if one runs.
+
+    Where that wants a key it is the one in the environment. One with TLS is passed by: its certificate is for its
+    public name, and this user reaches the socket behind it.
+    """
+    headers = {"Content-Type": JSON}
+    gateway = state.get("gateway")
+    if gateway is None or gateway.startswith("https:"):
+        path = f"/predictions/{name}"
+        answer = request(state["inference"], "POST", path, b"{}", {**headers, "X-Atelier": "describe"})
+        return state["inference"], path, headers, answer
+    if key := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {key}"
+    answer = request(gateway, "GET", f"/api/models/{name}", headers=headers)
+    if answer.status == 401:
+        raise TryError(f"the gateway wants a key: make one with `python -m gateway keys create`, and set {KEY} to it")
+    return gateway, f"/api/generate/{name}", headers, answer
 
 
 def extension(content_type: str) -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from serving.store import Model
 
 
-def usage(inference: str, status: str, models: list[Model]) -> str:
-    """Commands to copy, for the addresses of inference and of `/ready`; each of them works as it stands."""
-    where = f"--unix-socket {shlex.quote(inference.removeprefix('unix:'))} http://localhost"
-    base = inference if inference.startswith("http") else where
-    lines = [f"is it ready?   curl {status}/ready", f"what it counts: curl {status}/metrics"]
+def usage(state: Mapping[str, Any], models: list[Model]) -> str:
+    """Commands to copy, for a launcher of that state (`serving/state.py`); each of them works as it stands.
+
+    Where a gateway runs they call that; if it wants keys, each needs one more header.
+    """
+    gateway = state.get("gateway")
+    where = f"--unix-socket {shlex.quote(state['inference'].removeprefix('unix:'))} http://localhost/predictions"
+    base = where if gateway is None else f"{gateway}/api/generate"
+    lines = [f"is it ready?   curl {state['status']}/ready", f"what it counts: curl {state['status']}/metrics"]
+    if gateway is not None:
+        lines.insert(0, f"serving at {gateway} (docs: {gateway}/docs; for OpenAI's clients: {gateway}/v1)")
     for model in models:
         name, body = model.manifest.name, shlex.quote(json.dumps(model.manifest.example))
-        path = f"{base}/predictions/{name}"
-        lines.append(f"call {name}:   curl -H 'Content-Type: application/json' -d {body} {path} -o answer")
+        lines.append(f"call {name}:   curl -H 'Content-Type: application/json' -d {body} {base}/{name} -o answer")
         lines.append(f"look at it:    python -m serving try {name}")
     return "\n".join(["", *lines, "", "stop with Ctrl-C, or `python -m serving down` from elsewhere"])
 

@@ -29,7 +29,7 @@ SCRIPTS = [ROOT / "Makefile", ROOT / "demo.sh", *sorted((ROOT / "requirements").
 MAX_WIDTH = 120
 # What there might be, and what there must not be.
 EXAMPLES = ("training/vae.py", "training/models/vae.py", "tests/training/test_vae.py", "utils.py")
-PACKAGES = {"training", "export", "export.parameter_tables", "serving", "benchmarks"}
+PACKAGES = {"training", "export", "export.parameter_tables", "serving", "gateway", "benchmarks"}
 # The models that the documents speak of, and what requests to them may hold.
 SCHEMAS: dict[str, Sequence[ParamSpec]] = {
     "faces": latent_image.PARAMS,
@@ -179,7 +179,7 @@ def test_public_control_words_are_explained() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_are_named_exist(path: Path) -> None:
     """A name in backquotes is a path from the root, or the end of one; capitals (KIND, NAME) stand for any."""
-    packages = ("benchmarks", "export", "handlers", "serving", "tests", "training")
+    packages = ("benchmarks", "export", "gateway", "handlers", "serving", "tests", "training")
     there = [f"/{file.relative_to(ROOT)}" for package in packages for file in (ROOT / package).rglob("*.py")]
     named = set(re.findall(r"`([\w/.-]+\.py)`", path.read_text()))
     names = {name for name in named if not re.search(r"[A-Z]{4,}", name) and name not in EXAMPLES}

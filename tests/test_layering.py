@@ -47,6 +47,19 @@ HANDLER_PACKAGES = {
     "tensorrt_rtx",
     "tokenizers",
 }
+# The same for gateway/: what requirements/gateway.txt installs, and what comes with it. No numpy, no torch.
+GATEWAY_PACKAGES = {
+    "aiohttp",
+    "alembic",
+    "prometheus_client",
+    "pydantic",
+    "python_multipart",
+    "sqlalchemy",
+    "starlette",
+    "structlog",
+    "uvicorn",
+    "yarl",
+}
 STANDARD = {"__future__"}
 # The rooms of handlers/: which other rooms each may import (the top, which both processes share, everybody may), and
 # which third-party packages.
@@ -88,7 +101,7 @@ def present() -> list[str]:
 
 
 def test_the_packages_of_this_stage_exist() -> None:
-    assert {"training", "export", "handlers", "serving"} <= set(present())
+    assert {"training", "export", "handlers", "serving", "gateway"} <= set(present())
 
 
 @pytest.mark.parametrize("package", present())
@@ -120,6 +133,15 @@ def test_handlers_import_no_torch_and_backends_only_lazily() -> None:
                     f"{path.name} imports {module} at module level: do it in the function that needs it"
                 )
     assert seen > 5
+
+
+def test_the_gateway_imports_what_it_may() -> None:
+    found = {module.partition(".")[0] for path in (ROOT / "gateway").rglob("*.py") for module, _ in imports(path)} - {
+        *sys.stdlib_module_names,
+        *STANDARD,
+        "gateway",
+    }
+    assert found <= GATEWAY_PACKAGES, f"gateway/ may import {sorted(GATEWAY_PACKAGES)}"
 
 
 @pytest.mark.parametrize("room", sorted(ROOMS))

@@ -54,7 +54,7 @@ def test_it_shows_a_picture_that_is_there() -> None:
 
 
 def test_the_requests_it_shows_fit_the_schemas() -> None:
-    """Every JSON body is one that a model of its name takes; tests/serving/test_readme_calls.py asks a real server."""
+    """Every JSON body is one that a model of its name takes; tests/gateway/test_readme_calls.py asks a real server."""
     shown = bodies(README)
     assert {name for name, _ in shown} == {"faces", "poems"}
     assert len(shown) >= 3

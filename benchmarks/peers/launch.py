@@ -1,4 +1,4 @@
-"""Servers to be compared, started and warm. All speak HTTP over loopback TCP."""
+"""Servers to be compared, started and warm. They speak HTTP over loopback TCP, ours over its unix socket."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ATELIER = "atelier"
 
 @contextmanager
 def ours(archive: Path, engine_nice: int | None = None) -> Iterator[Peer]:
-    """Atelier, as `python -m serving up --dev` runs it; it warms itself.
+    """Atelier, as `python -m serving up` runs it, at its unix socket; it warms itself.
 
     With `engine_nice` its engine has that priority. Raises `PeerError` where it has another.
     """
-    options = ["--dev"] if engine_nice is None else ["--dev", "--engine-nice", str(engine_nice)]
+    options = [] if engine_nice is None else ["--engine-nice", str(engine_nice)]
     name = ATELIER if engine_nice is None else f"{ATELIER}, engine at nice {engine_nice}"
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"

@@ -25,6 +25,7 @@ from handlers.engine.priority import go_first, set_priority
 from handlers.engine.receipts import Receipts, describe
 from handlers.engine.replies import Replies
 from handlers.engine.step_scheduler import StepScheduler
+from handlers.engine.whole import whole
 from handlers.frames import Failed, Ready, pack
 from handlers.identity import Identity, handlers_digest
 from handlers.runtimes.runtime import first_line
@@ -80,6 +81,7 @@ def scheduler_of(
         Receipts(manifest.name, identity, model.candidate, model.fingerprint, model.reason),
         manifest.limits.max_response_bytes,
         lambda: model.seconds,
+        lambda params: whole(params, manifest.limits.max_request_bytes),
     )
     if manifest.resources.lane == "step":
         return StepScheduler(model.generator, replies)

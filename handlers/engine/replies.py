@@ -61,8 +61,10 @@ class Replies:
         receipt: Callable[[Any], str],
         max_response_bytes: int,
         engine_seconds: Callable[[], float] = lambda: 0.0,
+        whole: Callable[[Any], Any] = lambda params: params,
     ) -> None:
         self.name, self.engine_seconds = name, engine_seconds
+        self._whole = whole  # a request that came by reference, read
         self._emit, self._flush, self._receipt = emit, flush, receipt
         self._max_response_bytes = max_response_bytes
         self._barren = 0
@@ -80,7 +82,7 @@ class Replies:
         """The request as a job, or None after refusing it: also one that wants more rows than there can be."""
         self._open[number] = False
         try:
-            parsed = parse(Request(params, deadline=deadline))
+            parsed = parse(Request(self._whole(params), deadline=deadline))
             rows = int(getattr(parsed, "rows", 1))
             if rows < 1 or (most_rows is not None and rows > most_rows):
                 raise ValueError(f"a request of {rows} rows, wanted from 1 to {most_rows or 'any number'}")

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 
 from handlers.bundle import BundleHead
-from handlers.proxy.bodies import check_json, decoded, unpacked
+from handlers.proxy.bodies import decoded, unpacked
 from handlers.refusals import Refusal
+from handlers.strict_json import check_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from handlers.proxy.bodies import MAX_MARKS, check_json
 from handlers.proxy.requests import read_request
 from handlers.refusals import Refusal
+from handlers.strict_json import MAX_MARKS, check_json
 
 LIMIT = 65_536
 TEXT = '{"text": "jürgen sagt: ja €"}'
@@ -156,7 +156,7 @@ def test_another_type_is_refused_before_its_body_is_looked_at(content_type: str)
 @pytest.mark.parametrize("value", [b"{}", b"[]", b'{"":0}', b"1", b'""', b"[[[[]]]]"])
 def test_more_values_than_are_read_are_refused_unread(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     body = b"[" + (value + b",") * MAX_MARKS + b"1]"
-    monkeypatch.setattr("handlers.proxy.bodies._DECODER", None)  # nothing is made of it
+    monkeypatch.setattr("handlers.strict_json._DECODER", None)  # nothing is made of it
     with pytest.raises(Refusal) as caught:
         check_json(body)
     assert caught.value.status == 400

@@ -59,18 +59,16 @@ endings = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.tuples(bodies, headers, endings), max_size=8), st.booleans())
-@example([(b'{"a": 1}', {}, [])] * 8, False)
-def test_every_request_is_answered_once(some: list[tuple[bytes, dict[str, str], list[Any]]], loopback: bool) -> None:
+@given(st.lists(st.tuples(bodies, headers, endings), max_size=8))
+@example([(b'{"a": 1}', {}, [])] * 8)
+def test_every_request_is_answered_once(some: list[tuple[bytes, dict[str, str], list[Any]]]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        asyncio.run(answered_once(monkeypatch, some, loopback))
+        asyncio.run(answered_once(monkeypatch, some))
 
 
-async def answered_once(
-    monkeypatch: pytest.MonkeyPatch, some: list[tuple[bytes, dict[str, str], list[Any]]], loopback: bool
-) -> None:
+async def answered_once(monkeypatch: pytest.MonkeyPatch, some: list[tuple[bytes, dict[str, str], list[Any]]]) -> None:
     monkeypatch.setattr(control, "LATE_SECONDS", 0.0)
-    proxy = Proxy(monkeypatch, Doors(NONCE, loopback), max_slots=2, max_queue=2)
+    proxy = Proxy(monkeypatch, Doors(NONCE), max_slots=2, max_queue=2)
     proxy.say((0, Ready({"model": "m"})))
     calls = []
     for number, (body, named, said) in enumerate(some, 1):

@@ -9,7 +9,7 @@ import pytest
 from handlers.frames import Cancel, End, Frame, Ready, Started
 from handlers.proxy import control
 from handlers.proxy.control import BEFORE_OPEN, LAUNCHERS, MAX_HELD, PUBLIC
-from handlers.proxy.doors import LOOPBACK_ONLY, NONCE, Doors
+from handlers.proxy.doors import NONCE, Doors
 from handlers.proxy.service import MAX_ID_CHARACTERS
 from handlers.proxy.wire import STREAM, Call
 from tests.support.proxy import Proxy, in_loop, until
@@ -169,7 +169,7 @@ async def test_torchserves_own_words_of_a_caller_change_nothing(
 @in_loop
 async def test_a_request_without_host_is_answered_as_any(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     """HTTP/1.0 has none."""
-    proxy = Proxy(monkeypatch, Doors(loopback_only=True))
+    proxy = Proxy(monkeypatch)
     proxy.service.take(
         Call("old", {"content-type": "application/json", "url_path": "", "explain": "False"}, {"body": body})
     )
@@ -209,35 +209,6 @@ async def test_doors_that_do_not_say_what_they_are_are_closed(monkeypatch: pytes
     assert proxy.refusal("other")[0] == 404
 
 
-HOSTS = ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:80", "[::1]:8080", " localhost "]
-FOREIGN = [
-    "evil.example",
-    "evil.example:80",
-    "localhost.evil.example",
-    "127.0.0.1.evil.example",
-    "localhost:80, evil",
-    "",
-]
-
-
-@pytest.mark.parametrize("word", [{}, {"x_atelier": "ping"}])
-@in_loop
-async def test_on_loopback_a_foreign_host_or_origin_is_refused(
-    monkeypatch: pytest.MonkeyPatch, word: dict[str, str]
-) -> None:
-    proxy = Proxy(monkeypatch, Doors(loopback_only=True))
-    for host in HOSTS:
-        proxy.send(host=host, **word)
-        proxy.send(origin=f"http://{host.strip()}", **word)
-    for host in FOREIGN:
-        wanted = f'Host is "{host}"; on loopback it is localhost or 127.0.0.1'
-        assert proxy.refusal(proxy.send(host=host, **word)) == (403, wanted)
-    for origin in ("http://evil.example", "null", "https://localhost.evil.example", "file://", "localhost"):
-        wanted = f'Origin is "{origin}"; pages of other sites are not served'
-        assert proxy.refusal(proxy.send(origin=origin, **word)) == (403, wanted)
-    assert len(proxy.submitted) == (0 if word else min(2 * len(HOSTS), 8))
-
-
 @in_loop
 async def test_behind_a_socket_any_host_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in front passes on the name by which it was called."""
@@ -248,11 +219,9 @@ async def test_behind_a_socket_any_host_is_served(monkeypatch: pytest.MonkeyPatc
 
 def test_the_launcher_says_in_the_environment_what_a_worker_lets_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(NONCE, raising=False)
-    monkeypatch.delenv(LOOPBACK_ONLY, raising=False)
-    assert Doors.of_environment() == Doors("", False)
+    assert Doors.of_environment() == Doors("")
     monkeypatch.setenv(NONCE, "abc")
-    monkeypatch.setenv(LOOPBACK_ONLY, "1")
-    assert Doors.of_environment() == Doors("abc", True)
+    assert Doors.of_environment() == Doors("abc")
 
 
 @in_loop

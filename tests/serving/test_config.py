@@ -35,9 +35,9 @@ def test_the_hardening_is_there() -> None:
 
 
 def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
-    where = config.addresses(tmp_path, dev_port=None)
+    where = config.addresses(tmp_path)
     models = [Path("a"), Path("x/b")]
-    text = config.render(where, tmp_path / "store", models, tmp_path / "workflows", max_request_bytes=100_000)
+    text = config.render(where, tmp_path / "store", models, tmp_path / "workflows")
     (tmp_path / "rendered").write_text(text)
     settings = config.properties(tmp_path / "rendered")
     assert settings["inference_address"] == f"unix:{tmp_path}/starting.sock"  # nobody is let in before it is ready
@@ -45,21 +45,14 @@ def test_a_run_listens_on_unix_sockets(tmp_path: Path) -> None:
     assert settings["management_address"] == f"unix:{tmp_path}/management.sock"
     assert settings["model_store"] == str(tmp_path / "store")
     assert settings["load_models"] == "a,b"  # checked models by name, never "all"
-    assert settings["max_request_size"] == "165536"  # room above for the handler to say how much it takes
+    assert settings["max_request_size"] == "131072"  # room above for the handler to say how much it takes
     assert settings["metrics_address"] == f"unix:{tmp_path}/metrics.sock"
     assert settings["grpc_inference_port"] != settings["grpc_management_port"]
 
 
-def test_dev_opens_loopback_http_for_inference_alone(tmp_path: Path) -> None:
-    where = config.addresses(tmp_path, dev_port=0)
-    assert where.inference.startswith("http://127.0.0.1:")
-    assert where.management.startswith("unix:")
-    assert config.addresses(tmp_path, dev_port=18080).inference == "http://127.0.0.1:18080"
-
-
 def test_a_socket_path_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has \d+ bytes, the kernel takes 107: set TMPDIR to a shorter directory"):
-        config.addresses(tmp_path / ("x" * 100), dev_port=None)
+        config.addresses(tmp_path / ("x" * 100))
 
 
 def test_a_taken_port_is_named() -> None:
@@ -67,11 +60,11 @@ def test_a_taken_port_is_named() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(config.PortTaken, match=rf"port {port} cannot be used .*; choose another with --port, or 0"):
-            config.check_port(port, "--port")
-    config.check_port(port, "--port")
+        with pytest.raises(config.PortTaken, match=rf"port {port} cannot be used .*; choose another with --x, or 0"):
+            config.check_port(port, "--x")
+    config.check_port(port, "--x")
     with pytest.raises(config.PortTaken, match="port 70000 cannot be used"):
-        config.check_port(70000, "--port")
+        config.check_port(70000, "--x")
 
 
 def test_free_ports_are_different() -> None:
@@ -81,8 +74,8 @@ def test_free_ports_are_different() -> None:
 def test_a_path_of_any_characters_is_read_by_java_as_it_is(tmp_path: Path) -> None:
     """A properties file is Latin-1 with escapes: UTF-8 would be other letters, a line break another setting."""
     store = tmp_path / "jürgen 名 𝄞 100%#'=:\\!\nload_models=all"
-    where = config.addresses(tmp_path, dev_port=None)
-    text = config.render(where, store, [store / "a"], tmp_path / "workflows", max_request_bytes=100_000)
+    where = config.addresses(tmp_path)
+    text = config.render(where, store, [store / "a"], tmp_path / "workflows")
     assert text.isascii()
     (line,) = (line for line in text.splitlines() if line.startswith("model_store="))
     value = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), line.removeprefix("model_store="))

@@ -237,7 +237,7 @@ def test_a_body_that_the_front_end_cannot_keep_stops_no_other(hostile: Path) -> 
         lambda raw: signed({**raw, "limits": {**raw["limits"], "max_request_bytes": 10**12}}),
     )
     restated(hostile)
-    assert "it takes bodies of 1000000000000 bytes, the front end at most" in refusal(hostile)
+    assert "it takes bodies of 1000000000000 bytes, an engine at most" in refusal(hostile)
 
 
 @pytest.mark.parametrize("name", ["MAR-INF/MANIFEST.json", "bundle/manifest.json", "bundle/certificate.json"])

@@ -60,22 +60,22 @@ def answers(door: Path) -> bool:
         return caller.recv(10) == b"here"
 
 
-def test_ports_are_shut_from_outside_but_for_those_that_are_kept(tmp_path: Path) -> None:
+def test_ports_are_shut_from_outside(tmp_path: Path) -> None:
     with listener(tmp_path / "door") as (pid, (first, second)):
         assert not seal.isolated(pid)
         assert set(seal.listening(pid).values()) == {first, second}
         assert reached(first)
         assert reached(second)
-        assert seal.seal(pid, [first], keep=[second], seconds=30) is None
-        assert set(seal.listening(pid).values()) == {second}
+        assert seal.seal(pid, [first, second], seconds=30) is None
+        assert seal.listening(pid) == {}
         assert not reached(first)
-        assert reached(second)
+        assert not reached(second)
         assert answers(tmp_path / "door")  # it lives on
 
 
 def test_a_process_that_does_not_open_its_port_is_told_of(tmp_path: Path) -> None:
-    with listener(tmp_path / "door") as (pid, ports):
-        found = seal.seal(pid, [1], keep=ports, seconds=0)
+    with listener(tmp_path / "door") as (pid, _):
+        found = seal.seal(pid, [1], seconds=0)
         assert found is not None
         assert found.endswith("can reach TorchServe's gRPC (port 1 was not open after 0 s, so it could not be shut)")
 
@@ -83,7 +83,7 @@ def test_a_process_that_does_not_open_its_port_is_told_of(tmp_path: Path) -> Non
 def test_where_no_socket_may_be_taken_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal, "shut", forbidden)
     with listener(tmp_path / "door") as (pid, ports):
-        found = seal.seal(pid, ports, keep=[], seconds=30)
+        found = seal.seal(pid, ports, seconds=30)
         assert found is not None
         assert found.startswith(
             "other users of this machine can reach TorchServe's gRPC (it has no network of its own, "
@@ -95,7 +95,7 @@ def test_a_process_that_has_gone_is_an_os_error() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with pytest.raises(OSError, match="No such file"):
-        seal.seal(process.pid, [1], keep=[], seconds=30)
+        seal.seal(process.pid, [1], seconds=30)
 
 
 def _may_isolate() -> bool:
@@ -123,8 +123,8 @@ def test_a_network_of_its_own_is_closed_and_its_files_are_not(
         assert answers(tmp_path / "door")
         with monkeypatch.context() as patch:
             patch.setattr(seal, "shut", forbidden)
-            assert seal.seal(pid, ports, keep=[], seconds=30) is None  # nobody else reaches it in any case
-        assert seal.seal(pid, ports, keep=[], seconds=30) is None
+            assert seal.seal(pid, ports, seconds=30) is None  # nobody else reaches it in any case
+        assert seal.seal(pid, ports, seconds=30) is None
         assert seal.listening(pid) == {}
         assert (tmp_path / "door").stat().st_uid == os.geteuid()  # still this user
 

@@ -225,32 +225,22 @@ def test_workers_import_no_torch(server: Server) -> None:
         assert not [m.path for m in worker.memory_maps() if "numpy" in m.path or "onnxruntime" in m.path]
 
 
-def test_dev_serves_http_and_try_saves_a_picture(store: Path, tmp_path: Path) -> None:
-    with running(store, tmp_path / "run", "--dev") as server:
-        assert server.inference.startswith("http://127.0.0.1:")
-        assert ports(server) == [int(server.inference.rpartition(":")[2])]  # gRPC is shut
-        curl = f"curl -sf -H 'Content-Type: application/json' -d '{{\"seed\": 7}}' {server.inference}/predictions/tiny"
-        if subprocess.run(["which", "curl"], capture_output=True, check=False).returncode == 0:
-            body = subprocess.run(["bash", "-c", curl], capture_output=True, check=True).stdout
-            assert body == server.post({"seed": 7}).body
-        command = [sys.executable, "-m", "serving", "try", "--run-dir", str(server.run_dir), "--out", str(tmp_path)]
-        answer = subprocess.run([*command, "tiny", "--n", "4"], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert str(tmp_path / "tiny.png") in answer.stdout
-        with Image.open(tmp_path / "tiny.png") as sheet:
-            assert sheet.size == (518, 518)  # 2 x 2 cells of 256 pixels and three gutters
-        for arguments, message in (
-            (["nobody"], "the server has no model 'nobody'; it serves text, tight, tiny"),
-            (["tiny", "--params", '{"x": 1}'], "tiny answered 400: "),
-            (["tiny", "--params", "{"], "--params is not valid JSON"),
-        ):
-            wrong = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-            assert wrong.returncode == 1
-            assert message in wrong.stderr
-        port = server.inference.rpartition(":")[2]
-        other = launcher(store, tmp_path / "b")
-        taken = subprocess.run([*other, "--dev", "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert taken.returncode == 1
-        assert f"port {port} cannot be used (Address already in use); choose another with --port" in taken.stderr
+def test_what_a_command_cannot_do_is_one_line_and_exit_code_1(server: Server, store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "serving", "try", "--run-dir", str(server.run_dir), "--out", str(tmp_path)]
+    other, port = launcher(store, tmp_path / "b"), server.status.rpartition(":")[2]
+    for arguments, message in (
+        ([*command, "nobody"], "the server has no model 'nobody'; it serves text, tight, tiny"),
+        ([*command, "tiny", "--params", '{"x": 1}'], "tiny answered 400: "),
+        ([*command, "tiny", "--params", "{"], "--params is not valid JSON"),
+        (
+            [*other, "--status-port", port],
+            f"port {port} cannot be used (Address already in use); choose another with --status-port, or 0",
+        ),
+        ([*other, "--gateway-settings", "x.toml"], "--gateway-settings is of no use without a gateway"),
+    ):
+        wrong = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert wrong.returncode == 1
+        assert message in wrong.stderr
 
 
 def test_try_without_a_server(tmp_path: Path) -> None:

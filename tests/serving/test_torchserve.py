@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,7 +32,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchSe
     says = tmp_path / "says"
     monkeypatch.setattr(torchserve, "java_command", lambda *_: [sys.executable, "-c", SAYS, says.read_text()])
     monkeypatch.setattr("tempfile.tempdir", "/tmp")  # unix sockets have short paths
-    running = TorchServe(tmp_path, tmp_path / "log", None)
+    running = TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool")
     yield running
     running.stop()
 
@@ -42,7 +40,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchSe
 def begin(started: TorchServe, folder: Path, says: str) -> None:
     """Start it, and return when its line is in the log."""
     (folder / "says").write_text(says)
-    started.start([], 65_536)
+    started.start([])
     while says not in (folder / "log").read_text():
         assert started.pid is not None
 
@@ -106,26 +104,21 @@ def test_a_worker_that_is_not_started_yet_is_waited_for(
         started.wait_loaded({"a"}, 0.3)
 
 
-@pytest.mark.parametrize(("dev_port", "loopback"), [(None, "0"), (0, "1")])
-def test_workers_are_told_the_nonce_of_the_run_and_whether_web_pages_reach_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dev_port: int | None, loopback: str
-) -> None:
+def test_workers_are_told_the_nonce_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     monkeypatch.setenv(doors.NONCE, "of the shell that started it")
-    runs = [TorchServe(tmp_path, tmp_path / "log", dev_port) for _ in range(2)]
+    runs = [TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool") for _ in range(2)]
     told = [run._environment() for run in runs]
     for run in runs:
         run.stop()
     assert [environment[doors.NONCE] for environment in told] == [run.nonce for run in runs]
-    assert {environment[doors.LOOPBACK_ONLY] for environment in told} == {loopback}
     assert len({run.nonce for run in runs}) == 2
     assert all(len(run.nonce) >= 32 for run in runs)
 
 
-@pytest.mark.parametrize("name", [doors.NONCE, doors.LOOPBACK_ONLY])
-def test_torchserve_hands_on_what_the_launcher_tells_workers(name: str) -> None:
+def test_torchserve_hands_on_what_the_launcher_tells_workers() -> None:
     """It keeps back whatever looks like a secret."""
-    assert re.fullmatch(config.properties()["blacklist_env_vars"], name) is None
+    assert re.fullmatch(config.properties()["blacklist_env_vars"], doors.NONCE) is None
 
 
 def test_a_control_word_carries_the_nonce_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +169,7 @@ def test_a_jvm_that_ends_by_itself_says_why(
 ) -> None:
     code = [sys.executable, "-c", "import sys; sys.exit('no such option')"]
     monkeypatch.setattr(torchserve, "java_command", lambda *_: code)
-    started.start([], 65_536)
+    started.start([])
     with pytest.raises(StartError, match="TorchServe exited while it started:\n  no such option") as told:
         started.wait_loaded({"a"}, 60)
     assert not isinstance(told.value, FrontEndLost)
@@ -189,20 +182,11 @@ def test_an_answer_that_is_none_is_a_failed_look(started: TorchServe, monkeypatc
             started.workers()
 
 
-def test_a_port_that_somebody_took_meanwhile_is_told_before_a_restart(started: TorchServe, tmp_path: Path) -> None:
-    """Callers would get another user's answers."""
-    with socket.create_server(("127.0.0.1", 0)) as somebody:
-        port = somebody.getsockname()[1]
-        address = f"http://127.0.0.1:{port}"
-        started.addresses = dataclasses.replace(started.addresses, inference=address, starting=address)
-        begin(started, tmp_path, "the first time nobody looks twice")
-        started.kill()
-        with pytest.raises(PortTaken, match=f"port {port} cannot be used"):
-            started.start([], 65_536)
-        assert started.pid is None
+def test_another_start_has_the_same_sockets_and_other_ports(started: TorchServe, tmp_path: Path) -> None:
+    begin(started, tmp_path, "the first time")
     before = started.addresses
-    begin(started, tmp_path, "it is free again")
-    assert started.addresses.inference == address
+    begin(started, tmp_path, "and again")
+    assert (started.addresses.inference, started.addresses.management) == (before.inference, before.management)
     assert started.addresses.grpc_management_port != before.grpc_management_port  # which nobody has to know
 
 
@@ -231,5 +215,5 @@ def test_no_port_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("serving.config.free_ports", none)
     with pytest.raises(PortTaken):
-        TorchServe(tmp_path, tmp_path / "log", 0)
+        TorchServe(tmp_path, tmp_path / "log", tmp_path / "spool")
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -39,12 +40,17 @@ def targets(text: str) -> list[list[str]]:
 
 
 def bodies(text: str) -> list[tuple[str, str]]:
-    """(name of a model, JSON) of every request that a document shows."""
+    """(name of a model, JSON of its parameters) of every request that a document shows.
+
+    Of a request to the gateway's `/v1` that is the body without `model`, and without what says nothing: a prompt of no
+    words, which only a model without prompts gets.
+    """
     text = text.replace("\\\n", " ")
-    curl = [(m[2], m[1]) for m in re.finditer(r"-d '([^']+)'.*/predictions/([\w-]+)", text)]
+    asked = re.finditer(r"^curl .*-d '([^']+)'.*/v1/(?:images|completions|chat)", text, re.MULTILINE)
+    sent = [json.loads(m[1]) for m in asked]
+    curl = [(body.pop("model"), json.dumps({k: v for k, v in body.items() if v != ""})) for body in sent]
     tried = [(m[1], m[2]) for m in re.finditer(r"-m serving try (\S+) --params '([^']+)'", text)]
-    posted = [(m[1], m[2]) for m in re.finditer(r'client\.post\("/([\w-]+)".*?body=(\{[^}]*\})', text)]
-    return curl + tried + posted
+    return curl + tried
 
 
 def table(text: str, heading: str) -> list[list[str]]:

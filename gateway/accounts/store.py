@@ -1,0 +1,140 @@
+"""What is kept of keys, requests and quotas. Every call blocks: from the event loop, in a thread alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, update
+
+from gateway.accounts import keys
+from gateway.accounts.database import writing
+from gateway.accounts.records import Record, Use
+from gateway.accounts.tables import AUDIT, CHANGES, KEYS, USED
+
+LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
+REVOKED = "revoked"  # subject of the counter that tells other processes
+
+
+class NoSuchKey(Exception):
+    """Error: no key has this id."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """A key as it is stored: everything but the key itself. Times in seconds since 1970."""
+
+    id: str
+    hash: str
+    hint: str
+    name: str
+    scopes: tuple[str, ...]  # none: every scope
+    created: float
+    expires: float | None
+    revoked: float | None
+    last_used: float | None
+    limits: Mapping[str, int]  # those of its own; 0: no bound
+
+
+class Store:
+    """Keys, the log of requests and quotas in one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def create(
+        self,
+        name: str,
+        scopes: Sequence[str] = (),
+        expires: float | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> tuple[str, Key]:
+        """Make a key; the text that is given back here is kept nowhere."""
+        text = keys.new_key()
+        values: dict[str, Any] = {
+            "id": f"key_{secrets.token_hex(8)}",
+            "hash": keys.digest(text),
+            "hint": text[: keys.HINT],
+            "name": name,
+            "scopes": " ".join(scopes),
+            "created": time.time(),
+            "expires": expires,
+            **dict(limits or {}),
+        }
+        with writing(self.engine) as connection:
+            connection.execute(insert(KEYS), values)
+            row = connection.execute(select(KEYS).where(KEYS.c.id == values["id"])).mappings().one()
+        return text, _key(row)
+
+    def find(self, digest: str, day: str) -> tuple[Key, dict[str, float]] | None:
+        """The key with this digest, and what it used on a day by unit."""
+        with self.engine.connect() as connection:
+            row = connection.execute(select(KEYS).where(KEYS.c.hash == digest)).mappings().one_or_none()
+            if row is None:
+                return None
+            return _key(row), _used(connection, row["id"], day)
+
+    def used(self, key_id: str, day: str) -> dict[str, float]:
+        """What a key used on a day, by unit."""
+        with self.engine.connect() as connection:
+            return _used(connection, key_id, day)
+
+    def keys(self) -> list[Key]:
+        """All keys, the oldest first."""
+        with self.engine.connect() as connection:
+            return [_key(row) for row in connection.execute(select(KEYS).order_by(KEYS.c.created)).mappings()]
+
+    def revoke(self, key_id: str) -> Key:
+        """End a key for good, and tell every process that knows it. Once more changes nothing. Raises `NoSuchKey`."""
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)).values(revoked=time.time())
+            )
+            row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().one_or_none()
+            if row is None:
+                raise NoSuchKey(f"no key has the id {key_id!r}; python -m gateway keys list shows them")
+            count = update(CHANGES).where(CHANGES.c.subject == REVOKED).values(count=CHANGES.c.count + 1)
+            if not connection.execute(count).rowcount:
+                connection.execute(insert(CHANGES), {"subject": REVOKED, "count": 1})
+            return _key(row)
+
+    def revocations(self) -> int:
+        """How often a key was revoked: what a process has in memory is stale once this has grown."""
+        with self.engine.connect() as connection:
+            return connection.scalar(select(CHANGES.c.count).where(CHANGES.c.subject == REVOKED)) or 0
+
+    def revoked(self) -> list[str]:
+        """The digests of all keys that were revoked."""
+        with self.engine.connect() as connection:
+            return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
+
+    def write(self, records: Sequence[Record], uses: Mapping[Use, float], again: bool = False) -> None:
+        """Keep requests, and add to quotas, all or nothing. `again`: an earlier try may have been kept unseen."""
+        with writing(self.engine) as connection:
+            if again and records:
+                ids = [record.id for record in records]
+                kept = connection.scalar(select(func.count()).select_from(AUDIT).where(AUDIT.c.id.in_(ids)))
+                if kept:
+                    return
+            if records:
+                connection.execute(insert(AUDIT), [record.row() for record in records])
+            for key_id, at in {record.key_id: record.started for record in records}.items():
+                connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(last_used=at))
+            for use, amount in uses.items():
+                row = (USED.c.key_id == use.key_id, USED.c.day == use.day, USED.c.unit == use.unit)
+                if not connection.execute(update(USED).where(*row).values(amount=USED.c.amount + amount)).rowcount:
+                    connection.execute(insert(USED), {**use._asdict(), "amount": amount})
+
+
+def _used(connection: Connection, key_id: str, day: str) -> dict[str, float]:
+    rows = connection.execute(select(USED.c.unit, USED.c.amount).where(USED.c.key_id == key_id, USED.c.day == day))
+    return {row.unit: row.amount for row in rows}
+
+
+def _key(row: RowMapping) -> Key:
+    plain = {field.name: row[field.name] for field in dataclasses.fields(Key) if field.name not in ("scopes", "limits")}
+    limits = {name: row[name] for name in LIMITS if row[name] is not None}
+    return Key(**plain, scopes=tuple(row["scopes"].split()), limits=limits)

@@ -1,0 +1,66 @@
+"""The tables, in words that SQLite and MySQL both know. Times are seconds since 1970 UTC.
+
+Names may be of any script, so MySQL is told utf8mb4; other databases ignore what begins with `mysql_`."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table
+
+METADATA = MetaData()
+KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("scopes", String(500), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("revoked", Double),
+    Column("last_used", Double),
+    Column("requests_a_minute", Integer),
+    Column("concurrent", Integer),
+    Column("images_a_day", BigInteger),
+    Column("tokens_a_day", BigInteger),
+    Column("audio_seconds_a_day", BigInteger),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# Counters that grow when something changed which processes keep in memory.
+CHANGES = Table(
+    "changes",
+    METADATA,
+    Column("subject", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# One row a request of a known caller; never any text of it.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("request_id", String(64), nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("route", String(128), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("images", Double, nullable=False),
+    Column("tokens", Double, nullable=False),
+    Column("audio_seconds", Double, nullable=False),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# What a key used of a unit on a day (YYYY-MM-DD, UTC).
+USED = Table(
+    "used",
+    METADATA,
+    Column("key_id", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("unit", String(16), primary_key=True),
+    Column("amount", Double, nullable=False),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)

@@ -1,0 +1,71 @@
+"""The application: its parts, its routes, and the one layer that every request goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from gateway import health, media, text
+from gateway.accounts.auth import Accounts
+from gateway.accounts.database import DEFAULT_DATABASE
+from gateway.edge import Edge, InHand
+from gateway.metrics import Metrics
+from gateway.models import Models
+from gateway.origins import Origins
+from gateway.settings import Settings, SettingsError
+from gateway.spool import Spool
+from gateway.spool_folder import default_folder
+from gateway.upstream import Upstream
+
+LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
+log = structlog.get_logger("gateway.app")
+
+
+def routes() -> list[BaseRoute]:
+    """Every route; those that are asked most come first."""
+    return [*text.routes, *media.routes, *health.routes]
+
+
+def build(settings: Settings) -> Edge:
+    """The application of these settings, to be run within one event loop."""
+    try:
+        spool = Spool(settings.spool or default_folder())
+    except OSError as error:
+        raise SettingsError(f"spool cannot be used: {error}") from None
+    upstream = Upstream(settings, spool)
+    models = Models(upstream, settings.aliases)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        url = settings.database or DEFAULT_DATABASE
+        accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
+        app.state.accounts, app.state.limits = accounts, accounts.limits
+        watch = asyncio.create_task(models.watch())
+        with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
+            await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
+        try:
+            async with media.parts(app.state):
+                yield
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await upstream.close()
+            spool.close()
+            if lost := await accounts.close():
+                log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
+
+    app = Starlette(routes=routes(), lifespan=lifespan)
+    app.state.settings = settings
+    app.state.spool = spool
+    app.state.models = models
+    app.state.upstream = upstream
+    app.state.metrics = Metrics()
+    app.state.in_hand = InHand()
+    return Edge(app, Origins(settings))

@@ -1,0 +1,94 @@
+"""Bodies in JSON: read while they come, bounded, and nothing in them taken for something else (RFC 8259)."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from gateway.errors import ApiError
+
+JSON = "application/json"
+MAX_DEPTH = 32  # lists and objects within each other
+
+
+async def read_json(request: Request, most: int) -> dict[str, Any]:
+    """The JSON object that a request brings, of at most `most` bytes, packed (gzip, deflate) or not.
+
+    Raises `ApiError`: 413, 415, 400 for what is no JSON, for a name that is there twice, and for NaN.
+    """
+    kind, _, options = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != JSON:
+        raise ApiError(415, f"Content-Type is {kind.strip()[:60] or 'missing'}, wanted {JSON}")
+    charset = options.strip().lower().removeprefix("charset=").strip('"')
+    if charset not in ("", "utf-8", "utf8"):
+        raise ApiError(415, f"the charset is {charset[:60]}, wanted utf-8")
+    unpack = _unpacking(request.headers.get("content-encoding", "identity").strip().lower())
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += unpack.decompress(piece, most + 1 - len(body)) if unpack is not None else piece
+            if len(body) > most:
+                raise ApiError(413, f"the request is over {most} bytes, which is all that is taken", code="too_large")
+    except zlib.error as error:
+        raise ApiError(400, f"the body is not packed as Content-Encoding says: {error}") from None
+    if unpack is not None and (not unpack.eof or unpack.unused_data):
+        raise ApiError(400, "the packed body does not end where it should; send one whole stream")
+    return parse(bytes(body))
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The object in a body. Raises `ApiError` (400)."""
+    if not body.strip():
+        raise ApiError(400, "the body is empty, wanted a JSON object")
+    try:
+        found = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_constant)
+    except UnicodeDecodeError:
+        raise ApiError(400, "the body is no UTF-8; send texts in UTF-8") from None
+    except RecursionError:
+        raise ApiError(400, f"the body is nested too deep, wanted at most {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ApiError(400, f"the body is a JSON {_NAMES.get(type(found), 'null')}, wanted an object")
+    if _depth(found) > MAX_DEPTH:
+        raise ApiError(400, f"the body is nested too deep, wanted at most {MAX_DEPTH} levels")
+    return found
+
+
+_NAMES: dict[type, str] = {list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+
+
+def _unpacking(encoding: str) -> Any:
+    """What unpacks an encoding; None for bodies as they are. Raises `ApiError` (415)."""
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip"):
+        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+    if encoding == "deflate":
+        return zlib.decompressobj()
+    raise ApiError(415, f"Content-Encoding is {encoding[:60]}, wanted gzip, deflate or none")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ApiError(400, f"{twice[:60]} is in the body twice; send each field once", param=twice[:60])
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ApiError(400, f"the body holds {name}, which is no JSON number")
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, without recursion."""
+    deepest, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        deepest += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return deepest

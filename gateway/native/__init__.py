@@ -1,0 +1,1 @@
+"""Routes of our own: everything that a model takes, and work that takes long."""

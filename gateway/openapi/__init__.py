@@ -1,0 +1,1 @@
+"""The OpenAPI document, written from the tables that requests are checked by and from the models' documents."""

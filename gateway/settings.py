@@ -1,0 +1,140 @@
+"""Settings of the gateway: one typed TOML file, and `ATELIER_GATEWAY_KEY=value` in the environment over it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PREFIX = "ATELIER_GATEWAY_"
+MAX_SHOWN = 60  # characters of a wrong value in a message
+
+
+class SettingsError(Exception):
+    """Error: a setting is unknown, or its value is not what is wanted."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LimitSettings(_Table):
+    """What one key may use; 0 or absent: no bound."""
+
+    requests_a_minute: int = Field(default=0, ge=0)
+    concurrent: int = Field(default=0, ge=0)
+    images_a_day: int = Field(default=0, ge=0)
+    tokens_a_day: int = Field(default=0, ge=0)
+    audio_seconds_a_day: int = Field(default=0, ge=0)
+
+
+class Settings(_Table):
+    """All of them, with their defaults. Seconds and bytes as the names say."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)  # 0: a free one, which is printed
+    run_dir: Path = Path("artifacts/serving")
+    address_file: Path | None = None  # written once it listens: where, for the launcher that started it
+    upstream: str | None = Field(default=None, pattern=r"^unix:/.+")
+    models: tuple[str, ...] = ()
+    spool: Path | None = None
+    database: str | None = None
+    keys: Literal["required", "none"] | None = None
+    aliases: dict[str, str] = {}
+    voices: dict[str, dict[str, Any]] = {}
+    system: dict[str, Literal["refuse", "prepend"]] = {}
+    ignore_fields: tuple[str, ...] = ()
+    limits: LimitSettings = LimitSettings()
+    in_flight: int | None = Field(
+        default=None, ge=1
+    )  # requests of a model that are upstream at once; absent: by its limits
+    waiting: int = Field(default=256, ge=0)  # requests of a model that wait here for their turn
+    connections: int = Field(default=1024, ge=1)
+    drain_seconds: float = Field(default=30, ge=0)
+    header_seconds: float = Field(default=10, gt=0)
+    body_seconds: float = Field(default=30, gt=0)
+    idle_seconds: float = Field(default=30, gt=0)  # of a connection between two requests
+    send_seconds: float = Field(default=30, gt=0)  # without that a caller reads a byte of its answer
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    origins: tuple[str, ...] = ()
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
+    results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
+    results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.keys == "none" and not self.on_loopback:
+            raise ValueError(
+                f'keys is none and host is {self.host}, which others can reach: set keys = "required" and make one '
+                "by `python -m gateway keys create`, or set host to 127.0.0.1"
+            )
+        if (self.upstream is None) != (not self.models):
+            raise ValueError("upstream and models go together: set both, or neither and run_dir")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: set both or neither")
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether nobody but this machine can reach the gateway."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def keyless(self) -> bool:
+        """Whether everybody is let in: by `keys = "none"`, or on loopback where nothing is said."""
+        return self.keys == "none" or (self.keys is None and self.on_loopback)
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Settings of a file and of the environment. Raises `SettingsError` that names key, value and what is wanted."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise SettingsError(f"{path} is no TOML: {error}") from None
+    for name, text in environment.items():
+        if name.startswith(PREFIX):
+            values[name.removeprefix(PREFIX).lower()] = _value(name.removeprefix(PREFIX).lower(), text)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_told(error)) from None
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a variable: text as it is, or JSON where the setting is no text."""
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{key.upper()} is no JSON: {error}") from None
+    return text
+
+
+def _told(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        shown = str(problem["input"])[:MAX_SHOWN]
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"setting {key} is unknown; known: {', '.join(Settings.model_fields)}")
+        elif problem["type"] == "value_error":
+            lines.append(str(problem["ctx"]["error"]))
+        else:
+            lines.append(f"setting {key} is {shown!r}, wanted: {problem['msg'].removeprefix('Input should be ')}")
+    return "; ".join(lines)

@@ -1,0 +1,172 @@
+"""The spool: uploads and large bodies as files, so that no large body goes through TorchServe.
+
+The model's process is told a name, a digest and a length, and opens the file itself (docs/api.md). A file is deleted
+when the answer it was for is out, also after errors and when its caller has left: `Kept` and `Cleared` see to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from pathlib import Path
+from types import TracebackType
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.arrival import Arrival, Kind, Spooled
+from gateway.errors import ApiError, overloaded
+from gateway.spool_folder import Folder
+
+MAX_TOTAL = 1 << 30  # bytes of all files together
+MAX_FILES = 1024  # at once
+BUSY_SECONDS = 2.0  # after which to come again
+
+__all__ = ["Arrival", "Cleared", "Kept", "Kind", "Spool", "Spooled"]
+
+
+class Spool:
+    """All uploads of this gateway: at most `max_total` bytes in `max_files` files. Raises `OSError` where none can be.
+
+    Files of gateways that ended are removed at the start; `close` removes this one's. All but the writing itself
+    happens in one thread, that of the event loop.
+    """
+
+    def __init__(self, folder: Path, max_total: int = MAX_TOTAL, max_files: int = MAX_FILES) -> None:
+        self._folder = Folder(folder)
+        self._max_total, self._max_files = max_total, max_files
+        self._there: set[Arrival] = set()
+        self.bytes = 0  # of all that is there
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie: the serving side has to be told the same (`serving up --spool`)."""
+        return self._folder.path
+
+    @property
+    def files(self) -> int:
+        """How many are there, with those that are still arriving."""
+        return len(self._there)
+
+    async def save(
+        self,
+        stream: AsyncIterable[bytes],
+        max_bytes: int,
+        kind: Kind,
+        *,
+        max_pixels: int | None = None,
+        what: str = "image",
+    ) -> Spooled:
+        """A stream as a file, which its caller has to `remove`. Raises `ApiError`, and leaves nothing then."""
+        arrival = self.arrival(kind, max_bytes, max_pixels, what)
+        try:
+            async for data in stream:
+                await arrival.write(data)
+            return await arrival.done()
+        except BaseException:
+            arrival.discard()
+            raise
+
+    def arrival(self, kind: Kind, max_bytes: int, max_pixels: int | None = None, what: str = "image") -> Arrival:
+        """An upload that is given piece by piece, and has to be discarded. Raises `ApiError` when there are many."""
+        if len(self._there) >= self._max_files:
+            raise _full(f"{self._max_files} uploads are being worked on, which is all that is taken")
+        arrival = Arrival(self._folder, self._take, self._forget, kind, max_bytes, max_pixels, what)
+        self._there.add(arrival)
+        return arrival
+
+    def remove(self, spooled: Spooled) -> None:
+        """Remove a file; one that is gone already is no error."""
+        for arrival in [arrival for arrival in self._there if arrival.name == spooled.name]:
+            arrival.discard()
+
+    def close(self) -> None:
+        """Remove everything of this gateway."""
+        for arrival in list(self._there):
+            arrival.discard()
+        self._folder.close()
+
+    def _take(self, count: int) -> None:
+        if self.bytes + count > self._max_total:
+            raise _full(f"all uploads together have {self.bytes} bytes, at most {self._max_total} are kept")
+        self.bytes += count
+
+    def _forget(self, arrival: Arrival) -> None:
+        self._there.discard(arrival)
+        self.bytes -= arrival.bytes
+
+
+class Kept:
+    """The files of one request or job, which go together: `close`, or leaving it as a context, removes them all."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._arrivals: list[Arrival] = []
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def arrival(self, kind: Kind, max_bytes: int, max_pixels: int | None = None, what: str = "image") -> Arrival:
+        """As that of `Spool`, removed with the others."""
+        arrival = self._spool.arrival(kind, max_bytes, max_pixels, what)
+        self._arrivals.append(arrival)
+        return arrival
+
+    async def save(
+        self,
+        stream: AsyncIterable[bytes],
+        max_bytes: int,
+        kind: Kind,
+        *,
+        max_pixels: int | None = None,
+        what: str = "image",
+    ) -> Spooled:
+        """As that of `Spool`, removed with the others."""
+        arrival = self.arrival(kind, max_bytes, max_pixels, what)
+        async for data in stream:
+            await arrival.write(data)
+        return await arrival.done()
+
+    async def body(self, data: bytes) -> Spooled:
+        """A request to a model as a file: JSON of any length, which the model's own limit bounds."""
+        arrival = self.arrival("json", len(data), what="the request")
+        await arrival.write(data)
+        return await arrival.done()
+
+    def handed_over(self) -> Kept:
+        """Another that has these files now, for work that goes on after the request: this one removes none of them."""
+        other = Kept(self._spool)
+        other._arrivals, self._arrivals = self._arrivals, []
+        return other
+
+    def close(self) -> None:
+        """Remove all; what arrives afterwards is removed by another `close`."""
+        arrivals, self._arrivals = self._arrivals, []
+        for arrival in arrivals:
+            arrival.discard()
+
+
+class Cleared:
+    """Middleware: every request has a `Kept` in `request.state.kept`, whose files go when the answer is out.
+
+    The application's `state.spool` is the spool. However the answer ends, the files are removed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with Kept(scope["app"].state.spool) as kept:
+            scope.setdefault("state", {})["kept"] = kept
+            await self._app(scope, receive, send)
+
+
+def _full(why: str) -> ApiError:
+    return overloaded(f"{why}; send it again later", BUSY_SECONDS)
