@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 CPU_RUNTIMES = ("onnxruntime", "openvino")
 SHARED = ROOT.parent / "shared" / "data"
-MODELS = {"tiny", "tiny_text", "tiny_summary", "tiny_dialogue", "tiny_bert_summary"}
+MODELS = {"tiny", "tiny_text", "tiny_summary", "tiny_dialogue", "tiny_voice", "tiny_bert_summary"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,6 +110,7 @@ tiny = _session_model("dcgan", "tiny", CPU_RUNTIMES)
 tiny_text = _session_model("charlm", "text")  # writes bytes, not words
 tiny_summary = _session_model("summarizer", "summary")  # writes tokens, not sentences
 tiny_dialogue = _session_model("dialogue", "chat")
+tiny_voice = _session_model("wavenet", "voice")  # samples, not words
 
 
 @pytest.fixture(scope="session")

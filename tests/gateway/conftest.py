@@ -125,10 +125,11 @@ def gateway(fake: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-def front(tiny: Tiny, tiny_text: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A real server with `tiny` (images) and `text` behind the gateway as a process, which is short of patience."""
+def front(tiny: Tiny, tiny_text: Tiny, tiny_voice: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A real server with `tiny` (images), `text` and `voice` behind the gateway, which is short of patience."""
     store = tmp_path_factory.mktemp("store")
-    shutil.copy(tiny.archive, store)
+    for model in (tiny, tiny_voice):
+        shutil.copy(model.archive, store)
     renamed(tiny_text.bundle, "text", store)
     patience = dict.fromkeys(("header_seconds", "body_seconds", "send_seconds"), "2")
     with behind_a_gateway(store, tmp_path_factory.mktemp("front"), settings=patience) as made:

@@ -73,10 +73,10 @@ def ended(connection: socket.socket) -> bool:
 
 
 @contextmanager
-def many(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
+def many(port: int, count: int, sent: bytes, **options: int) -> Iterator[list[socket.socket]]:
     """Connections that all send the same and then nothing."""
     with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(connected(port)) for _ in range(count)]
+        made = [stack.enter_context(connected(port, **options)) for _ in range(count)]
         for connection in made:
             connection.sendall(sent)
         yield made
