@@ -153,7 +153,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
         finish=lambda step: {**evaluate(step), **evaluate_pieces_finally(pieces)},
         final="log_mel_db_floor",
         unit="pieces",
-        curves=("stft", "levels", "back", "information", "generator", "critic"),
+        curves=("stft", "levels", "back", "information", "generator", "critic", "wrong_key"),
         right=("log_mel_db",),
     )
 

@@ -44,13 +44,15 @@ class Config(RecipeConfig):
     """of what the reader tells beyond noise, in nats a frame; the error of the latents has 1"""
     critic_weight: float = 0.01
     """of the critic's judgement"""
+    key_weight: float = 0.02
+    """of a key that the ears do not hear"""
     penalty: float = 10.0
     """of the critic's squared gradient at real latents (R1)"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.at_least(self, world_size=1, autoencoder_steps=1, reading_steps=0, heard=1)
-        checks.positive(self, "gan_learning_rate", "information_weight", "critic_weight", "penalty")
+        checks.positive(self, "gan_learning_rate", "information_weight", "critic_weight", "key_weight", "penalty")
         if self.fall_steps is not None and self.fall_steps <= self.autoencoder_steps:
             raise refuse("fall_steps", self.fall_steps, "more than --autoencoder-steps, or none: the rate never falls")
         if self.batch_size < 2:

@@ -4,7 +4,8 @@ Phase 1 learns encoder and decoder: the L1 between the levels of semitones that 
 decoder plays, and, for a part of the batch, since it costs most, a multi-resolution STFT loss of the sound itself.
 Phase 2 keeps them (their averages) and learns generator, reader and critic over latents, by the losses of Zhu 2017
 ("BicycleGAN", arXiv:1711.11586, section 3.2): what the reader finds in real latents should give them back (L1) and tell
-little more than noise does, and the critic should take what noise gives for real. The critic comes late, has little
+little more than noise does, and the critic should take what noise gives for real, in which the ears should hear the
+key (Odena 2017, arXiv:1610.09585). The critic comes late, has little
 weight and a penalty on its gradient (R1, Mescheder 2018, arXiv:1801.04406, every `LAZY` steps as in Karras 2020,
 arXiv:1912.04958, appendix B): it did win otherwise.
 
@@ -24,7 +25,7 @@ from training import ema, mel
 from training.loop import Figures
 from training.models.music import ANALYSIS, CONTEXT, HOP, STRIDE, Encoder, ModelConfig, level, turns_at
 from training.models.music_components import begin_with
-from training.models.music_gan import PHRASE, REACH, UNITS, Critic, Music, Reader, held, places
+from training.models.music_gan import PHRASE, REACH, UNITS, Critic, Ears, Music, Reader, held, places
 from training.music_config import Config
 from training.optimization import Optimization
 from training.precision import pick
@@ -35,6 +36,7 @@ COMPARED = 8  # one window in so many has its sound compared, one at least
 LEVELS_WEIGHT = 10.0
 LAZY = 8  # steps between two penalties
 CRITIC_RATE = 0.5  # of the generator's
+EARS_RATE = 0.03  # of Adam: they have a dozen numbers for each key
 SYNTHESIS_RATE = 0.02  # of the learning rate: the waves begin as they should be, and are made softer before purer
 
 
@@ -45,7 +47,7 @@ class MusicLearner:
         self.config, self.model, self.device = config, model, torch.device(device)
         with seeded(config.seed):
             self.music, self.encoder = Music(model), Encoder(model)
-            self.critic, self.reader = Critic(model), Reader(model)
+            self.critic, self.reader, self.ears = Critic(model), Reader(model), Ears(model)
         for network in self._networks().values():
             network.to(device)
         self.average, self.encoder_average = copy.deepcopy(self.music).eval(), copy.deepcopy(self.encoder).eval()
@@ -65,11 +67,18 @@ class MusicLearner:
                     [*self.music.generator.parameters(), *self.reader.parameters()], slow, betas, fused=True
                 ),
                 "critic": torch.optim.Adam(self.critic.parameters(), slow, betas, fused=True),
+                "ears": torch.optim.Adam(self.ears.parameters(), EARS_RATE, fused=True),
             },
         )
 
     def _networks(self) -> dict[str, nn.Module]:
-        return {"music": self.music, "encoder": self.encoder, "critic": self.critic, "reader": self.reader}
+        return {
+            "music": self.music,
+            "encoder": self.encoder,
+            "critic": self.critic,
+            "reader": self.reader,
+            "ears": self.ears,
+        }
 
     def served(self) -> dict[str, Tensor]:
         """The weights of the averaged generator and decoder."""
@@ -127,22 +136,29 @@ class MusicLearner:
             again = self.music.generator(read, key, told).float()
         back = (again - real).abs().mean()
         loss, figures = back + config.information_weight * information, {}
+        self.optimization.minimize("ears", self._wrong_key(real, key))
         if judged:
             noise = held(numbers[0], beats).to(self.device)
             with self.optimization.cast():
                 fake = self.music.generator(noise, key, told).float()
+            wrong_key = self._wrong_key(fake, key)
             figures["critic"] = self._learn_critic(real, fake.detach(), key, inner, step)
             self.critic.requires_grad_(False)
             with self.optimization.cast():
                 taken = F.softplus(-self.critic(fake, key, inner).float()).mean()
-            loss = loss + config.critic_weight * taken
-            figures["generator"] = float(taken.detach())
+            loss = loss + config.critic_weight * taken + config.key_weight * wrong_key
+            figures |= {"generator": float(taken.detach()), "wrong_key": float(wrong_key.detach())}
         self.optimization.minimize("generator", loss)
         self.critic.requires_grad_(True)
         self.optimization.end_step()
         decay = config.ema_decay(step - config.autoencoder_steps)
         ema.update(self.average.generator, self.music.generator, decay)
         return {"back": float(back.detach()), "information": float(information.detach()), **figures}
+
+    def _wrong_key(self, latents: Tensor, key: Tensor) -> Tensor:
+        """The cross-entropy of the keys (B,) that the ears hear in latents (B, C, F)."""
+        heard = self.ears(self.average.decoder.levels(latents), key)
+        return F.cross_entropy(heard, torch.zeros_like(key))
 
     def _learn_critic(self, real: Tensor, fake: Tensor, key: Tensor, inner: Tensor, step: int) -> float:
         """A step of the critic by latents (B, C, F) of both kinds; its loss."""
@@ -182,7 +198,7 @@ class MusicLearner:
             noise = held(self._numbers(1, beats, step_seed(seed, at))[0], beats).to(self.device)
             told = (beats % PHRASE).float().to(self.device)
             key = key.to(self.device)
-            latents = self.average.generator(noise, key, told)
+            latents = self.average.compose(noise, key, told)
             turns = turns_at(torch.full((len(key),), -CONTEXT * HOP), self.model).to(self.device)
             parts.append(self.average.decoder(latents, key, turns).cpu())
         return torch.cat(parts)

@@ -40,11 +40,11 @@ class GeneratorGraph(nn.Module):
 
     def __init__(self, music: Music) -> None:
         super().__init__()
-        self.generator = music.generator
+        self.music = music
 
     def forward(self, noise: Tensor, key: Tensor, beats: Tensor) -> tuple[Tensor]:
         """noise (B, Z, N), key (B,), beats (B, N) -> latents (B, C, F)."""
-        return (self.generator(noise, key, beats),)
+        return (self.music.compose(noise, key, beats),)
 
 
 class DecoderGraph(nn.Module):

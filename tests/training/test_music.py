@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from handlers.audio.windows import Plan
-from tests.support.music import CONFIG
+from tests.support.music import CONFIG, model
 from training import checkpoint, evaluate_music, music, music_hearing
 from training.checks import ConfigError
 from training.data import melodies
@@ -36,6 +36,7 @@ from training.models.music_gan import (
     REACH,
     UNITS,
     Critic,
+    Ears,
     Generator,
     Reader,
     held,
@@ -189,6 +190,43 @@ def test_the_reader_finds_one_normal_for_each_unit_and_counts_what_it_tells() ->
     with torch.no_grad():
         last.bias[0] = 2.0  # the mean of a number of every phrase, of which there are two
     assert float(reader(latents, keys, beats, normals)[1].detach()) == pytest.approx(2 * 0.5 * 2.0**2 / 48)
+
+
+def test_tonics_are_those_of_the_keys_and_classes_that_are_none_have_none() -> None:
+    world = melodies.music_set(16_000, 0.1, 1)
+    assert world.tonics == (0, 1, 2, 3, 4, 5, 6, -5, -4, -3, -2, -1)
+    assert dataclasses.replace(world, classes=("Am", "F#", "G")).tonics == (-3, 6, -5)
+    assert dataclasses.replace(world, classes=("A", "piano")).tonics == (0, 0)
+
+
+def test_ears_turn_a_profile_to_all_tonics_and_hear_no_octave() -> None:
+    ears = Ears(CONFIG)
+    with torch.no_grad():
+        ears.profiles[0, [0, 4, 7]] = 1.0
+        ears.profiles[3, [0, 3, 7]] = 1.0  # a key in minor
+    levels = torch.zeros(4, CONFIG.relative, 5)
+    tonic = HIGHEST_TONIC + 3  # of the row of a C: the first carrier is an A
+    for row, (lowest, third) in enumerate(((tonic, 4), (tonic + 12, 4), (tonic + 2, 4), (tonic, 3))):
+        levels[row, [lowest, lowest + third, lowest + 7]] = 0.8
+    heard = ears(levels, torch.tensor([0, 0, 0, 3])).argmax(dim=1)
+    assert heard.tolist() == [0, 0, 2, 0]
+
+
+def test_a_piece_is_composed_of_noise_nearer_to_its_mean() -> None:
+    music, frames = model(dataclasses.replace(CONFIG, truncation=0.5)), 40
+    noise = torch.randn(1, 4 * CONFIG.noise, frames + 2 * REACH, generator=torch.Generator().manual_seed(0))
+    told = torch.tensor([1]), torch.rand(1, frames + 2 * REACH, generator=torch.Generator().manual_seed(1)) * 8
+    with torch.inference_mode():
+        torch.testing.assert_close(music.compose(noise, *told), music.generator(noise / 2, *told))
+        assert not torch.allclose(music.compose(noise, *told), music.generator(noise, *told), atol=1e-3)
+
+
+def test_the_levels_of_the_straight_way_are_what_it_plays_of_latents_that_stand_still() -> None:
+    decoder = Decoder(CONFIG)
+    latents = torch.randn(2, CONFIG.latent, 1).expand(-1, -1, 6)
+    with torch.inference_mode():
+        played = decoder.straight(latents)[:, : CONFIG.relative, 8:-8].unflatten(2, (4, 8)).mean(dim=3)
+        torch.testing.assert_close(decoder.levels(latents)[:, :, 1:-1], played)
 
 
 @pytest.fixture

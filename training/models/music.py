@@ -62,6 +62,8 @@ class ModelConfig:
     """random numbers that the generator takes for each phrase, chord, beat and half of a beat"""
     width: int = 128
     """channels of the generator's and the critic's convolutions"""
+    truncation: float = 0.7
+    """share of themselves that random numbers have in a piece: less is nearer to the middle of what was learned"""
     keys: Fixed[tuple[str, ...]] = ()
     """names of the keys, found in the data"""
     tonics: Fixed[tuple[int, ...]] = ()
@@ -74,6 +76,7 @@ class ModelConfig:
         object.__setattr__(self, "tonics", tuple(self.tonics))
         object.__setattr__(self, "tempos", tuple(self.tempos))
         checks.at_least(self, rate=8000, pitches=12, noises=1, latent=1, channels=8, noise=1, width=8)
+        checks.positive(self, "truncation")
         if frequencies(self.pitches)[-1] >= self.rate / 2:
             highest = frequencies(self.pitches)[-1]
             raise checks.refuse("pitches", self.pitches, f"fewer: {highest:g} Hz is over half of the rate {self.rate}")
@@ -199,6 +202,12 @@ class Decoder(nn.Module):
         """
         audio, _ = self.played(latents, key, turns)
         return audio
+
+    def levels(self, latents: Tensor) -> Tensor:
+        """latents (B, C, F) -> levels of semitones (B, R, F), by the straight way alone: about what is played."""
+        weight = self.straight.weight[:, : self.relative].sum(dim=2) / FINER  # (C, R); each level has two frames
+        assert self.straight.bias is not None
+        return F.conv1d(latents, weight.T[:, :, None], self.straight.bias[: self.relative])
 
     def strengths_parameters(self) -> list[nn.Parameter]:
         """All parameters but those of the waves."""

@@ -1,11 +1,12 @@
-"""The GAN of `music` over the latents of its autoencoder: generator, critic, and the reader that both are taught with.
+"""The GAN of `music` over the latents of its autoencoder: generator, critic, and what the generator is taught with.
 
 The generator is convolutional from end to end and adds nothing at the edges, so a window of noise gives a window of
 latents, and overlapping windows agree where they overlap: a piece may have any length. What it is told of a latent
 frame is the key, the place in a phrase of eight beats, and random numbers that stay the same for a phrase, a chord, a
 beat and half of a beat: so what changes, changes at the tempo that was asked. The reader finds those numbers in real
 latents, so that the generator can be asked for the same music again (Zhu 2017, "BicycleGAN", arXiv:1711.11586, section
-3.2; Larsen 2016, arXiv:1512.09300).
+3.2; Larsen 2016, arXiv:1512.09300). The ears hear the key (the auxiliary classifier of Odena 2017, arXiv:1610.09585,
+which here learns from real music alone).
 
 Dimensions: B windows, C latent channels, F latent frames, R = `REACH`, Z = 4 `noise` channels, K keys, U units.
 """
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.music import HOP, Decoder, ModelConfig
+from training.models.music import HIGHEST_TONIC, HOP, LOWEST, Decoder, ModelConfig
 
 PHRASE = 8  # beats
 LEVELS = (8.0, 2.0, 1.0, 0.5)  # beats that a random number stays the same
@@ -127,6 +128,26 @@ class Reader(nn.Module):
         return _held(drawn, places), more.sum(dim=(1, 2)).mean() / beats.shape[1]
 
 
+class Ears(nn.Module):
+    """Whether pitch classes are in their key, or in which of the eleven others of its mode.
+
+    A profile (Krumhansl and Kessler 1982), one for each key, is turned to all twelve tonics.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.profiles = nn.Parameter(torch.zeros(len(config.keys), 12))
+
+    def forward(self, levels: Tensor, key: Tensor) -> Tensor:
+        """Levels of semitones relative to the tonic (B, R, F), key (B,) -> logits (B, 12): 0 is the key itself."""
+        loudness = levels.clamp(min=0.0).square().mean(dim=2)
+        rows = torch.arange(levels.shape[1], device=levels.device) + (LOWEST - HIGHEST_TONIC)
+        classes = torch.zeros(len(levels), 12, device=levels.device).index_add(1, rows % 12, loudness)
+        classes = F.layer_norm((classes + 1e-3).log(), (12,))
+        turned = torch.stack([classes.roll(-tonic, dims=1) for tonic in range(12)], dim=1)  # (B, 12, 12)
+        return torch.einsum("btc,bc->bt", turned, self.profiles[key])
+
+
 def conditions(key: Tensor, beats: Tensor, keys: int) -> Tensor:
     """key (B,), beats (B, F) -> (B, 10 + K, F)."""
     named = F.one_hot(key, keys).to(beats.dtype)[:, :, None].expand(-1, -1, beats.shape[1])
@@ -167,3 +188,8 @@ class Music(nn.Module):
         super().__init__()
         self.config = config
         self.generator, self.decoder = Generator(config), Decoder(config)
+
+    def compose(self, noise: Tensor, key: Tensor, beats: Tensor) -> Tensor:
+        """What `Generator` makes of noise nearer to its mean (the truncation trick of Brock 2018, arXiv:1809.11096)."""
+        latents: Tensor = self.generator(noise * self.config.truncation, key, beats)
+        return latents
