@@ -42,7 +42,7 @@ class Config(RecipeConfig):
     """composed pieces whose key and tempo are listened for at the end, where the built-in world is learned"""
     information_weight: float = 0.015
     """of what the reader tells beyond noise, in nats a frame; the error of the latents has 1"""
-    critic_weight: float = 0.01
+    critic_weight: float = 0.005
     """of the critic's judgement"""
     key_weight: float = 0.02
     """of a key that the ears do not hear"""
