@@ -62,7 +62,7 @@ PRESETS = {
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=800, max_minutes=2.5, save_every=100, sample_every=800),
+    "demo": Schedule(steps=800, max_minutes=2.3, save_every=200, sample_every=1000),
     "paper": Schedule(steps=250_000),
 }
 
