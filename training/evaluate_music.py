@@ -30,8 +30,8 @@ class Pieces:
 
     compose: Callable[[Tensor, Tensor, int, int], Tensor]
     """keys (B,), tempos (B,), frames, seed -> waves (B, T)"""
-    back: Callable[[Tensor], Tensor]
-    """pieces (B, T) -> what the autoencoder makes of them, `CONTEXT` frames shorter on each side"""
+    back: Callable[[Tensor, Tensor], Tensor]
+    """pieces (B, T), keys (B,) -> what the autoencoder makes of them, `CONTEXT` frames shorter on each side"""
     data: MusicSet
     seed: int
     world: str
@@ -59,7 +59,8 @@ def evaluate_back(pieces: Pieces, path: Path) -> dict[str, float]:
     data = pieces.data
     rows = data.held_out[: 2 * SHOWN]
     whole = torch.from_numpy(data.waves(rows, pieces.frames * HOP))
-    found, wanted = pieces.back(whole), whole[:, CONTEXT * HOP : -CONTEXT * HOP]
+    keys = torch.from_numpy(data.labels[rows])
+    found, wanted = pieces.back(whole, keys), whole[:, CONTEXT * HOP : -CONTEXT * HOP]
     shown = torch.stack([wanted, found], dim=1).flatten(0, 1)[:SHOWN]
     _show(pieces, shown, [f"{data.classes[data.labels[row]]} {what}" for row in rows for what in ("is", "back")], path)
     distance = mel.log_mel_distance(mel.log_mel(found, data.rate), mel.log_mel(wanted, data.rate)).mean()

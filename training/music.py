@@ -23,13 +23,14 @@ from training.data.music_set import MusicSet
 from training.evaluate_music import Pieces, evaluate_back, evaluate_pieces, evaluate_pieces_finally
 from training.loop import Figures, Work
 from training.models.music import HOP, ModelConfig
-from training.models.music_gan import PHRASE, REACH, Music, places
+from training.models.music_gan import REACH, Music, places
 from training.music_config import Config
 from training.music_learner import MusicLearner
 from training.run import Run, Schedule
 from training.seeding import step_seed
 from training.state import load_network
 
+BEGUN_WITH = 64  # pieces whose principal components the autoencoder begins with
 PRESETS = {
     "tiny": Config(
         model=ModelConfig(latent=8, channels=16, width=16, noise=1, pitches=40),
@@ -37,13 +38,20 @@ PRESETS = {
         seconds=4.0,
         batch_size=4,
         autoencoder_steps=3,
+        reading_steps=1,
         autoencoder_frames=24,
         gan_frames=64,
         heard=24,
         ema_half_life_kitems=0.05,
     ),
-    "demo": Config(  # its clock ends it on slow cores; docs/results.md says how far it came
-        batch_size=16, autoencoder_steps=200, learning_rate=2e-3, gan_learning_rate=1e-3, ema_half_life_kitems=2.0
+    "demo": Config(  # within three minutes of two slow cores in FP32
+        batch_size=16,
+        autoencoder_steps=120,
+        reading_steps=300,
+        learning_rate=2e-3,
+        gan_learning_rate=1e-3,
+        fall_steps=800,
+        ema_half_life_kitems=2.0,
     ),
     "paper": Config(
         model=ModelConfig(channels=256, width=384, latent=64),
@@ -54,7 +62,7 @@ PRESETS = {
 }
 SCHEDULES = {
     "tiny": Schedule(steps=6, save_every=3, sample_every=3, log_every=1),
-    "demo": Schedule(steps=1000, max_minutes=2.5, save_every=100, sample_every=500),
+    "demo": Schedule(steps=800, max_minutes=2.3, save_every=200, sample_every=1000),
     "paper": Schedule(steps=250_000),
 }
 
@@ -72,18 +80,24 @@ class Course:
         drawn = batches.drawn(len(rows), config.batch_size, config.seed, step)
         frames = int(config.seconds * self.data.rate) // HOP
         random = torch.Generator().manual_seed(step_seed(config.seed, step))
+        key = torch.from_numpy(self.data.labels[rows[drawn]])
+        if step == 1:
+            begun = rows[:BEGUN_WITH]
+            self.learner.begin(
+                torch.from_numpy(self.data.waves(begun, frames * HOP)), torch.from_numpy(self.data.labels[begun])
+            )
         if step <= config.autoencoder_steps:
             first = torch.randint(frames - config.autoencoder_frames + 1, (len(drawn),), generator=random)
             sound = torch.from_numpy(self._windows(rows[drawn], first.numpy(), config.autoencoder_frames))
-            return self.learner.learn_sound(sound, first * HOP, step)
-        first = torch.randint(frames - config.gan_frames + 1, (len(drawn),), generator=random)
+            return self.learner.learn_sound(sound, key, first * HOP, step)
+        length = config.gan_frames + 2 * REACH
+        first = torch.randint(frames - length + 1, (len(drawn),), generator=random)
         latents = self._all_latents()
-        real = torch.stack(
-            [latents[row, :, at : at + config.gan_frames] for row, at in zip(drawn, first.tolist(), strict=True)]
+        windows = torch.stack(
+            [latents[row, :, at : at + length] for row, at in zip(drawn, first.tolist(), strict=True)]
         )
-        key, tempo = torch.from_numpy(self.data.labels[rows[drawn]]), torch.from_numpy(self.data.tempos[rows[drawn]])
-        beats = places(tempo, first - REACH, config.gan_frames + 2 * REACH, self.data.rate) + PHRASE
-        return self.learner.learn_music(real, key, beats, step)
+        tempo = torch.from_numpy(self.data.tempos[rows[drawn]])
+        return self.learner.learn_music(windows, key, places(tempo, first, length, self.data.rate), step)
 
     def _windows(self, rows: NDArray[np.int64], first: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
         whole = self.data.waves(rows, frames * HOP + int(first.max()) * HOP)
@@ -93,10 +107,14 @@ class Course:
         if self._latents is None:
             rows = self.data.learned
             length = int(self.config.seconds * self.data.rate) // HOP * HOP
-            parts = [
-                torch.from_numpy(self.data.waves(part, length)) for part in np.array_split(rows, -(-len(rows) // 16))
-            ]
-            self._latents = torch.cat([self.learner.latents(part) for part in parts])
+            self._latents = torch.cat(
+                [
+                    self.learner.latents(
+                        torch.from_numpy(self.data.waves(part, length)), torch.from_numpy(self.data.labels[part])
+                    )
+                    for part in np.array_split(rows, -(-len(rows) // 16))
+                ]
+            )
         return self._latents
 
 
@@ -117,7 +135,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
         config.retime,
         run.folder,
     )
-    model = dataclasses.replace(model, keys=data.classes, tempos=data.tempo_range)
+    model = dataclasses.replace(model, keys=data.classes, tonics=data.tonics, tempos=data.tempo_range)
     learner = MusicLearner(config, model, device)
     pieces = Pieces(learner.compose, learner.back, data, config.seed, config.data, config.heard)
 
@@ -135,7 +153,7 @@ def _prepare(run: Run, config: Config, device: str, resumed: Checkpoint | None) 
         finish=lambda step: {**evaluate(step), **evaluate_pieces_finally(pieces)},
         final="log_mel_db_floor",
         unit="pieces",
-        curves=("stft", "levels", "generator", "critic", "wrong_key", "wrong_beats"),
+        curves=("stft", "levels", "back", "information", "generator", "critic", "wrong_key"),
         right=("log_mel_db",),
     )
 

@@ -1,4 +1,4 @@
-"""Music by windows: graphs `generator` (noise, key and place in a phrase to latents) and `decoder` (latents to sound).
+"""Music by windows: graphs `generator` (noise, key and place in a phrase to latents) and `decoder` (those to sound).
 
 Both have windows of one length, so a window is the same bits whichever piece it is of, and whatever is beside it. Where
 windows overlap, the graphs compute the same latents twice: by the same numbers, as `handlers/audio/windows.py` says.
@@ -40,11 +40,11 @@ class GeneratorGraph(nn.Module):
 
     def __init__(self, music: Music) -> None:
         super().__init__()
-        self.generator = music.generator
+        self.music = music
 
     def forward(self, noise: Tensor, key: Tensor, beats: Tensor) -> tuple[Tensor]:
         """noise (B, Z, N), key (B,), beats (B, N) -> latents (B, C, F)."""
-        return (self.generator(noise, key, beats),)
+        return (self.music.compose(noise, key, beats),)
 
 
 class DecoderGraph(nn.Module):
@@ -54,9 +54,9 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.decoder = music.decoder
 
-    def forward(self, latents: Tensor, turns: Tensor) -> tuple[Tensor]:
-        """latents (B, C, F), turns (B, P) -> audio (B, T)."""
-        return (self.decoder(latents, turns),)
+    def forward(self, latents: Tensor, key: Tensor, turns: Tensor) -> tuple[Tensor]:
+        """latents (B, C, F), key (B,), turns (B, P) -> audio (B, T)."""
+        return (self.decoder(latents, key, turns),)
 
 
 def plan(config: ModelConfig) -> Plan:
@@ -111,7 +111,7 @@ def describe(model: nn.Module) -> GeneratorKind:
         values = generator_inputs(count, seed)
         with torch.inference_mode():
             (latents,) = generator(*(torch.from_numpy(value) for value in values.values()))
-        return {"latents": latents.numpy(), "turns": told(count, seed, 1)["turns"]}
+        return {"latents": latents.numpy(), "key": values["key"], "turns": told(count, seed, 1)["turns"]}
 
     def render(sessions: Mapping[str, Session], count: int, seed: int) -> NDArray[np.float32]:
         """Sounds (count, RENDERED windows)."""
@@ -120,7 +120,7 @@ def describe(model: nn.Module) -> GeneratorKind:
             tile = {name: value[at : at + SLOTS] for name, value in values.items()}
             turns = tile.pop("turns")
             latents = sessions["generator"].run(tile)["latents"]
-            parts.append(sessions["decoder"].run({"latents": latents, "turns": turns})["audio"])
+            parts.append(sessions["decoder"].run({"latents": latents, "key": tile["key"], "turns": turns})["audio"])
         return np.concatenate(parts).reshape(count, RENDERED * division.samples)
 
     latents = TensorSpec("latents", "float32", ("batch", config.latent, division.heard))
@@ -134,7 +134,11 @@ def describe(model: nn.Module) -> GeneratorKind:
             (latents,),
         ),
         "decoder": GraphSpec(
-            (latents, TensorSpec("turns", "float32", ("batch", config.pitches))),
+            (
+                latents,
+                TensorSpec("key", "int64", ("batch",)),
+                TensorSpec("turns", "float32", ("batch", config.pitches)),
+            ),
             (TensorSpec("audio", "float32", ("batch", division.samples)),),
         ),
     }

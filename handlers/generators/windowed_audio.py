@@ -1,7 +1,7 @@
 """Pieces of music of any length, window by window: a generator of latents and a decoder of them.
 
-Roles: `generator`, noise (B, Z, N), key (B,), beats (B, N) -> latents (B, C, F); `decoder`, latents (B, C, F), turns
-(B, P) -> audio (B, T). `handlers/audio/windows.py` says what a window is.
+Roles: `generator`, noise (B, Z, N), key (B,), beats (B, N) -> latents (B, C, F); `decoder`, latents (B, C, F), key
+(B,), turns (B, P) -> audio (B, T). `handlers/audio/windows.py` says what a window is.
 Dimensions: B windows in a step, one of every sound.
 """
 
@@ -132,7 +132,7 @@ class WindowedAudio:
             noise, beats, turns = (np.stack(part) for part in zip(*told, strict=True))
             key = np.array([key for _, key, _, _ in tile], np.int64)
             latents = self._generator.run({"noise": noise, "key": key, "beats": beats})["latents"]
-            waves += list(self._decoder.run({"latents": latents, "turns": turns})["audio"])
+            waves += list(self._decoder.run({"latents": latents, "key": key, "turns": turns})["audio"])
         return waves
 
     def _end(self, slot: MusicSlot, reason: str) -> None:

@@ -38,8 +38,8 @@ def whole(seed: int, key: int, tempo: float, frames: int) -> np.ndarray[Any, Any
     numbers = torch.from_numpy(division.numbers(seed, tempo, frames * HOP))[None]
     with torch.inference_mode():
         noise = held(numbers, beats + PHRASE)
-        latents = music.generator(noise, torch.tensor([key]), ((beats + PHRASE) % PHRASE).float())
-        audio = music.decoder(latents, turns_at(torch.tensor([-CONTEXT * HOP]), CONFIG))[0]
+        latents = music.compose(noise, torch.tensor([key]), ((beats + PHRASE) % PHRASE).float())
+        audio = music.decoder(latents, torch.tensor([key]), turns_at(torch.tensor([-CONTEXT * HOP]), CONFIG))[0]
     return np.asarray(audio)
 
 

@@ -20,7 +20,14 @@ from training.models.music_gan import Music
 from training.seeding import seeded
 
 CONFIG = ModelConfig(
-    latent=6, channels=16, width=16, noise=2, pitches=40, keys=("C", "C#", "D", "Am"), tempos=(80, 150)
+    latent=6,
+    channels=16,
+    width=16,
+    noise=2,
+    pitches=40,
+    keys=("C", "C#", "D", "Am"),
+    tonics=(0, 1, 2, -3),
+    tempos=(80, 150),
 )
 
 

@@ -25,6 +25,13 @@ class MusicSet(SoundSet):
     """(N,) beats a minute"""
 
     @property
+    def tonics(self) -> tuple[int, ...]:
+        """Of each class: semitones from C to its tonic, from -5 to 6; all 0 where classes are no keys."""
+        if not set(self.classes) <= set(key_names(minor=True)):
+            return (0,) * len(self.classes)
+        return tuple((TONICS.index(name.removesuffix("m")) + 5) % 12 - 5 for name in self.classes)
+
+    @property
     def tempo_range(self) -> tuple[int, int]:
         """The slowest and the fastest tempo of the pieces that are learned from, in whole beats a minute."""
         learned = self.tempos[self.learned]
