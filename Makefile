@@ -13,6 +13,7 @@ RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
 HERE := not browser and not db and not gpu
+BOTH := --numprocesses=2 --dist=loadfile # a file's tests stay together, with the servers that they share
 BENCHMARKS ?= export serve gateway steps text audio faults soak
 
 help: ## what can be made
@@ -30,10 +31,10 @@ demo: $(INSTALLED) ## train, export, archive, serve; fetch 16 faces and a text: 
 	./demo.sh
 
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
-	$(PY) -m pytest -m "$(HERE) and not long"
+	$(PY) -m pytest -m "$(HERE) and not long" $(BOTH)
 
 test-fast: $(INSTALLED) ## those of them that start no server and build no model
-	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" --numprocesses=2
+	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" $(BOTH)
 
 test-long: $(INSTALLED) ## the long ones: the same again, many times
 	$(PY) -m pytest -m "$(HERE) and long"
