@@ -112,9 +112,14 @@ async def metered(answer: Answer, meter: Meter) -> AsyncGenerator[bytes, None]:
 
 
 def _expected(order: Order) -> float:
-    """What is kept free of a day's quota: the images asked for, and one unit of what cannot be known before."""
-    count = order.params.get("n")
-    return float(count) if order.model.medium == "image" and isinstance(count, int) and count > 1 else 1.0
+    """What is kept free of a day's quota: the images asked for, and one unit of what cannot be known before.
+
+    No more than the model makes, which refuses more: a number of any length would swallow what others hold.
+    """
+    count, spec = order.params.get("n"), order.model.params.get("n")
+    if order.model.medium != "image" or not isinstance(count, int) or spec is None:
+        return 1.0
+    return float(max(1, min(count, int(spec.maximum or 1))))
 
 
 async def _spooled(order: Order) -> Any:
