@@ -57,7 +57,8 @@ def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Or
 
 @asynccontextmanager
 async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Meter]]:
-    """The answer, once its head is there. What its meter read is spent when it ends, however it ends.
+    """The answer, once its head is there. What its meter read is spent when it ends, also where its caller leaves;
+    images that broke off on the way are not.
 
     Raises `ApiError`: 403 for a key of other scopes, 429 without quota, 413, and what upstream refuses.
     """
@@ -69,11 +70,15 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
         async with state.upstream.generate(
             order.model.name, params, caller=order.caller.id, timeout=None, spooled=spooled
         ) as answer:
-            meter = Meter(order.model.medium, answer.receipt)
+            meter, lost = Meter(order.model.medium, answer.receipt), False
             try:
                 yield answer, meter
+            except ApiError:
+                lost = order.model.medium == "image"  # half an image is of no use, and its caller did not end it
+                raise
             finally:
-                state.limits.spend(order.caller, unit, meter.amount)
+                if not lost:
+                    state.limits.spend(order.caller, unit, meter.amount)
 
 
 async def made(state: State, order: Order) -> Made:

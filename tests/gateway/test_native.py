@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import uuid
@@ -18,6 +19,7 @@ from tests.gateway.conftest import eventually
 from tests.gateway.media import ALIASES, Media, error, media, picture, receipt
 from tests.gateway.raw import connected, request
 from tests.support.fake_documents import documents
+from tests.support.fake_upstream import Asked, Reply, usual
 
 JSON = {"Content-Type": "application/json"}
 
@@ -196,6 +198,22 @@ def test_a_field_of_a_form_that_is_no_number_is_named(served: Media, text: str) 
     status, param, message = error(served.gateway.post("/v1/images/edits", body=body, headers=headers))
     assert (status, param) == (400, "n")
     assert "wanted an integer" in message
+
+
+def test_images_that_break_off_are_not_counted(tmp_path: Path) -> None:
+    with media(tmp_path, limits={"images_a_day": 1}) as served:
+        model = served.fake.models["drawn"]
+
+        def half(asked: Asked) -> Reply:
+            whole = usual(model.document, asked.params)
+            return dataclasses.replace(whole, pieces=[whole.pieces[0][:50]], breaks=True)
+
+        model.reply = half
+        for _ in range(2):
+            assert "broke off" in error(served.gateway.post("/api/generate/drawn", {"seed": 1}))[2]
+        model.reply = None
+        assert served.gateway.post("/api/generate/drawn", {"seed": 1}).status == 200
+        assert served.gateway.post("/api/generate/drawn", {"seed": 1}).json["error"]["code"] == "insufficient_quota"
 
 
 def test_tokens_of_texts_are_counted(tmp_path: Path) -> None:
