@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.server import allow_files
+from gateway.settings import Settings, SettingsError
+from gateway.spool import MAX_FILES
+from gateway.upstream import MAX_CONNECTIONS
 from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.plain import plainly
 from tests.gateway.raw import answer_of, connected, ended, head_of, many, request, to_the_end
@@ -234,3 +238,18 @@ def test_unread_answers_of_all_callers_have_a_bound(
         assert "callers who read slowly" in refused.json["error"]["message"]
         to_the_end(slow)
         eventually(lambda: gateway.post("/plain/drawn", {}).status == 200, 10, "what was read is still counted")
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(700, 126), (4000, 2528)])
+def test_connections_and_their_uploads_have_descriptors(
+    allowed: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, allowed))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: given.append(limits))
+    with pytest.raises(SettingsError, match=rf"connections is {most + 1}, .* wanted at most {most},"):
+        allow_files(Settings(connections=most + 1))
+    allow_files(Settings(connections=most))
+    ((soft, hard),) = given
+    assert hard == allowed
+    assert soft >= most + min(most, MAX_FILES) + MAX_CONNECTIONS
