@@ -12,6 +12,7 @@ from gateway.errors import ApiError
 
 JSON = "application/json"
 MAX_DEPTH = 32  # lists and objects within each other
+PACKED = 1024  # bytes by which what is packed may be longer than what is in it
 
 
 async def read_json(request: Request, most: int) -> dict[str, Any]:
@@ -26,12 +27,15 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
     if charset not in ("", "utf-8", "utf8"):
         raise ApiError(415, f"the charset is {charset[:60]}, wanted utf-8")
     unpack = _unpacking(request.headers.get("content-encoding", "identity").strip().lower())
-    body = bytearray()
+    body, came = bytearray(), 0
     try:
         async for piece in request.stream():
+            came += len(piece)
             body += unpack.decompress(piece, most + 1 - len(body)) if unpack is not None else piece
-            if len(body) > most:
+            if len(body) > most or came > most + PACKED:
                 raise ApiError(413, f"the request is over {most} bytes, which is all that is taken", code="too_large")
+            if unpack is not None and unpack.unused_data:
+                break  # what follows it would be kept, however much that is
     except zlib.error as error:
         raise ApiError(400, f"the body is not packed as Content-Encoding says: {error}") from None
     if unpack is not None and (not unpack.eof or unpack.unused_data):
@@ -55,6 +59,20 @@ def parse(body: bytes) -> dict[str, Any]:
         raise ApiError(400, f"the body is a JSON {_NAMES.get(type(found), 'null')}, wanted an object")
     if _depth(found) > MAX_DEPTH:
         raise ApiError(400, f"the body is nested too deep, wanted at most {MAX_DEPTH} levels")
+    if b"\\ud" in body or b"\\uD" in body:
+        for name, value in found.items():
+            _whole_characters(name, value)
+    return found
+
+
+def value_of(text: str) -> Any:
+    """A JSON value that is a text by itself, as in a form, by the same rules. Raises `ValueError`."""
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_constant)
+    except (ApiError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if _depth(found) > MAX_DEPTH:
+        raise ValueError(f"nested too deep, wanted at most {MAX_DEPTH} levels")
     return found
 
 
@@ -83,6 +101,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> NoReturn:
     raise ApiError(400, f"the body holds {name}, which is no JSON number")
+
+
+def _whole_characters(name: str, value: Any) -> None:
+    """Raise an `ApiError` for a field with half of a surrogate pair, which no answer in UTF-8 could repeat."""
+    try:
+        json.dumps([name, value], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        shown = name[:60].encode(errors="replace").decode()
+        message = f"{shown} holds half of a surrogate pair, which is no text; send whole characters"
+        raise ApiError(400, message, param=shown) from None
 
 
 def _depth(value: Any) -> int:

@@ -13,7 +13,8 @@ from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
-MAX_HEAD = 64 << 10  # bytes of a request line with all headers
+MAX_HEAD = 64 << 10  # bytes of a request line with all headers; also of what comes with a body and is none of it
+FRAMING = 8  # bytes that a byte of a body may have around it, in the smallest chunks: `1\r\n?\r\n`, and some more
 LEAST_RATE = 1024  # bytes a second of a body or an answer, beyond the seconds that settings allow
 LINGER_SECONDS = 5.0  # to read on what a caller still sends whose answer is out, so that it can read the answer
 SWEEP_SECONDS = 0.25
@@ -22,6 +23,7 @@ REFUSALS = {
     "head_seconds": (408, "Request Timeout", "the request's head did not come in time"),
     "body_seconds": (408, "Request Timeout", "the request's body did not come in time"),
     "head_bytes": (431, "Request Header Fields Too Large", f"the request's head is over {MAX_HEAD} bytes"),
+    "trailer_bytes": (431, "Request Header Fields Too Large", f"the request has over {MAX_HEAD} bytes around its body"),
     "connections": (503, "Service Unavailable", "the gateway has as many connections as it takes"),
 }
 
@@ -62,10 +64,11 @@ class Connection(HttpToolsProtocol):
     phase: Literal["head", "body"] | None
     since: float  # when the phase began
     came: int  # bytes of the head, or of the body
+    framed: int  # bytes that came for a body, chunks' lengths and trailers included
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, or turn it away."""
-        self.phase, self.since, self.came = "head", time.monotonic(), 0
+        self.phase, self.since, self.came, self.framed = "head", time.monotonic(), 0, 0
         self.answered = False
         self._stuck_since: float | None = None  # when its answer began to wait for its reader
         self._read = 0  # bytes of it that were read since
@@ -101,9 +104,13 @@ class Connection(HttpToolsProtocol):
             self.phase, self.since, self.came = "head", time.monotonic(), 0
         if self.phase == "head":
             self.came += len(data)
+        elif self.phase == "body":
+            self.framed += len(data)
         super().data_received(data)
         if self.phase == "head" and self.came > MAX_HEAD:
             self.end("head_bytes")
+        elif self.phase == "body" and self.framed > MAX_HEAD + (1 + FRAMING) * self.came:
+            self.end("trailer_bytes")  # trailers are kept like headers, and nobody reads them
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
@@ -113,7 +120,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """From here on its body is waited for."""
-        self.phase, self.since, self.came = "body", time.monotonic(), 0
+        self.phase, self.since, self.came, self.framed = "body", time.monotonic(), 0, 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -181,7 +188,9 @@ class Connection(HttpToolsProtocol):
             return
         self.bounds.metrics.ended.labels(bound).inc()
         begun = self.came > 0 or self.phase == "body" or bound == "connections"
-        if begun and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
+        cycle = self.cycle
+        last = cycle is not None and cycle.response_complete and self.phase != "body"  # the answer that is out
+        if begun and (last or cycle is None or not cycle.response_started):
             self.transport.write(refusal(bound))
             if self.cycle is not None and not self.cycle.response_complete:
                 self.cycle.disconnected = True

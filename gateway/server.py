@@ -23,6 +23,7 @@ from gateway.app import build
 from gateway.bounds import Bounds, bounded
 from gateway.edge import InHand
 from gateway.settings import Settings, SettingsError
+from gateway.spool import MAX_FILES
 from gateway.upstream import MAX_CONNECTIONS
 
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere is reached there
@@ -145,11 +146,13 @@ def listen(settings: Settings) -> socket.socket:
 
 def allow_files(settings: Settings) -> None:
     """Have as many descriptors as connections may need. Raises `SettingsError` where the system allows fewer."""
-    wanted = settings.connections + MAX_CONNECTIONS + SPARE_FILES
+    uploads = min(settings.connections, MAX_FILES)  # each may have a file open that it is written to
+    wanted = settings.connections + uploads + MAX_CONNECTIONS + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         if hard != resource.RLIM_INFINITY and hard < wanted:
-            most = hard - MAX_CONNECTIONS - SPARE_FILES
+            rest = hard - MAX_CONNECTIONS - SPARE_FILES
+            most = max(rest // 2, rest - MAX_FILES)
             raise SettingsError(
                 f"setting connections is {settings.connections}, which needs {wanted} descriptors, and the system "
                 f"allows {hard}: wanted at most {most}, or a higher limit (ulimit -n)"

@@ -67,15 +67,19 @@ class Upstream:
         before, self.place = self.place, place
         self._urls = {name: URL(f"http://upstream/predictions/{quote(name)}", encoded=True) for name in self.names}
         if before is None or before.inference != place.inference:
-            await self.close()  # its launcher is gone, and the requests with it
+            old = self._session, self._words  # their launcher is gone, and the requests with it
             self._session, self._words = _session(place, MAX_CONNECTIONS), _session(place, 8)
+            await self._end(*old)  # at last: whoever asks meanwhile asks the new one
         return True
 
     async def close(self) -> None:
         """Close everything, once the cancels that are under way have been sent."""
+        await self._end(self._session, self._words)
+
+    async def _end(self, *sessions: aiohttp.ClientSession | None) -> None:
         if self._cancels:
             await asyncio.wait(self._cancels, timeout=CANCEL_SECONDS)
-        for session in (self._session, self._words):
+        for session in sessions:
             if session is not None:
                 await session.close()
 
@@ -168,7 +172,7 @@ class Upstream:
                 url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(left + READ_SECONDS)
             )
             if response.status != 200:
-                text = await response.content.read(MAX_ERROR)
+                text = await _error_of(response)
                 refused = True
                 raise from_upstream(response.status, response.headers, text)
             answer = Answer(name, response, model.limits["max_response_bytes"])
@@ -218,6 +222,14 @@ class Upstream:
                 await response.read()
         except (TimeoutError, *LOST):
             pass  # it is gone, and the request with it
+
+
+async def _error_of(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an error, in however many pieces it comes; of a long one the beginning."""
+    text = bytearray()
+    while len(text) < MAX_ERROR and (piece := await response.content.read(MAX_ERROR - len(text))):
+        text += piece
+    return bytes(text)
 
 
 async def _take(turns: Turns, caller: str, seconds: float) -> None:

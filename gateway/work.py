@@ -57,7 +57,8 @@ def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Or
 
 @asynccontextmanager
 async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Meter]]:
-    """The answer, once its head is there. What its meter read is spent when it ends, however it ends.
+    """The answer, once its head is there. What its meter read is spent when it ends, also where its caller leaves;
+    images that broke off on the way are not.
 
     Raises `ApiError`: 403 for a key of other scopes, 429 without quota, 413, and what upstream refuses.
     """
@@ -69,11 +70,15 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
         async with state.upstream.generate(
             order.model.name, params, caller=order.caller.id, timeout=None, spooled=spooled
         ) as answer:
-            meter = Meter(order.model.medium, answer.receipt)
+            meter, lost = Meter(order.model.medium, answer.receipt), False
             try:
                 yield answer, meter
+            except ApiError:
+                lost = order.model.medium == "image"  # half an image is of no use, and its caller did not end it
+                raise
             finally:
-                state.limits.spend(order.caller, unit, meter.amount)
+                if not lost:
+                    state.limits.spend(order.caller, unit, meter.amount)
 
 
 async def made(state: State, order: Order) -> Made:
@@ -112,9 +117,14 @@ async def metered(answer: Answer, meter: Meter) -> AsyncGenerator[bytes, None]:
 
 
 def _expected(order: Order) -> float:
-    """What is kept free of a day's quota: the images asked for, and one unit of what cannot be known before."""
-    count = order.params.get("n")
-    return float(count) if order.model.medium == "image" and isinstance(count, int) and count > 1 else 1.0
+    """What is kept free of a day's quota: the images asked for, and one unit of what cannot be known before.
+
+    No more than the model makes, which refuses more: a number of any length would swallow what others hold.
+    """
+    count, spec = order.params.get("n"), order.model.params.get("n")
+    if order.model.medium != "image" or not isinstance(count, int) or spec is None:
+        return 1.0
+    return float(max(1, min(count, int(spec.maximum or 1))))
 
 
 async def _spooled(order: Order) -> Any:

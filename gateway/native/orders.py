@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 
-from gateway.bodies import read_json
+from gateway.bodies import read_json, value_of
 from gateway.described import Described, Spec
 from gateway.errors import ApiError
 from gateway.forms import FileLimits, read_form
@@ -67,6 +66,6 @@ def field(text: str, spec: Spec | None, name: str) -> Any:
     if spec is None or spec.type == "string":
         return text
     try:
-        return json.loads(text)
+        return value_of(text)
     except ValueError:
         raise ApiError(400, f"{name} is {text[:60]!r}, wanted {spec.type}", param=name) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.arrival import Spooled
+from gateway.bodies import value_of
 from gateway.described import Described
 from gateway.errors import ApiError
 from gateway.forms import FileLimits, Form, read_form
@@ -78,7 +78,7 @@ def _value(text: str, model: Described, name: str) -> Any:
         return {"true": True, "false": False}.get(text.lower(), text)
     if name in WHOLE:
         try:
-            return json.loads(text)
+            return value_of(text)
         except ValueError:
             return text  # refused with the others that are no integers
     if name in EDITS.honoured or name in EDITS.neutral or name in EDITS.refused:

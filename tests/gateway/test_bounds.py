@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.server import allow_files
+from gateway.settings import Settings, SettingsError
+from gateway.spool import MAX_FILES
+from gateway.upstream import MAX_CONNECTIONS
 from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.plain import plainly
 from tests.gateway.raw import answer_of, connected, ended, head_of, many, request, to_the_end
@@ -90,6 +94,37 @@ def test_a_head_without_end_is_refused(fake: FakeUpstream, tmp_path: Path, monke
         status, _, rest = head_of(connection)
         assert status == 431
         assert b"head is over 65536 bytes" in rest + to_the_end(connection)
+
+
+CHUNKED = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("trailers", [b"a:b\r\n" * 14_000, b"a: " + b"b" * 70_000])
+def test_trailers_without_end_are_refused(gateway: Gateway, trailers: bytes) -> None:
+    with connected(gateway.port) as connection:
+        connection.sendall(CHUNKED % b"/api/generate/drawn" + b"2\r\n{}\r\n0\r\n")
+        eventually(lambda: gateway.state.in_hand.requests == 1, 20, "it did not come")
+        connection.sendall(trailers)
+        status, headers, rest = head_of(connection)
+        assert (status, headers["connection"]) == (431, "close")
+        assert b"over 65536 bytes around its body" in rest + to_the_end(connection)
+    assert count(gateway, "trailer_bytes") == 1
+
+
+def test_trailers_after_an_answer_end_its_connection(gateway: Gateway) -> None:
+    with connected(gateway.port) as connection:
+        connection.sendall(CHUNKED % b"/nothing" + b"2\r\n{}\r\n0\r\n")
+        assert answer_of(connection)[0] == 404
+        connection.sendall(b"a:b\r\n" * 20_000)
+        assert to_the_end(connection) == b""  # no second answer
+
+
+def test_a_body_in_the_smallest_chunks_is_read_whole(gateway: Gateway) -> None:
+    body = b'{"seed": 7}' + b" " * 30_000
+    with connected(gateway.port) as connection:
+        connection.sendall(CHUNKED % b"/api/generate/drawn")
+        connection.sendall(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        assert head_of(connection)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -203,3 +238,18 @@ def test_unread_answers_of_all_callers_have_a_bound(
         assert "callers who read slowly" in refused.json["error"]["message"]
         to_the_end(slow)
         eventually(lambda: gateway.post("/plain/drawn", {}).status == 200, 10, "what was read is still counted")
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(700, 126), (4000, 2528)])
+def test_connections_and_their_uploads_have_descriptors(
+    allowed: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, allowed))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: given.append(limits))
+    with pytest.raises(SettingsError, match=rf"connections is {most + 1}, .* wanted at most {most},"):
+        allow_files(Settings(connections=most + 1))
+    allow_files(Settings(connections=most))
+    ((soft, hard),) = given
+    assert hard == allowed
+    assert soft >= most + min(most, MAX_FILES) + MAX_CONNECTIONS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from tests.gateway.clients import HELLO, STORY, client
 from tests.gateway.conftest import Gateway, eventually, running, settings_for
+from tests.gateway.raw import answer_of, connected
 from tests.support.fake_upstream import FakeUpstream, Reply, refused
 
 URL = "/v1/chat/completions"
@@ -277,6 +279,35 @@ def test_a_packed_body_is_read(gateway: Gateway) -> None:
     body = gzip.compress(json.dumps({"model": "chat", "messages": HELLO}).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     assert gateway.post(URL, body=body, headers=headers).json["choices"][0]["message"]["content"] == STORY
+
+
+def test_what_follows_a_packed_body_is_not_kept(gateway: Gateway) -> None:
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+    packed = gzip.compress(json.dumps({"model": "chat", "messages": HELLO}).encode())
+    with connected(gateway.port) as connection:
+        connection.sendall(head % URL.encode() + b"Content-Length: 1000000000\r\n\r\n" + packed)
+        connection.sendall(b"x" * 100)
+        status, _, body = answer_of(connection)  # long before its end
+    assert status == 400
+    assert b"does not end where it should" in body
+
+
+def test_a_packed_body_that_never_says_anything_has_an_end(gateway: Gateway) -> None:
+    pack = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    nothing = pack.compress(b"") + b"".join(pack.flush(zlib.Z_FULL_FLUSH) for _ in range(3))
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    reply = gateway.post(URL, body=nothing + b"\x00\x00\x00\xff\xff" * 300_000, headers=headers)
+    assert reply.status == 413
+    assert "is over 1048576 bytes" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("metadata", [{"run": "\ud800"}, {"\udfff": "7"}])
+def test_half_a_surrogate_comes_back_to_nobody(gateway: Gateway, metadata: dict[str, str]) -> None:
+    reply = gateway.post(URL, {"model": "chat", "messages": HELLO, "metadata": metadata})
+    assert reply.status == 400
+    assert reply.json["error"]["param"] == "metadata"
+    assert "half of a surrogate pair" in reply.json["error"]["message"]
+    assert gateway.post(URL, {"model": "chat", "messages": HELLO, "metadata": {"run": "\U0001f600"}}).status == 200
 
 
 def test_a_long_conversation_goes_by_the_spool(fake: FakeUpstream, tmp_path: Path) -> None:

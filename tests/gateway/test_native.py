@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ import pytest
 from gateway.accounts.caller import Caller
 from tests.gateway.conftest import eventually
 from tests.gateway.media import ALIASES, Media, error, media, picture, receipt
+from tests.gateway.raw import connected, request
 from tests.support.fake_documents import documents
+from tests.support.fake_upstream import Asked, Reply, usual
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +166,54 @@ def test_a_long_request_goes_by_the_spool(tmp_path: Path) -> None:
         assert len(served.fake.asked[-1].body) < 300
         eventually(lambda: served.gateway.state.spool.files == 0, 20, "the request is still there")
         assert error(served.gateway.post("/api/generate/long", {"text": "x" * 200_000}))[0] == 413
+
+
+@pytest.mark.parametrize("zeros", [17, 400])
+def test_a_number_of_images_of_any_length_is_the_models_to_refuse(served: Media, zeros: int) -> None:
+    body = b'{"n": 1' + b"0" * zeros + b"}"
+    status, param, _ = error(served.gateway.post("/api/generate/drawn", body=body, headers=JSON))
+    assert (status, param) == (400, "n")
+
+
+def test_a_large_number_of_images_takes_nothing_from_others(tmp_path: Path) -> None:
+    with media(tmp_path) as served, ThreadPoolExecutor(1) as pool:
+        served.fake.hold()
+        other = pool.submit(served.gateway.post, "/api/generate/drawn", {"seed": 1})
+        eventually(lambda: served.fake.running == 1, 20, "it was not asked")
+        with connected(served.gateway.port) as connection:
+            connection.sendall(request("/api/generate/drawn", {"n": 10**17}))
+            eventually(lambda: served.fake.running == 2, 20, "it was not asked")
+        eventually(lambda: served.fake.running == 1, 20, "it was not cancelled")
+        served.fake.release()
+        assert other.result().status == 200
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 40 + "]" * 40, "NaN", '{"a": 1, "a": 2}'])
+def test_a_field_of_a_form_that_is_no_number_is_named(served: Media, text: str) -> None:
+    body, headers = form(seed=text, image=picture())
+    status, param, message = error(served.gateway.post("/api/generate/altered", body=body, headers=headers))
+    assert (status, param) == (400, "seed")
+    assert "wanted integer" in message
+    body, headers = form(model="altered", n=text, image=picture())
+    status, param, message = error(served.gateway.post("/v1/images/edits", body=body, headers=headers))
+    assert (status, param) == (400, "n")
+    assert "wanted an integer" in message
+
+
+def test_images_that_break_off_are_not_counted(tmp_path: Path) -> None:
+    with media(tmp_path, limits={"images_a_day": 1}) as served:
+        model = served.fake.models["drawn"]
+
+        def half(asked: Asked) -> Reply:
+            whole = usual(model.document, asked.params)
+            return dataclasses.replace(whole, pieces=[whole.pieces[0][:50]], breaks=True)
+
+        model.reply = half
+        for _ in range(2):
+            assert "broke off" in error(served.gateway.post("/api/generate/drawn", {"seed": 1}))[2]
+        model.reply = None
+        assert served.gateway.post("/api/generate/drawn", {"seed": 1}).status == 200
+        assert served.gateway.post("/api/generate/drawn", {"seed": 1}).json["error"]["code"] == "insufficient_quota"
 
 
 def test_tokens_of_texts_are_counted(tmp_path: Path) -> None:

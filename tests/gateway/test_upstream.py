@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from gateway.errors import ApiError
+from gateway.place import Place
 from gateway.spool import Spool
 from gateway.upstream import Upstream
 from tests.gateway.conftest import eventually, settings_for
@@ -154,3 +157,51 @@ def test_a_model_has_the_places_that_it_and_the_connections_allow(
         return upstream.turns("drawn").size
 
     assert asked(fake, tmp_path, work, in_flight=in_flight) == places
+
+
+def test_whoever_asks_while_upstream_moves_is_asked_at_its_new_place(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved.sock"
+    moved.symlink_to(fake.path)
+    ends = aiohttp.ClientSession.close
+
+    async def slowly(session: aiohttp.ClientSession) -> None:
+        await ends(session)
+        await asyncio.sleep(0.1)
+
+    async def work(upstream: Upstream) -> None:
+        await upstream.describe("drawn")
+        place = Place(f"unix:{moved}", tuple(fake.models))
+        monkeypatch.setattr("gateway.upstream.find", lambda _: place)
+        moving = asyncio.create_task(upstream.locate())
+        monkeypatch.setattr(aiohttp.ClientSession, "close", slowly)
+        while upstream.place != place:
+            await asyncio.sleep(0)
+        while not moving.done():
+            async with upstream.generate("drawn", {"seed": 7}, caller="k1") as answer:
+                assert (await answer.read()).startswith(b"\x89PNG")
+        assert await moving
+
+    asked(fake, tmp_path, work)
+
+
+def test_an_error_that_comes_in_pieces_is_read_whole(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,) = refused(400, "seed is odd", "seed").pieces
+
+    async def work(upstream: Upstream) -> None:
+        async with upstream.generate("drawn", {"seed": 1}, caller="k1"):
+            pass
+
+    async def late(_response: web.StreamResponse, data: bytes) -> None:
+        await asyncio.sleep(0.1)
+        await write(_response, data)
+
+    write = web.StreamResponse.write
+    fake.models["drawn"].reply = lambda _: Reply([whole[:9], whole[9:]], status=400)
+    monkeypatch.setattr(web.StreamResponse, "write", late)
+    with pytest.raises(ApiError, match="seed is odd") as caught:
+        asked(fake, tmp_path, work)
+    assert (caught.value.status, caught.value.param) == (400, "seed")
