@@ -7,8 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KINDS = {"integer": "whole number", "string": "text", "boolean": "true or false", "array": "list", "object": "object"}
-_RANGES = (("minimum", "maximum", ""), ("minLength", "maxLength", " characters"), ("minItems", "maxItems", " items"))
+_RANGES = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+    ("minProperties", "maxProperties", " fields"),
+)
 _SAID = {"description", "title", "type", "enum", "oneOf", "default", "items", "properties", "additionalProperties"}
+_SAID.add("required")
 _SAID |= {bound for low, high, _ in _RANGES for bound in (low, high)}
 
 
@@ -40,9 +46,12 @@ def _kind(schema: Mapping[str, Any]) -> str:
     kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     words = [_KINDS.get(kind, kind) for kind in kinds if kind != "null"] or ["nothing"]
     if "items" in schema:
-        words[-1] += f" of ({takes(schema['items'])})"
+        each = takes(schema["items"])
+        words[-1] += f" of ({each})" if " " in each else f" of {each}"
     if "properties" in schema:
-        words[-1] += f" of ({'; '.join(f'{name}: {takes(one)}' for name, one in schema['properties'].items())})"
+        needed = schema.get("required", ())
+        marked = {f"{name} (required)" if name in needed else name: one for name, one in schema["properties"].items()}
+        words[-1] += f" of ({'; '.join(f'{name}: {takes(one)}' for name, one in marked.items())})"
     return " or ".join(words)
 
 

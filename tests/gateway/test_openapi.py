@@ -273,11 +273,15 @@ def test_the_page_says_that_a_key_is_wanted(fake: FakeUpstream, tmp_path: Path) 
         ({"type": ["string", "null"], "enum": ["png", None], "default": "png"}, '"png", default "png"'),
         (
             {"type": ["string", "array", "null"], "minItems": 1, "maxItems": 64, "items": {"type": "string"}},
-            "text or list of (text), 1 to 64 items",
+            "text or list of text, 1 to 64 items",
         ),
         (
-            {"type": "object", "properties": {"a": {"type": "boolean"}}, "additionalProperties": False},
-            "object of (a: true or false)",
+            {"type": "object", "properties": {"a": {"type": "boolean"}, "b": {}}, "required": ["b"]},
+            "object of (a: true or false; b (required): anything)",
+        ),
+        (
+            {"type": "array", "minItems": 1, "items": {"type": "object", "maxProperties": 2}},
+            "list of (object, at most 2 fields), at least 1 items",
         ),
         ({"oneOf": [{"enum": ["Am", "G"]}, {"type": "string"}, {"type": "null"}]}, '"Am", "G" or text'),
         ({"type": "string", "pattern": "^a$"}, 'text, pattern "^a$"'),
