@@ -21,7 +21,8 @@ from gateway.logs import request_id
 from gateway.origins import Origins
 from gateway.spool import Cleared
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})  # without a key, also while draining
+HEALTH = "/healthz"
+PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs"})  # without a key, also while draining
 METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
 RESULTS = "/v1/results/"  # without a key: whoever knows the name of a result may have it
 SECURITY = [
@@ -106,7 +107,8 @@ class Edge:
         caller = scope["state"].get("caller")
         if (record := scope["state"].get("record")) is not None:
             self.state.accounts.audit.end(record, route, status)
-        log.info(
+        write = log.debug if route == HEALTH and status == 200 else log.info  # a launcher asks each second
+        write(
             "answer",
             request=exchange.id,
             method=scope["method"],
@@ -193,7 +195,7 @@ def _told(error: BaseException) -> ApiError:
 
 def _http_message(error: HTTPException) -> str:
     if error.status_code == 404:
-        return "there is nothing at this path; /openapi.json lists what there is"
+        return "there is nothing at this path; /docs and /openapi.json list what there is"
     if error.status_code == 405:
         allowed: Any = (error.headers or {}).get("Allow", "other methods")
         return f"this path takes {allowed}"

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.accounts.audit import Audit
-from gateway.accounts.caller import UNITS, Caller
+from gateway.accounts.caller import ANYBODY, UNITS, Caller
 from gateway.accounts.records import Use
 from gateway.errors import ApiError
 
@@ -58,7 +58,7 @@ class Limits:
         if most and running >= most:
             raise ApiError(
                 429,
-                f"key {caller.id} has {running} requests running, and may have {most} at once: wait for one to end",
+                f"{_who(caller)} has {running} requests running, and may have {most} at once: wait for one to end",
                 code="rate_limit_exceeded",
                 retry_after=1.0,
                 should_retry=True,
@@ -119,7 +119,7 @@ class Limits:
         if len(recent) >= most:
             raise ApiError(
                 429,
-                f"key {caller.id} may send {most} requests a minute, and has sent {len(recent)} in the last one",
+                f"{_who(caller)} may send {most} requests a minute, and has sent {len(recent)} in the last one",
                 code="rate_limit_exceeded",
                 retry_after=math.ceil(recent[-most] + MINUTE - now),
                 should_retry=True,
@@ -147,3 +147,8 @@ class Limits:
             retry_after=math.ceil((midnight - now).total_seconds()),
             should_retry=False,
         )
+
+
+def _who(caller: Caller) -> str:
+    """Whom a limit counts, as its refusal says it."""
+    return "everybody together" if caller.id == ANYBODY.id else f"key {caller.id}"

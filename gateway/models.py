@@ -52,15 +52,16 @@ class Models:
 
     async def get(self, name: str) -> Described:
         """The model of a name or alias. Raises `ApiError`: 404 that lists what there is, 502, 503."""
-        name = self.aliases.get(name, name)
-        if found := self._known.get(name):
+        served = self.aliases.get(name, name)
+        if found := self._known.get(served):
             return found
-        if name not in self.names:
-            offered = ", ".join(sorted({*self.names, *self.aliases})) or "nothing just now"
-            raise ApiError(
-                404, f"there is no model {name[:100]!r}; there is {offered}", code="model_not_found", param="model"
-            )
-        return await self._ask(name)
+        if served not in self.names:
+            aliases = (alias for alias, of in self.aliases.items() if of in self.names)
+            offered = ", ".join(sorted({*self.names, *aliases})) or "nothing just now"
+            why = f", which {name[:100]!r} is an alias of" if name in self.aliases else ""
+            told = f"there is no model {served[:100]!r}{why}; there is {offered}"
+            raise ApiError(404, told, code="model_not_found", param="model")
+        return await self._ask(served)
 
     async def all(self) -> tuple[Described, ...]:
         """Every model that can be offered just now."""

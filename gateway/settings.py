@@ -13,6 +13,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 PREFIX = "ATELIER_GATEWAY_"
 MAX_SHOWN = 60  # characters of a wrong value in a message
+# What is wanted, where pydantic says it in words of Python: by setting, else by the type of its error.
+WANTED = {
+    "upstream": "unix:/PATH of a socket",
+    "public_url": "http://HOST or https://HOST",
+    "origins": 'a list of pages, such as ["https://app.example"]',
+    "ignore_fields": 'a list of fields, such as ["style"]',
+    "models": 'a list of names, such as ["faces"]',
+    "aliases": 'a table, such as { gpt-image-1 = "faces" }',
+    "voices": 'a table, such as { minor = { key = "Am" } }',
+    "system": 'a table, such as { chat = "prepend" }',
+}
+TYPES = {
+    "dict_type": "a table, such as { name = ... }",
+    "model_type": "a table, such as { concurrent = 4 }",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "string_type": "a text",
+}
 
 
 class SettingsError(Exception):
@@ -132,9 +153,11 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            lines.append(f"setting {key} is unknown; known: {', '.join(Settings.model_fields)}")
+            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:
-            lines.append(f"setting {key} is {shown!r}, wanted: {problem['msg'].removeprefix('Input should be ')}")
+            wanted = WANTED.get(key, TYPES.get(problem["type"], problem["msg"].removeprefix("Input should be ")))
+            lines.append(f"setting {key} is {shown!r}, wanted: {wanted}")
     return "; ".join(lines)

@@ -95,7 +95,7 @@ class Upstream:
                 if response.status != 200:
                     raise from_upstream(response.status, response.headers, body)
         except (TimeoutError, *LOST):
-            raise overloaded(f"model {name} does not answer just now", 2.0) from None
+            raise overloaded(f"model {name} does not answer just now; send the request again", 2.0) from None
         found = self._described[name] = described.read(name, body)
         self.turns(name).resize(self._size(found))
         return found

@@ -102,7 +102,8 @@ def _described(state: Mapping[str, Any], name: str) -> tuple[str, str, dict[str,
         headers["Authorization"] = f"Bearer {key}"
     answer = request(gateway, "GET", f"/api/models/{name}", headers=headers)
     if answer.status == 401:
-        raise TryError(f"the gateway wants a key: make one with `python -m gateway keys create`, and set {KEY} to it")
+        made = "make one with `python -m gateway keys create --name NAME`"
+        raise TryError(f"the gateway wants a key: {made}, and set {KEY} to it")
     return gateway, f"/api/generate/{name}", headers, answer
 
 

@@ -35,7 +35,7 @@ REMEMBERED = 4096  # keys, wrong ones included; the one that was not asked for l
 LOOK_UPS = 64  # at once; more are told to come again
 THREADS = 4
 log = structlog.get_logger("gateway.accounts")
-ONCE_MORE = "send it as `Authorization: Bearer atl_...`; `python -m gateway keys create` makes one"
+ONCE_MORE = "send it as `Authorization: Bearer atl_...`; `python -m gateway keys create --name NAME` makes one"
 
 
 @dataclasses.dataclass

@@ -35,7 +35,7 @@ class Caller:
             raise ApiError(
                 403,
                 f"this needs a key with the scope {scope}; key {self.id} has {', '.join(sorted(self.scopes))}. "
-                f"Its operator makes one by `python -m gateway keys create --scope {scope}`",
+                f"Its operator makes one by `python -m gateway keys create --name NAME --scope {scope}`",
                 code="insufficient_scope",
             )
 

@@ -13,7 +13,7 @@ from gateway.settings import Settings
 VERSION = "3.1.0"
 _ABOUT = (
     "Generative models behind the API that OpenAI's clients know, and in their own words below /api. A field that "
-    "changes nothing is taken; one that cannot be honoured is a 400 whose `param` names it; null says nothing."
+    "changes nothing is taken; one that cannot be honoured is a 400 whose param names it; null is as good as left out."
 )
 
 

@@ -17,6 +17,18 @@ from gateway.v1.voices import voices_of
 IMAGES, SOUNDS = "images", "sounds"
 _STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+_IMAGE_WORDS = {
+    "prompt": 'what to draw; "" alone, or nothing, for a model that reads none',
+    "n": "how many images: those of seed, seed + 1, ...",
+    "size": "auto, or what the model makes",
+    "response_format": "the images themselves in base64, or links to them",
+    "output_format": "png where it is absent",
+    "output_compression": "quality of jpeg and webp, from 1; of png 100 alone",
+    "stream": "send each image as an event when it is there",
+    "partial_images": "taken; no partial images are sent",
+    "user": "who asks, as the caller names him; echoed, and not kept",
+    "safety_identifier": "the same, and echoed in place of user",
+}
 
 
 def paths(models: Sequence[Described], settings: Settings) -> Document:
@@ -93,7 +105,7 @@ def _drawn(settings: Settings) -> Schemas:
             "user": _STRING,
             "safety_identifier": _STRING,
         }
-        return known[name]
+        return {**known[name], "description": _IMAGE_WORDS[name]}
 
     return schema
 

@@ -28,7 +28,9 @@ class Rules:
 def request(rules: Rules, model: Described, settings: Settings, required: Sequence[str], word: str) -> Document:
     """The schema of a body. Fields that are refused are told, and are no properties, as is whatever is unknown."""
     table = rules.table
-    properties: Document = {"model": {"enum": names_of(model, settings.aliases)}}
+    properties: Document = {
+        "model": {"enum": names_of(model, settings.aliases), "description": "its name, or an alias"}
+    }
     for name in table.honoured:
         if name != "model":
             schema = rules.schemas(name, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from html import escape
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -11,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.described import Described
 from gateway.openapi.document import document
-from gateway.openapi.page import POLICY, page
+from gateway.openapi.page import ADDRESS, POLICY, page
 from gateway.settings import Settings
 
 
@@ -32,9 +33,7 @@ class Written:
 
 def _write(models: tuple[Described, ...], settings: Settings) -> tuple[bytes, str]:
     made = document(models, settings)
-    scheme = "https" if settings.tls_certificate is not None else "http"
-    base = settings.public_url or f"{scheme}://{settings.host}:{settings.port}"
-    return json.dumps(made, ensure_ascii=False).encode(), page(made, base.rstrip("/"))
+    return json.dumps(made, ensure_ascii=False).encode(), page(made)
 
 
 async def _written(request: Request) -> tuple[bytes, str]:
@@ -51,8 +50,10 @@ async def openapi(request: Request) -> Response:
 
 
 async def docs(request: Request) -> Response:
-    """The document for people."""
-    return HTMLResponse((await _written(request))[1], headers={"content-security-policy": POLICY})
+    """The document for people; its examples begin with the address that links to results have."""
+    base = (request.app.state.settings.public_url or str(request.base_url)).rstrip("/")
+    text = (await _written(request))[1].replace(ADDRESS, escape(base))
+    return HTMLResponse(text, headers={"content-security-policy": POLICY})
 
 
 routes: list[BaseRoute] = [

@@ -42,7 +42,7 @@ async def text_model(request: Request, body: Mapping[str, Any], fits: Callable[[
     model: Described = await models.get(model_name(body))
     if not fits(model):
         fitting = ", ".join(other.name for other in await models.all() if fits(other)) or "none just now"
-        refuse("model", f"model {model.name} is not asked here ({_elsewhere(model)}); models that are: {fitting}")
+        refuse("model", f"model {model.name} is not asked here: {_elsewhere(model)}; models that are: {fitting}")
     request.state.caller.need(model.medium)
     return model
 
@@ -50,7 +50,7 @@ async def text_model(request: Request, body: Mapping[str, Any], fits: Callable[[
 def _elsewhere(model: Described) -> str:
     if model.medium != "text":
         return f"it makes {model.medium}: GET /api/models/{model.name} says where it is asked"
-    return "POST /v1/chat/completions" if model.has("messages") else "POST /v1/completions"
+    return f"it is asked by POST {'/v1/chat/completions' if model.has('messages') else '/v1/completions'}"
 
 
 def options(asked: Asked) -> tuple[bool, bool]:

@@ -106,7 +106,7 @@ def test_the_client_sees_errors_as_its_own(start: Callable[..., Any], store: Sto
         assert (missing.status, missing.headers["www-authenticate"]) == (401, "Bearer")
         assert missing.json["error"] == {
             "message": "this needs an API key: send it as `Authorization: Bearer atl_...`; "
-            "`python -m gateway keys create` makes one",
+            "`python -m gateway keys create --name NAME` makes one",
             "type": "authentication_error",
             "param": None,
             "code": "missing_api_key",

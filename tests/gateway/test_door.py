@@ -200,7 +200,7 @@ def test_what_nobody_foresaw_is_a_500_that_is_not_tried_again(door: Gateway, mon
 @pytest.mark.parametrize(
     ("method", "path", "status", "told"),
     [
-        ("GET", "/nothing", 404, "there is nothing at this path"),
+        ("GET", "/nothing", 404, "there is nothing at this path; /docs and /openapi.json list what there is"),
         ("GET", "/plain/drawn", 405, "this path takes POST"),
         ("POST", "/plain/drawn?seed=7", 400, "query string"),
         ("POST", "/plain/nothing", 404, "there is no model 'nothing'; there is altered, chat, digits, drawn"),

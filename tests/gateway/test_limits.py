@@ -72,6 +72,13 @@ def test_requests_a_minute(limits: Limits, clock: Clock) -> None:
     assert refused(limits, who).retry_after == pytest.approx(40)
 
 
+def test_without_keys_everybody_is_counted_together(limits: Limits) -> None:
+    who = caller("anybody", requests_a_minute=1)
+    asyncio.run(ask(limits, who))
+    said = "everybody together may send 1 requests a minute, and has sent 1 in the last one"
+    assert refused(limits, who).message == said
+
+
 def test_a_refused_request_does_not_count(limits: Limits, clock: Clock) -> None:
     who = caller(requests_a_minute=1)
     asyncio.run(ask(limits, who))

@@ -152,3 +152,16 @@ def test_a_start_does_not_wait_for_an_upstream_that_hangs(
         fake.release()
         eventually(lambda: gateway.get("/readyz").status == 200, 20, "it does not get ready")
         assert gateway.post("/plain/drawn", {"seed": 7}).status == 200
+
+
+def test_an_alias_of_a_model_that_is_not_served(fake: FakeUpstream, tmp_path: Path) -> None:
+    """It is told with the name that it stands for, and offered to nobody."""
+    settings = settings_for(fake, tmp_path, aliases={"gpt-image-1": "drawn", "ghost": "gone"})
+    with running(settings) as gateway:
+        answer = gateway.post("/api/generate/ghost", {})
+    assert answer.status == 404
+    told = answer.json["error"]["message"]
+    assert told.startswith("there is no model 'gone', which 'ghost' is an alias of; there is ")
+    offered = told.rpartition("there is ")[2].split(", ")
+    assert "gpt-image-1" in offered
+    assert "ghost" not in offered

@@ -17,6 +17,7 @@ from gateway import app
 from gateway.described import read
 from gateway.openapi.page import STYLE
 from gateway.openapi.routes import Written
+from gateway.openapi.words import takes
 from gateway.settings import Settings
 from gateway.v1.schemas import same
 from tests.gateway.conftest import Gateway, Reply, running, settings_for
@@ -245,9 +246,51 @@ def test_the_page_needs_nothing_from_elsewhere(door: Gateway) -> None:
         "/v1/chat/completions",
         "repetition_penalty",
         "function_call: no model here calls functions",
-        "curl -H",
+        "curl -H &#x27;Content-Type: application/json&#x27; -d &#x27;{&quot;model&quot;: &quot;drawn&quot;",
+        f" {door.url}/v1/images/generations</pre>",
+        "whole number, 1 to 16",
     ):
         assert said in text
+    headings = re.findall(r"<h2>(.*?)</h2>", text)
+    assert sorted(headings) == sorted(set(headings)), "what belongs together stands together"
+    assert "bearer" not in text.lower(), "here nobody needs a key"
+
+
+def test_the_page_says_that_a_key_is_wanted(fake: FakeUpstream, tmp_path: Path) -> None:
+    with running(settings_for(fake, tmp_path, keys="required", public_url="https://gate.example/")) as gateway:
+        text = gateway.get("/docs").body.decode().replace("&#x27;", "'")
+    assert "It wants a key: <code>Authorization: Bearer atl_...</code>" in text
+    assert "curl -H 'Authorization: Bearer atl_...' -H 'Content-Type" in text
+    assert " https://gate.example/v1/images/generations</pre>" in text
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": ["integer", "null"], "minimum": 1, "maximum": 16, "default": 1}, "whole number, 1 to 16, default 1"),
+        ({"type": "number", "minimum": 0.25}, "number, at least 0.25"),
+        ({"type": ["string", "null"], "maxLength": 512}, "text, at most 512 characters"),
+        ({"type": ["string", "null"], "enum": ["png", None], "default": "png"}, '"png", default "png"'),
+        (
+            {"type": ["string", "array", "null"], "minItems": 1, "maxItems": 64, "items": {"type": "string"}},
+            "text or list of text, 1 to 64 items",
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "boolean"}, "b": {}}, "required": ["b"]},
+            "object of (a: true or false; b (required): anything)",
+        ),
+        (
+            {"type": "array", "minItems": 1, "items": {"type": "object", "maxProperties": 2}},
+            "list of (object, at most 2 fields), at least 1 items",
+        ),
+        ({"oneOf": [{"enum": ["Am", "G"]}, {"type": "string"}, {"type": "null"}]}, '"Am", "G" or text'),
+        ({"type": "string", "pattern": "^a$"}, 'text, pattern "^a$"'),
+        ({"type": "null"}, "nothing"),
+        ({"description": "the operator has it overlooked"}, "anything"),
+    ],
+)
+def test_what_a_field_takes_is_said_in_words(schema: dict[str, Any], said: str) -> None:
+    assert takes(schema) == said
 
 
 def test_words_of_a_model_are_no_markup(fake: FakeUpstream, tmp_path: Path) -> None:

@@ -80,7 +80,12 @@ def test_a_stop_waits_no_longer_than_it_may(fake: FakeUpstream, tmp_path: Path) 
 
 
 def test_the_log_has_a_line_for_every_answer_with_its_id(fake: FakeUpstream, tmp_path: Path) -> None:
+    """But for a sign of life, which a launcher wants every second: it would push all else out of the file."""
     with process(tmp_path, **settings(fake)) as gateway, connected(gateway.port) as connection:
+        with connected(gateway.port) as watching:
+            watching.sendall(request("/healthz", None, "Connection: close", method="GET"))
+            assert head_of(watching)[0] == 200
+            to_the_end(watching)
         connection.sendall(request("/plain/drawn", {"seed": 7}, "Connection: close"))
         _, headers, _ = head_of(connection)
         to_the_end(connection)
