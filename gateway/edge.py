@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
+from gateway.accounts.caller import ANYBODY
 from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
@@ -95,6 +96,7 @@ class Edge:
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
+        scope["state"]["owner"] = None if caller.id == ANYBODY.id else caller.id
         async with state.limits.admit(caller):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
             await self.router(scope, receive, exchange.send)

@@ -33,7 +33,7 @@ class Models:
 
     def __init__(self, source: Source, aliases: Mapping[str, str]) -> None:
         self._source = source
-        self.aliases = dict(aliases)
+        self._aliases = dict(aliases)
         self._known: dict[str, Described] = {}
         self._asked: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[Described]] = {}
@@ -46,12 +46,18 @@ class Models:
         """Names of all models that upstream serves, whether or not they can be offered."""
         return self._source.names
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Aliases and the names they stand for, but for those that a model has as its own name."""
+        return {alias: of for alias, of in self._aliases.items() if alias not in self.names}
+
     def known(self) -> tuple[Described, ...]:
         """The models that are described, in the order of their names."""
         return tuple(self._known[name] for name in sorted(self._known))
 
     async def get(self, name: str) -> Described:
-        """The model of a name or alias. Raises `ApiError`: 404 that lists what there is, 502, 503."""
+        """The model of a name or, where none has it, of an alias. Raises `ApiError`: 404 that lists what there is,
+        502, 503."""
         served = self.aliases.get(name, name)
         if found := self._known.get(served):
             return found

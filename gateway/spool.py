@@ -6,6 +6,7 @@ when the answer it was for is out, also after errors and when its caller has lef
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterable
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from gateway.spool_folder import Folder
 
 MAX_TOTAL = 1 << 30  # bytes of all files together
 MAX_FILES = 1024  # at once
+SHARE = 2  # one caller's files and bytes are at most all of them divided by this
 BUSY_SECONDS = 2.0  # after which to come again
 
 __all__ = ["Arrival", "Cleared", "Kept", "Kind", "Spool", "Spooled"]
@@ -33,7 +35,7 @@ class Spool:
     def __init__(self, folder: Path, max_total: int = MAX_TOTAL, max_files: int = MAX_FILES) -> None:
         self._folder = Folder(folder)
         self._max_total, self._max_files = max_total, max_files
-        self._there: set[Arrival] = set()
+        self._there: dict[Arrival, str | None] = {}  # whose it is; None: nobody's in particular
         self.bytes = 0  # of all that is there
 
     @property
@@ -65,12 +67,25 @@ class Spool:
             arrival.discard()
             raise
 
-    def arrival(self, kind: Kind, max_bytes: int, max_pixels: int | None = None, what: str = "image") -> Arrival:
-        """An upload that is given piece by piece, and has to be discarded. Raises `ApiError` when there are many."""
+    def arrival(
+        self,
+        kind: Kind,
+        max_bytes: int,
+        max_pixels: int | None = None,
+        what: str = "image",
+        owner: str | None = None,
+    ) -> Arrival:
+        """An upload that is given piece by piece, and has to be discarded. Raises `ApiError` when there are many.
+
+        An `owner` gets a share alone, so that nobody keeps all others out.
+        """
         if len(self._there) >= self._max_files:
             raise _full(f"{self._max_files} uploads are being worked on, which is all that is taken")
-        arrival = Arrival(self._folder, self._take, self._forget, kind, max_bytes, max_pixels, what)
-        self._there.add(arrival)
+        if owner is not None and len(self._of(owner)) >= self._max_files // SHARE:
+            raise _full(f"{owner} has {self._max_files // SHARE} uploads that are being worked on, one caller's share")
+        take = functools.partial(self._take, owner)
+        arrival = Arrival(self._folder, take, self._forget, kind, max_bytes, max_pixels, what)
+        self._there[arrival] = owner
         return arrival
 
     def remove(self, spooled: Spooled) -> None:
@@ -84,21 +99,31 @@ class Spool:
             arrival.discard()
         self._folder.close()
 
-    def _take(self, count: int) -> None:
+    def _of(self, owner: str) -> list[Arrival]:
+        return [arrival for arrival, whose in self._there.items() if whose == owner]
+
+    def _take(self, owner: str | None, count: int) -> None:
         if self.bytes + count > self._max_total:
             raise _full(f"all uploads together have {self.bytes} bytes, at most {self._max_total} are kept")
+        if owner is not None:
+            share, own = self._max_total // SHARE, sum(arrival.bytes for arrival in self._of(owner))
+            if own + count > share:
+                raise _full(f"the uploads of {owner} have {own} bytes, and one caller's share is {share}")
         self.bytes += count
 
     def _forget(self, arrival: Arrival) -> None:
-        self._there.discard(arrival)
+        self._there.pop(arrival, None)
         self.bytes -= arrival.bytes
 
 
 class Kept:
-    """The files of one request or job, which go together: `close`, or leaving it as a context, removes them all."""
+    """The files of one request or job, which go together: `close`, or leaving it as a context, removes them all.
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    `owner`: the caller who has a share of the spool for them; None where nobody has a key.
+    """
+
+    def __init__(self, spool: Spool, owner: str | None = None) -> None:
+        self._spool, self.owner = spool, owner
         self._arrivals: list[Arrival] = []
 
     def __enter__(self) -> Kept:
@@ -111,7 +136,7 @@ class Kept:
 
     def arrival(self, kind: Kind, max_bytes: int, max_pixels: int | None = None, what: str = "image") -> Arrival:
         """As that of `Spool`, removed with the others."""
-        arrival = self._spool.arrival(kind, max_bytes, max_pixels, what)
+        arrival = self._spool.arrival(kind, max_bytes, max_pixels, what, self.owner)
         self._arrivals.append(arrival)
         return arrival
 
@@ -138,7 +163,7 @@ class Kept:
 
     def handed_over(self) -> Kept:
         """Another that has these files now, for work that goes on after the request: this one removes none of them."""
-        other = Kept(self._spool)
+        other = Kept(self._spool, self.owner)
         other._arrivals, self._arrivals = self._arrivals, []
         return other
 
@@ -163,8 +188,9 @@ class Cleared:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with Kept(scope["app"].state.spool) as kept:
-            scope.setdefault("state", {})["kept"] = kept
+        state = scope.setdefault("state", {})
+        with Kept(scope["app"].state.spool, state.get("owner")) as kept:
+            state["kept"] = kept
             await self._app(scope, receive, send)
 
 

@@ -68,10 +68,12 @@ def test_a_document_of_another_version_costs_its_model_alone(
 def test_a_name_of_the_operator_s_leads_to_its_model(
     fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_for(fake, tmp_path, aliases={"gpt-image-1": "drawn"})
+    settings = settings_for(fake, tmp_path, aliases={"gpt-image-1": "drawn", "summary": "drawn"})
     with plainly(settings, monkeypatch) as gateway:
         assert gateway.post("/plain/gpt-image-1", {"seed": 7}).status == 200
         assert fake.asked[0].model == "drawn"
+        gateway.post("/plain/summary", {})
+        assert fake.asked[1].model == "summary"  # a model's own name goes first
         unknown = gateway.post("/plain/gpt-image-2", {})
         assert unknown.json["error"]["code"] == "model_not_found"
         assert unknown.json["error"]["param"] == "model"

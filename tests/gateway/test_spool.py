@@ -175,6 +175,28 @@ def test_all_uploads_together_are_bounded_and_room_comes_back(tmp_path: Path) ->
     spool.close()
 
 
+def test_one_caller_has_a_share_of_files_and_of_bytes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", max_total=4 * len(PNG), max_files=4)
+
+    async def crowded() -> None:
+        mine, theirs = Kept(spool, "key_1"), Kept(spool, "key_2")
+        await mine.save(pieces(PNG), 1 << 20, "image")
+        with pytest.raises(ApiError, match=f"the uploads of key_1 have {len(PNG)} bytes, and one caller's share is "):
+            await mine.body(b" " * (len(PNG) + 1))
+        mine.close()
+        for kept in (mine, mine, theirs):
+            await kept.save(pieces(PNG), 1 << 20, "image")
+        with pytest.raises(ApiError, match="key_1 has 2 uploads that are being worked on, one caller's share; send it"):
+            mine.arrival("image", 1 << 20)
+        await theirs.save(pieces(PNG), 1 << 20, "image")
+        for kept in (mine, theirs):
+            kept.close()
+
+    asyncio.run(crowded())
+    assert (spool.files, spool.bytes) == (0, 0)
+    spool.close()
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
 
