@@ -25,6 +25,7 @@ from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
+from export.unsigned import unsigned_shuffles
 from handlers.runtimes.runtime import Arrays
 
 QUANTIZED_OPS = ("Conv", "ConvTranspose", "MatMul")
@@ -178,7 +179,7 @@ def _static(folder: Path, rows: Arrays, method: str, excluded: Sequence[str], sc
             calibrate_method=METHODS[method],
             extra_options={"ActivationSymmetric": scheme.symmetric, "WeightSymmetric": True, "QuantizeBias": False},
         )
-    return target.read_bytes()
+    return unsigned_shuffles(target.read_bytes())
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc]

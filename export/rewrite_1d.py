@@ -6,6 +6,9 @@ of its own over x, and all of them together one Conv of s times the channels, pa
 al. 2016, arXiv:1609.07009, read backwards). Taps that a phase does not have are 0: of a kernel of 25 at stride 4, 3 in
 28. Nothing is cropped where the output is exactly s times as long as the input, which alone is rewritten.
 
+The channels of a phase stand beside each other, so with channels last the shuffle is another way to read the same
+bytes: runtimes whose kernels have channels last take the two transpositions away with their own.
+
 A Relu behind it, if nothing else reads what it reads, is taken before the shuffle: there runtimes make it part of the
 Conv.
 
@@ -46,26 +49,25 @@ def phases(
     # Phase r reads x[q - d] for s d + r + p from 0 to K - 1.
     lowest = -((stride - 1 + begin) // stride)
     highest = (size - 1 - begin) // stride
-    conv = np.zeros((outputs, stride, inputs, highest - lowest + 1), kernel.dtype)
+    conv = np.zeros((stride, outputs, inputs, highest - lowest + 1), kernel.dtype)
     for phase in range(stride):
         for d in range(lowest, highest + 1):
             tap = stride * d + phase + begin
             if 0 <= tap < size:
-                conv[:, phase, :, highest - d] = kernel[:, :, tap].T  # a Conv reads upwards, from x[q - highest] on
-    added[f"{name}_kernel"] = conv.reshape(outputs * stride, inputs, -1)
+                conv[phase, :, :, highest - d] = kernel[:, :, tap].T  # a Conv reads upwards, from x[q - highest] on
+    added[f"{name}_kernel"] = conv.reshape(stride * outputs, inputs, -1)
     reads = [node.input[0], f"{name}_kernel"]
     if bias is not None:
-        added[f"{name}_bias"] = np.repeat(bias, stride)
+        added[f"{name}_bias"] = np.tile(bias, stride)
         reads.append(f"{name}_bias")
     width, pads = conv.shape[-1], [highest, -lowest]
-    found = [helper.make_node("Conv", reads, [f"{name}_phases"], f"{node.name}_conv", kernel_shape=[width], pads=pads)]
-    added[f"{name}_join"] = np.array([0, outputs, -1], np.int64)
-    added[f"{name}_split"] = np.array([0, outputs, stride, -1], np.int64)
+    added[f"{name}_join"] = np.array([0, -1, outputs], np.int64)
+    last, first, turn = f"{name}_channels_last", f"{name}_joined", [0, 2, 1]
     return [
-        *found,
-        helper.make_node("Reshape", [f"{name}_phases", f"{name}_split"], [f"{name}_split_up"], f"{node.name}_split"),
-        helper.make_node("Transpose", [f"{name}_split_up"], [f"{name}_turned"], f"{node.name}_turn", perm=[0, 1, 3, 2]),
-        helper.make_node("Reshape", [f"{name}_turned", f"{name}_join"], [name], f"{node.name}_join"),
+        helper.make_node("Conv", reads, [f"{name}_phases"], f"{node.name}_conv", kernel_shape=[width], pads=pads),
+        helper.make_node("Transpose", [f"{name}_phases"], [last], f"{node.name}_turn", perm=turn),
+        helper.make_node("Reshape", [last, f"{name}_join"], [first], f"{node.name}_join"),
+        helper.make_node("Transpose", [first], [name], f"{node.name}_turn_back", perm=turn),
     ]
 
 
