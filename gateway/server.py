@@ -20,6 +20,7 @@ import uvicorn
 from gateway.accounts.database import DEFAULT_DATABASE, DatabaseError
 from gateway.accounts.migrate import migrate
 from gateway.app import build
+from gateway.backlog import turn_away, waiting
 from gateway.bounds import Bounds, bounded
 from gateway.edge import InHand
 from gateway.settings import Settings, SettingsError
@@ -30,7 +31,7 @@ REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere i
 BACKLOG = 2048  # connections that wait to be accepted
 SPARE_FILES = 128  # descriptors for everything but connections
 SETTLE_SECONDS = 0.5  # for which a stop at least waits, so that callers who go on asking learn of it in their answers
-LAST_SECONDS = 0.5  # for those who are connected when nothing listens any more, to ask and hear that it stops
+LAST_SECONDS = 2.0  # at most, for those who are connected when nothing listens any more, to ask and hear that it stops
 TICK_SECONDS = 0.02
 log = structlog.get_logger("gateway.server")
 
@@ -79,7 +80,7 @@ class Server(uvicorn.Server):
         await self._wait(lambda: not self._bounds.connections or time.monotonic() >= settled, until)
         await self._close(sockets or [])
         # Who was let in last has not asked yet: he is told, too.
-        settled = time.monotonic() + SETTLE_SECONDS
+        settled = time.monotonic() + LAST_SECONDS
         await self._wait(lambda: not self._bounds.expects() or time.monotonic() >= settled, until)
         if self._in_hand.requests:
             log.error("stopped with requests in hand", in_hand=self._in_hand.requests)
@@ -98,8 +99,11 @@ class Server(uvicorn.Server):
     async def _close(self, sockets: list[socket.socket]) -> None:
         """Listen no more. Those who wait to be let in would be thrown out with it: so first nobody may wait."""
         for found in sockets:
-            found.listen(0)
+            turn_away(found)
+        until = time.monotonic() + LAST_SECONDS
         await asyncio.sleep(TICK_SECONDS)
+        while any(map(waiting, sockets)) and time.monotonic() < until:
+            await asyncio.sleep(TICK_SECONDS)
         for listening in self.servers:
             listening.close()
 
