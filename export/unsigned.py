@@ -64,7 +64,7 @@ def _between(
         return []
     if any(node.op_type not in SHUFFLES for node in shuffles):
         return []
-    zero = weights.get(found[-2].input[2])
+    zero = weights.get(found[-2].input[2]) if len(found[-2].input) > 2 else None  # without one it is unsigned
     signed = zero is not None and zero.dtype == np.int8 and not zero.any() and zero.ndim == 0
     return found if signed else []
 
