@@ -25,6 +25,7 @@ from training.checkpoint import Checkpoint, Meta
 from training.checks import refuse
 from training.config import RecipeConfig
 from training.data.images import open_images
+from training.gan import falling, r1
 from training.loop import Figures, Work
 from training.models.dcgan import Generator, ModelConfig, build
 from training.optimization import Optimization
@@ -66,8 +67,7 @@ class Config(RecipeConfig):
         """The learning rate of a step, counted from 1; when it has fallen it stays at what it was in the last one."""
         if self.fall_steps is None:
             return self.learning_rate
-        left = max(1, self.fall_steps - step + 1)
-        return self.learning_rate * min(1.0, left / (0.5 * self.fall_steps))
+        return self.learning_rate * falling(step, self.fall_steps)
 
 
 PRESETS = {
@@ -91,13 +91,6 @@ SCHEDULES = {
     "demo": Schedule(steps=2800, max_minutes=2.7, save_every=400, sample_every=700),
     "paper": Schedule(),
 }
-
-
-def r1(critic: nn.Module, real: Tensor) -> Tensor:
-    """E[|grad D(x)|^2] / 2 at real images (B, 3, S, S), a scalar: Mescheder 2018 (arXiv:1801.04406), equation 9."""
-    seen = real.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(seen).sum(), seen, create_graph=True)
-    return gradient.flatten(1).square().sum(dim=1).mean() / 2
 
 
 class Networks:

@@ -7,6 +7,7 @@ import dataclasses
 from training import checks
 from training.checks import refuse
 from training.config import RecipeConfig
+from training.gan import falling
 from training.models.music import CONTEXT, HOP, MOST_FRAMES, ModelConfig
 from training.models.music_gan import REACH
 
@@ -72,5 +73,5 @@ class Config(RecipeConfig):
         """The learning rate of a step of the second phase; when it has fallen it stays at what it was in the last."""
         if self.fall_steps is None:
             return self.gan_learning_rate
-        left = max(1, self.fall_steps - step + 1)
-        return self.gan_learning_rate * min(1.0, left / (0.5 * (self.fall_steps - self.autoencoder_steps)))
+        begin = self.autoencoder_steps
+        return self.gan_learning_rate * falling(step - begin, self.fall_steps - begin)

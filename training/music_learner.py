@@ -5,9 +5,8 @@ decoder plays, and, for a part of the batch, since it costs most, a multi-resolu
 Phase 2 keeps them (their averages) and learns generator, reader and critic over latents, by the losses of Zhu 2017
 ("BicycleGAN", arXiv:1711.11586, section 3.2): what the reader finds in real latents should give them back (L1) and tell
 little more than noise does, and the critic should take what noise gives for real, in which the ears should hear the
-key (Odena 2017, arXiv:1610.09585). The critic comes late, has little
-weight and a penalty on its gradient (R1, Mescheder 2018, arXiv:1801.04406, every `LAZY` steps as in Karras 2020,
-arXiv:1912.04958, appendix B): it did win otherwise.
+key (Odena 2017, arXiv:1610.09585). The critic comes late, has little weight and a penalty on its gradient (R1, every
+`LAZY` steps as in Karras 2020, arXiv:1912.04958, appendix B): it did win otherwise (docs/log.md).
 
 Dimensions: B windows, F latent frames, C latent channels, T samples.
 """
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import ema, mel
+from training.gan import r1
 from training.loop import Figures
 from training.models.music import ANALYSIS, CONTEXT, HOP, STRIDE, Encoder, ModelConfig, level, turns_at
 from training.models.music_components import begin_with
@@ -167,9 +167,8 @@ class MusicLearner:
         loss = F.softplus(-logits[0].float()).mean() + F.softplus(logits[1].float()).mean()
         penalized = loss
         if step % LAZY == 0:
-            seen = real.detach().requires_grad_()  # in FP32: its gradient is differentiated once more
-            (gradient,) = torch.autograd.grad(self.critic(seen, key, inner).mean(dim=1).sum(), seen, create_graph=True)
-            penalized = loss + LAZY * self.config.penalty / 2 * gradient.square().sum(dim=(1, 2)).mean()
+            gradient = r1(lambda seen: self.critic(seen, key, inner).mean(dim=1), real)
+            penalized = loss + LAZY * self.config.penalty * gradient
         self.optimization.minimize("critic", penalized)
         return float(loss.detach())
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.gan import r1, squared_gradients
 from training.models.wavegan import Critic, Judgement
 
 LossName = Literal["wgan-gp", "r1"]
@@ -42,17 +43,15 @@ def penalty(
     wgan-gp: E[(|grad D(x)| - 1)^2], x between a real and a generated clip (Gulrajani 2017, arXiv:1704.00028, eq. 3).
     r1: E[|grad D(x)|^2] / 2 of real clips (Mescheder 2018, arXiv:1801.04406, eq. 9). Both want FP32.
     """
-    seen = real.detach()
-    if loss == "wgan-gp":
-        part = torch.rand(len(real), generator=random).to(real.device).reshape(-1, *[1] * (real.dim() - 1))
-        seen = torch.lerp(real.detach(), fake.detach(), part)
-    seen = seen.requires_grad_()
-    judged = critic.judge(seen, label, random).real.sum()
-    (gradient,) = torch.autograd.grad(judged, seen, create_graph=True)
-    squares: Tensor = gradient.flatten(1).square().sum(dim=1)  # (B,)
-    if loss == "wgan-gp":
-        return (squares.sqrt() - 1).square().mean()
-    return squares.mean() / 2
+
+    def judge(seen: Tensor) -> Tensor:
+        return critic.judge(seen, label, random).real
+
+    if loss == "r1":
+        return r1(judge, real)
+    part = torch.rand(len(real), generator=random).to(real.device).reshape(-1, *[1] * (real.dim() - 1))
+    lengths = squared_gradients(judge, torch.lerp(real.detach(), fake.detach(), part)).sqrt()
+    return (lengths - 1).square().mean()
 
 
 def overdriven(unbounded: Tensor) -> Tensor:

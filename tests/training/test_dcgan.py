@@ -13,6 +13,7 @@ from training import checkpoint, dcgan
 from training.__main__ import main
 from training.checks import ConfigError
 from training.dcgan import PRESETS, SCHEDULES, Config, Networks
+from training.gan import r1
 
 NAME = ["--name", "f", "--preset", "tiny", "--fall-steps", "8"]
 
@@ -54,7 +55,7 @@ def test_the_penalty_is_half_the_squared_gradient() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return (images * weights).flatten(1).sum(dim=1)
 
-    assert float(dcgan.r1(Critic(), torch.randn(5, 3, 2, 2))) == pytest.approx(float((weights**2).sum()) / 2)
+    assert float(r1(Critic(), torch.randn(5, 3, 2, 2))) == pytest.approx(float((weights**2).sum()) / 2)
 
 
 def test_the_penalty_is_taken_every_sixteenth_step() -> None:
@@ -67,7 +68,7 @@ def test_the_penalty_is_taken_every_sixteenth_step() -> None:
     punished = dataclasses.replace(plain, penalty=1.0)
     assert losses(punished, 15) == losses(plain, 15)
     networks = Networks(plain, "cpu")
-    weight = dcgan.LAZY * float(dcgan.r1(networks.critic, real).detach())
+    weight = dcgan.LAZY * float(r1(networks.critic, real).detach())
     assert losses(punished, 16) == pytest.approx(losses(plain, 16) + weight, rel=1e-4)
 
 
