@@ -64,6 +64,20 @@ class Server:
         answer = request(self.status, "GET", "/ready")
         return answer.status, json.loads(answer.body)
 
+    def await_ready(self, seconds: float = 60) -> dict[str, Any]:
+        """The document of /ready once it says 200: a look of the launcher comes after what it looks at."""
+        told: list[tuple[int, dict[str, Any]]] = []
+
+        def well() -> bool:
+            told[:] = [self.ready()]
+            return told[0][0] == 200
+
+        try:
+            eventually(well, seconds, "the launcher does not say ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {told}") from None
+        return told[0][1]
+
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics by name and labels, as they are written."""
         lines = request(self.status, "GET", "/metrics").body.decode().splitlines()

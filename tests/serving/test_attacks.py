@@ -113,7 +113,7 @@ def test_hundreds_of_largest_bodies_cost_nobody_else(server: Server) -> None:
             assert server.post({"seed": seed}, timeout=10).status == 200
         assert {future.result() for future in flood} == {b"HTTP/1.1 413 Payload Too Large"}
     assert server.metrics()[counted] == before + 1000
-    assert server.ready()[0] == 200
+    server.await_ready()
     assert (server.jvm().pid, {process.pid for process in server.workers()}) == (jvm, workers)
 
 
@@ -149,7 +149,7 @@ def test_the_launchers_words_are_refused_of_callers(server: Server, word: str) -
     )
     assert answer.status == 403
     assert f"{word} is the launcher's word" in answer.body.decode()
-    assert server.ready()[0] == 200
+    server.await_ready()
     assert server.post({"seed": 1}).status == 200
 
 

@@ -49,7 +49,7 @@ def version(server: Server) -> str:
 
 def test_it_answers_from_a_strange_place(placed: Server, tiny: Tiny, strange: Path) -> None:
     assert version(placed) == tiny.version
-    assert placed.ready()[0] == 200
+    placed.await_ready()
     (engine,) = placed.engines()
     assert f"{strange.resolve()}/run/models/tiny/bundle" in engine.cmdline()
     assert "atelier_answers_total" in "".join(placed.metrics())
@@ -72,17 +72,16 @@ def test_an_engine_opens_again_when_temporary_files_are_gone(placed: Server, tin
 
     eventually(replaced, 60, "no engine opened again")
     assert version(placed) == tiny.version
-    eventually(lambda: placed.ready()[0] == 200, 60, "the launcher did not see that the engine is there again")
+    placed.await_ready()
 
 
 def test_a_loss_brings_back_what_was_served_and_the_store_is_told_of(placed: Server, tiny: Tiny, strange: Path) -> None:
     """The store may be rebuilt, emptied or broken while it is served: nothing changes without a word."""
     (strange / "store" / tiny.archive.name).unlink()
     (strange / "store" / "broken.mar").write_bytes(b"PK")
-    assert placed.ready()[0] == 200
+    placed.await_ready()
     eventually(lambda: "store" in placed.ready()[1], 30, "/ready does not tell of the store")
-    code, document = placed.ready()
-    assert code == 200, document
+    document = placed.await_ready()
     assert f"('broken.mar' is new, '{tiny.archive.name}' is gone): a stop and a start serve" in document["store"]
     restarts = placed.metrics()["atelier_torchserve_restarts_total"]
     placed.jvm().kill()

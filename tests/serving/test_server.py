@@ -167,9 +167,7 @@ def test_ping_and_describe_need_no_engine(server: Server) -> None:
 
 
 def test_ready_names_every_model(server: Server) -> None:
-    code, document = server.ready()
-    assert code == 200
-    assert document["models"] == {"text": "ready", "tight": "ready", "tiny": "ready"}
+    assert server.await_ready()["models"] == {"text": "ready", "tight": "ready", "tiny": "ready"}
 
 
 @pytest.mark.parametrize(
