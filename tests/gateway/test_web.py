@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -60,11 +62,11 @@ def test_the_page_has_the_headers_of_every_answer(door: Gateway) -> None:
 
 def test_nothing_stands_in_the_page_that_the_policy_would_refuse(door: Gateway) -> None:
     text = door.get("/").body.decode()
-    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text)
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|x-html", text)
     for tag in re.findall(r"<script[^>]*>", text):
         assert 'src="/web/static/' in tag
-    for address in re.findall(r'(?:href|src)="([^"]*)"', text):
-        assert address.startswith("/"), "nothing comes from elsewhere"
+    for address in re.findall(r'\s(?:href|src)="([^"]*)"', text):
+        assert address.startswith(("/", "#")) or address == "data:,", "nothing comes from elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,24 @@ def test_the_page_is_there_while_no_model_is(upstream: FakeUpstream, tmp_path: P
             assert gateway.get("/").status == 200, "it needs neither a model nor a key"
     finally:
         upstream.start()
+
+
+def test_where_keys_are_wanted_the_page_asks_for_one(upstream: FakeUpstream, tmp_path: Path, door: Gateway) -> None:
+    with running(settings_for(upstream, tmp_path, keys="required")) as gateway:
+        text = gateway.get("/").body.decode()
+        assert 'data-keys="required"' in text
+        assert '<input id="key" type="password" autocomplete="off" required' in text
+        assert gateway.get("/web/static/studio.js").status == 200
+        assert gateway.get("/api/models").status == 401, "what it asks for needs one"
+    text = door.get("/").body.decode()
+    assert 'data-keys="none"' in text
+    assert 'type="password"' not in text
+
+
+def test_the_page_carries_the_words_of_its_scripts(door: Gateway) -> None:
+    found = re.search(r'data-words="([^"]*)"', door.get("/?lang=zh").body.decode())
+    assert found is not None
+    assert json.loads(html.unescape(found[1])) == dictionaries()["zh"]
 
 
 def test_another_host_gets_no_page(door: Gateway) -> None:

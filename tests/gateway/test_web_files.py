@@ -54,3 +54,14 @@ def test_a_file_is_sent_as_it_is(door: Gateway, name: str) -> None:
     again = door.get(f"/web/static/{name}", headers={"If-None-Match": reply.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
     assert door.ask("HEAD", f"/web/static/{name}").headers["content-length"] == str(len(reply.body))
+
+
+def test_no_file_loads_from_elsewhere_or_makes_html_of_text() -> None:
+    for path in STATIC.glob("*.js"):
+        if path.name in VENDORED:
+            continue
+        text = path.read_text()
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text)
+        assert all(found.startswith("./") for found in re.findall(r'\bfrom "([^"]+)"', text)), path.name
+        assert "http" not in text
+        assert len(text.splitlines()) <= 300
