@@ -9,11 +9,11 @@ from pathlib import Path
 from werkzeug.datastructures import LanguageAccept
 
 USUAL = "en"
-FOLDER = Path(__file__).parent / "words"
+FOLDER = Path(__file__).parent / "templates"
 
 
 def dictionaries() -> dict[str, Mapping[str, str]]:
-    """Language -> key -> text, of every file in `words/`."""
+    """Language -> key -> text, of every dictionary in `templates/`."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 
 

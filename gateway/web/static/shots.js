@@ -9,7 +9,6 @@ export function shot(model, blob, seed, params, files) {
   const ending = ENDINGS[blob.type.split(";")[0]] ?? "bin";
   const of = JSON.stringify([model, others, Object.values(files).map((file) => [file.name, file.size])]);
   return {
-    id: crypto.randomUUID(),
     url: URL.createObjectURL(blob),
     file: `${model}-${seed ?? "image"}.${ending}`,
     model,

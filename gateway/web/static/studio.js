@@ -170,10 +170,10 @@ function studio() {
 
     async hear(response, name, params) {
       this.quiet();
-      this.sounds = (await parts(response, params.seed)).map(([blob, seed], index) => {
+      this.sounds = (await parts(response, params.seed)).map(([blob, seed]) => {
         const ending = SOUND_ENDINGS[blob.type.split(";")[0]] ?? "wav";
         const title = fill(words.sound_of, { name, seed: seed ?? words.unknown });
-        return { id: index, title, blob, url: URL.createObjectURL(blob), file: `${name}-${seed ?? "sound"}.${ending}` };
+        return { title, blob, url: URL.createObjectURL(blob), file: `${name}-${seed ?? "sound"}.${ending}` };
       });
       await this.play(0);
     },
