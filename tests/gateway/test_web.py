@@ -101,6 +101,7 @@ def test_dictionaries_have_the_same_keys_and_places() -> None:
     assert list(words["zh"]) == list(words["en"])
     for key, text in words["en"].items():
         other = words["zh"][key]
+        assert not hasattr(dict, key), f"a template that says words.{key} would get a method"
         assert text.strip()
         assert other.strip()
         assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", other)), key
