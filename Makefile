@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
 .PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
-.PHONY: help setup demo test test-fast test-long test-slowest lint format up serve bench bench-extras clean distclean
+.PHONY: help setup demo test test-fast test-long test-browser test-slowest lint format up serve bench bench-extras \
+  clean distclean
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
@@ -38,6 +39,9 @@ test-fast: $(INSTALLED) ## those of them that start no server and build no model
 
 test-long: $(INSTALLED) ## the long ones: the same again, many times
 	$(PY) -m pytest -m "$(HERE) and long"
+
+test-browser: $(INSTALLED) ## those of the page, in a real Chromium; ATELIER_CHROMIUM=/path names one
+	$(PY) -m pytest -m browser
 
 test-slowest: $(INSTALLED) ## as `make test`, and at the end the 20 slowest
 	$(PY) -m pytest -m "$(HERE) and not long" --durations=20

@@ -22,13 +22,14 @@ from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
 from gateway.upstream import Upstream
+from gateway.web.bridge import Web
 
 LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
 log = structlog.get_logger("gateway.app")
 
 
 def routes() -> list[BaseRoute]:
-    """Every route; those that are asked most come first."""
+    """Every route for programs; those that are asked most come first."""
     return [*text.routes, *media.routes, *health.routes]
 
 
@@ -40,6 +41,7 @@ def build(settings: Settings) -> Edge:
         raise SettingsError(f"spool cannot be used: {error}") from None
     upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
+    web = Web(settings)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -57,11 +59,12 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            await web.close()
             spool.close()
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
-    app = Starlette(routes=routes(), lifespan=lifespan)
+    app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
     app.state.settings = settings
     app.state.spool = spool
     app.state.models = models

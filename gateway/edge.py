@@ -23,9 +23,9 @@ from gateway.origins import Origins
 from gateway.spool import Cleared
 
 HEALTH = "/healthz"
-PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs"})  # without a key, also while draining
+PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs", "/"})  # without a key, also while draining
 METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
-RESULTS = "/v1/results/"  # without a key: whoever knows the name of a result may have it
+OPEN = ("/v1/results/", "/web/")  # the same: whoever knows the name of a result may have it; the page's files
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -88,7 +88,7 @@ class Edge:
         if scope["method"] == "OPTIONS" and self.origins.allows(origin):
             await Response(status_code=204, headers=self.origins.preflight())(scope, receive, exchange.send)
             return
-        if scope["path"] in PUBLIC or scope["path"].startswith(RESULTS):
+        if scope["path"] in PUBLIC or scope["path"].startswith(OPEN):
             await self.router(scope, receive, exchange.send)
             return
         if state.in_hand.draining and scope["path"] != METRICS:

@@ -49,8 +49,10 @@ HANDLER_PACKAGES = {
 }
 # The same for gateway/: what requirements/gateway.txt installs, and what comes with it. No numpy, no torch.
 GATEWAY_PACKAGES = {
+    "a2wsgi",
     "aiohttp",
     "alembic",
+    "flask",
     "prometheus_client",
     "pydantic",
     "python_multipart",
@@ -58,6 +60,7 @@ GATEWAY_PACKAGES = {
     "starlette",
     "structlog",
     "uvicorn",
+    "werkzeug",
     "yarl",
 }
 STANDARD = {"__future__"}

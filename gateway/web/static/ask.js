@@ -1,0 +1,65 @@
+// Requests: how they are sent, what is told when they fail, and the same as a command of curl.
+
+/** A message for people: `told` is the server's, in its own words. */
+async function told(response, words) {
+  try {
+    return (await response.json()).error.message;
+  } catch {
+    return fill(words.status, { status: response.status });
+  }
+}
+
+/** `{name}` in a text replaced by values. */
+export function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+function body(params, files) {
+  if (Object.keys(files).length === 0) return JSON.stringify(params);
+  const form = new FormData();
+  for (const [name, value] of Object.entries(params)) {
+    form.append(name, typeof value === "string" ? value : JSON.stringify(value));
+  }
+  for (const [name, file] of Object.entries(files)) form.append(name, file);
+  return form;
+}
+
+/** Ask `path`; `request` has `params`, `files`, `key`, `signal`. Throws an Error that can be shown. */
+export async function post(path, request, words) {
+  const sent = body(request.params, request.files);
+  const headers = typeof sent === "string" ? { "Content-Type": "application/json" } : {};
+  return ask(path, { method: "POST", headers, body: sent, signal: request.signal }, request.key, words);
+}
+
+/** The same for GET, and for whatever `options` say. */
+export async function ask(path, options, key, words) {
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(words.unreachable);
+  }
+  if (!response.ok) throw new Error(await told(response, words));
+  return response;
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** The command that asks the same. A key is never in it. */
+export function curl(path, { params, files }, wantsKey, file) {
+  const parts = ["curl"];
+  if (wantsKey) parts.push("-H", quoted("Authorization: Bearer atl_..."));
+  if (Object.keys(files).length === 0) {
+    parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(params)));
+  } else {
+    for (const [name, value] of Object.entries(params)) {
+      parts.push("--form-string", quoted(`${name}=${typeof value === "string" ? value : JSON.stringify(value)}`));
+    }
+    for (const name of Object.keys(files)) parts.push("-F", quoted(`${name}=@FILE`));
+  }
+  if (params.stream) parts.push("-N");
+  if (file) parts.push("-o", quoted(file));
+  return [...parts, quoted(location.origin + path)].join(" ");
+}
