@@ -54,6 +54,7 @@ GATEWAY_PACKAGES = {
     "prometheus_client",
     "pydantic",
     "python_multipart",
+    "cryptography",
     "sqlalchemy",
     "starlette",
     "structlog",
