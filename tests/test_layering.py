@@ -56,6 +56,7 @@ GATEWAY_PACKAGES = {
     "prometheus_client",
     "pydantic",
     "python_multipart",
+    "cryptography",
     "sqlalchemy",
     "starlette",
     "structlog",

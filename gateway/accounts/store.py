@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, upd
 
 from gateway.accounts import keys
 from gateway.accounts.database import writing
+from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, KEYS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, GENERATIONS, KEYS, USED
 
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
 REVOKED = "revoked"  # subject of the counter that tells other processes
@@ -111,16 +112,21 @@ class Store:
         with self.engine.connect() as connection:
             return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
 
-    def write(self, records: Sequence[Record], uses: Mapping[Use, float], again: bool = False) -> None:
-        """Keep requests, and add to quotas, all or nothing. `again`: an earlier try may have been kept unseen."""
+    def write(self, rows: Sequence[Record | Generation], uses: Mapping[Use, float], again: bool = False) -> None:
+        """Keep requests and what they made, and add to quotas, all or nothing.
+
+        `again`: an earlier try may have been kept unseen.
+        """
+        records = [row for row in rows if isinstance(row, Record)]
+        tables = ((AUDIT, records), (GENERATIONS, [row for row in rows if isinstance(row, Generation)]))
         with writing(self.engine) as connection:
-            if again and records:
-                ids = [record.id for record in records]
-                kept = connection.scalar(select(func.count()).select_from(AUDIT).where(AUDIT.c.id.in_(ids)))
-                if kept:
+            for table, some in tables if again else ():
+                ids = [row.id for row in some]
+                if connection.scalar(select(func.count()).select_from(table).where(table.c.id.in_(ids))):
                     return
-            if records:
-                connection.execute(insert(AUDIT), [record.row() for record in records])
+            for table, some in tables:
+                if some:
+                    connection.execute(insert(table), [row.row() for row in some])
             for key_id, at in {record.key_id: record.started for record in records}.items():
                 connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(last_used=at))
             for use, amount in uses.items():

@@ -4,7 +4,7 @@ Names may be of any script, so MySQL is told utf8mb4; other databases ignore wha
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 METADATA = MetaData()
 KEYS = Table(
@@ -61,6 +61,28 @@ USED = Table(
     Column("day", String(10), primary_key=True),
     Column("unit", String(16), primary_key=True),
     Column("amount", Double, nullable=False),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# What a key's owner made. `asked` is the prompt and all parameters as JSON: what makes the same again.
+LONG = 2**24 - 1  # bytes; MySQL takes MEDIUMTEXT for it
+GENERATIONS = Table(
+    "generations",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("key_id", String(32), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("medium", String(16), nullable=False),
+    Column("route", String(128), nullable=False),
+    Column("asked", Text(LONG), nullable=False),
+    Column("receipt", Text(LONG)),
+    Column("sha256", String(64)),
+    Column("result", String(64)),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("status", String(16), nullable=False),
+    Index("generations_by_key", "key_id", "created", "id"),
     mysql_charset="utf8mb4",
     mysql_engine="InnoDB",
 )

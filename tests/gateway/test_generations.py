@@ -1,0 +1,98 @@
+"""Rows of the history: written beside the log of requests, by the same thread, never lost in silence."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.accounts.audit import Audit
+from gateway.accounts.generations import Generation
+from gateway.accounts.store import Store
+from gateway.errors import ApiError
+from tests.support.accounts import rows, store_at
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    made = store_at(path)
+    yield made
+    made.engine.dispose()
+
+
+def made(prompt: str = "一只猫", **more: object) -> Generation:
+    asked = {"prompt": prompt, "seed": 7}
+    return Generation("key_1", "faces", "1.0", "image", "/v1/images/generations", asked, **more)  # type: ignore[arg-type]
+
+
+def test_a_row_has_what_makes_the_same_again(store: Store, path: Path) -> None:
+    audit = Audit(store)
+    record = audit.begin("r", "key_1")
+    generation = made()
+    audit.reserve(generation)
+    generation.receipt, generation.sha256, generation.bytes = '{"seed":7}', "ab" * 32, 12
+    audit.keep(generation)
+    audit.end(record, "/v1/images/generations", 200)
+    assert audit.close(60) == 0
+    ((asked, *others),) = rows(path, "select asked, id, key_id, model, receipt, sha256, bytes, status from generations")
+    assert json.loads(asked) == {"prompt": "一只猫", "seed": 7}
+    assert others == [generation.id, "key_1", "faces", '{"seed":7}', "ab" * 32, 12, "done"]
+    assert len(rows(path, "select * from audit")) == 1
+
+
+def test_half_a_surrogate_pair_comes_back_as_it_was(store: Store, path: Path) -> None:
+    audit = Audit(store)
+    generation = made("\ud800")
+    audit.reserve(generation)
+    audit.keep(generation)
+    assert audit.close(60) == 0
+    ((asked,),) = rows(path, "select asked from generations")
+    assert json.loads(asked)["prompt"] == "\ud800"
+
+
+@pytest.mark.parametrize("room", [{"room": 2}, {"room_bytes": 2 * made().size}])
+def test_a_full_queue_refuses_before_the_work_begins(store: Store, path: Path, room: dict[str, int]) -> None:
+    audit = Audit(store, **room)
+    first, second = made(), made()
+    audit.reserve(first)
+    audit.reserve(second)
+    with pytest.raises(ApiError, match=r"full, 2 rows wait for the database.*nothing was begun") as error:
+        audit.reserve(made())
+    assert error.value.status == 503
+    audit.release(first)
+    third = made()
+    audit.reserve(third)
+    audit.keep(second)
+    audit.keep(third)
+    assert audit.close(60) == 0
+    assert {found for (found,) in rows(path, "select id from generations")} == {second.id, third.id}
+
+
+def test_a_batch_that_was_kept_unseen_is_not_kept_twice(store: Store, path: Path) -> None:
+    generation = made()
+    store.write([generation], {})
+    store.write([generation], {}, again=True)
+    assert len(rows(path, "select * from generations")) == 1
+
+
+def test_a_database_that_is_held_loses_nothing(store: Store, path: Path) -> None:
+    audit = Audit(store)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        generations = [made() for _ in range(3)]
+        for generation in generations:
+            audit.reserve(generation)
+            audit.keep(generation)
+        assert not audit.flush(0.3)
+        other.execute("rollback")
+    assert audit.close(60) == 0
+    assert len(rows(path, "select * from generations")) == 3
