@@ -19,10 +19,10 @@ NO_CONSTRAINT = {"torch", "onnxruntime-gpu"}  # builds of other names, or never 
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package -> version of one file, without what it includes; names as the package index compares them."""
+    """Package -> version of one file, without what it includes and extras; names as the package index compares them."""
     lines = [line.partition("#")[0].strip() for line in (FOLDER / name).read_text().splitlines()]
     pairs = [line.split("==") for line in lines if line and not line.startswith("-")]
-    return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in pairs}
+    return {re.sub(r"[-_.]+", "-", package.partition("[")[0]).lower(): version for package, version in pairs}
 
 
 def test_a_gpu_host_gets_everything_that_serves_but_the_runtime_it_replaces() -> None:
