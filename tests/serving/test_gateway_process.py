@@ -254,7 +254,7 @@ def test_wait_reads_the_state_again_until_the_gateways_address_is_in_it(
 ) -> None:
     before = {"pid": os.getpid(), "status": "http://status", "gateway": None}
     states = [before, {**before, "gateway": "http://gateway"}]
-    answer = type("Answer", (), {"status": 200, "body": b""})  # ready since the first look: the address came after it was read
+    answer = type("Answer", (), {"status": 200, "body": b""})  # ready at the first look, with an older state
     monkeypatch.setattr("serving.commands.read_state", lambda _: states.pop(0))
     monkeypatch.setattr("serving.commands.request", lambda *_, timeout: answer)
     assert wait_ready(tmp_path, 30)["gateway"] == "http://gateway"
@@ -262,8 +262,9 @@ def test_wait_reads_the_state_again_until_the_gateways_address_is_in_it(
 
 def test_wait_says_that_it_waited_for_the_gateways_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = {"pid": os.getpid(), "status": "http://status", "gateway": None}
+    answer = type("Answer", (), {"status": 200, "body": b""})
     monkeypatch.setattr("serving.commands.read_state", lambda _: state)
-    monkeypatch.setattr("serving.commands.request", lambda *_, timeout: type("Answer", (), {"status": 200, "body": b""}))
+    monkeypatch.setattr("serving.commands.request", lambda *_, timeout: answer)
     with pytest.raises(StartError, match="not ready after 0 s: the gateway's address is not in the state file yet"):
         wait_ready(tmp_path, 0.3, os.getpid())
 
