@@ -23,7 +23,7 @@ def script(path: Path, text: str) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A copy of the script, and a folder of programs of which those that matter only write down how they were called."""
+    """A copy of the script, and a folder of programs; those that matter only write down how they were called."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     programs = tmp_path / "bin"
