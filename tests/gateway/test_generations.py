@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,9 @@ from gateway.accounts.audit import Audit
 from gateway.accounts.generations import Generation
 from gateway.accounts.store import Store
 from gateway.errors import ApiError
-from tests.support.accounts import rows, store_at
+from tests.support.accounts import EACH_DATABASE, held, rows, store_at
+
+pytestmark = EACH_DATABASE
 
 
 @pytest.fixture
@@ -86,13 +86,11 @@ def test_a_batch_that_was_kept_unseen_is_not_kept_twice(store: Store, path: Path
 
 def test_a_database_that_is_held_loses_nothing(store: Store, path: Path) -> None:
     audit = Audit(store)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("begin immediate")
+    with held(path):
         generations = [made() for _ in range(3)]
         for generation in generations:
             audit.reserve(generation)
             audit.keep(generation)
         assert not audit.flush(0.3)
-        other.execute("rollback")
     assert audit.close(60) == 0
     assert len(rows(path, "select * from generations")) == 3

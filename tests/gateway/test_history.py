@@ -10,7 +10,9 @@ import pytest
 from gateway.accounts.generations import Generation
 from gateway.accounts.history import History, NoSuchGeneration
 from gateway.accounts.store import Store
-from tests.support.accounts import store_at
+from tests.support.accounts import EACH_DATABASE, store_at
+
+pytestmark = EACH_DATABASE
 
 
 @pytest.fixture
