@@ -20,7 +20,7 @@ from benchmarks.server import eventually
 from gateway.server import listen, server
 from gateway.settings import Settings
 from tests.conftest import Tiny
-from tests.support.accounts import InUse
+from tests.support.accounts import InUse, url_of
 from tests.support.fake_upstream import FakeUpstream, fake_upstream
 from tests.support.gateway_server import Front, behind_a_gateway
 from tests.support.mariadb import MariaDB, mariadb
@@ -107,7 +107,7 @@ def settings_for(fake: FakeUpstream, folder: Path, **changes: Any) -> Settings:
         "upstream": fake.address,
         "models": tuple(fake.models),
         "spool": folder / "spool",
-        "database": f"sqlite:///{folder}/gateway.db",
+        "database": url_of(folder / "gateway.db"),
         "drain_seconds": 5,
         "log_level": "error",
     }

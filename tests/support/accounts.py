@@ -23,12 +23,9 @@ from gateway.accounts.store import Store
 from gateway.settings import LimitSettings
 from tests.support.mariadb import MariaDB
 
-
 EACH_DATABASE = pytest.mark.usefixtures("each_database")
 ONLY_SQLITE = pytest.mark.parametrize("each_database", ["sqlite"], indirect=True)
-ONLY_MARIADB = pytest.mark.parametrize(
-    "each_database", [pytest.param("mariadb", marks=pytest.mark.db)], indirect=True
-)
+ONLY_MARIADB = pytest.mark.parametrize("each_database", [pytest.param("mariadb", marks=pytest.mark.db)], indirect=True)
 
 
 class InUse:
@@ -97,3 +94,11 @@ def held(path: Path) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
+
+
+def sound(path: Path) -> bool:
+    """Whether a database finds nothing wrong with itself."""
+    if InUse.server is None:
+        return rows(path, "pragma integrity_check") == [("ok",)]
+    names = ", ".join(name for (name,) in rows(path, "show tables"))
+    return {said for *_, said in rows(path, f"check table {names}")} == {"OK"}
