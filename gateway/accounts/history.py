@@ -1,4 +1,4 @@
-"""The history of an owner, newest first, and its deletion. Every call blocks: from the event loop, in a thread alone."""
+"""The history of an owner, newest first, and how it is deleted. Every call blocks: call it in threads alone."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from gateway.accounts.generations import Generation, KeptFile
 from gateway.accounts.history import Gone, History, NoSuchGeneration
 from gateway.accounts.store import Store
 from gateway.accounts.tables import FILES
-from tests.support.accounts import store_at
+from tests.support.accounts import EACH_DATABASE, store_at
+
+pytestmark = EACH_DATABASE
 
 
 @pytest.fixture
