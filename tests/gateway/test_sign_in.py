@@ -249,6 +249,7 @@ def test_every_word_is_there_in_both_languages(visit: Visit, language: str) -> N
         page = visit.get(f"{path}?lang={language}").body.decode()
         assert f'<html lang="{language}">' in page
         assert "Undefined" not in page
+        assert "built-in" not in page
         assert not re.search(r"<(h2|th|label|button|legend)[^>]*>\s*</", page), "a word is missing"
     assert ("登录" in visit.door.get(f"/web/login?lang={language}").body.decode()) == (language == "zh")
 
