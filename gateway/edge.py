@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.accounts.caller import ANYBODY
+from gateway.accounts.caller import share_of
 from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
@@ -69,7 +69,8 @@ class Edge:
         except ClientDisconnect:
             exchange.status = 499
             self.state.metrics.left.inc()
-        except (Exception, asyncio.CancelledError) as error:  # cancelled: the time to stop is over
+        # Whatever a route raises is an answer, and logged by `_told`. Cancelled: the time to stop is over.
+        except (Exception, asyncio.CancelledError) as error:
             told = _told(error)
             exchange.reason = told.message if told.status >= 500 else None
             if exchange.status is None:
@@ -96,10 +97,12 @@ class Edge:
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
-        scope["state"]["owner"] = None if caller.id == ANYBODY.id else caller.id
-        async with state.limits.admit(caller):
+        scope["state"]["owner"] = share_of(caller.id)
+        works = scope["method"] == "POST"  # to ask about a job is no work beside it
+        async with state.limits.admit(caller, works=works):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
-            await self.router(scope, receive, exchange.send)
+            with state.accounts.standing.running(caller):
+                await self.router(scope, receive, exchange.send)
 
     def _account(self, exchange: Exchange, scope: Scope) -> None:
         route = getattr(scope.get("route"), "path", "none")

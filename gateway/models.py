@@ -99,7 +99,7 @@ class Models:
         while True:
             try:
                 await self.refresh()
-            except Exception:
+            except Exception:  # a watcher that ended would serve what is gone, and never what is new
                 log.exception("models could not be refreshed")
             self.looked.set()
             await asyncio.sleep(REFRESH_SECONDS)

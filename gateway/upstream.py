@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from gateway import described
-from gateway.accounts.caller import ANYBODY
+from gateway.accounts.caller import share_of
 from gateway.answer import LOST, Answer, late
 from gateway.described import Described
 from gateway.errors import from_upstream, overloaded
@@ -136,7 +136,7 @@ class Upstream:
         place of `params`; `params` that are long become one. Raises `ApiError` for everything that is no answer.
         """
         body = _json(params if spooled is None else spooled.reference())
-        with Kept(self._spool, None if caller == ANYBODY.id else caller) as kept:
+        with Kept(self._spool, share_of(caller)) as kept:
             if len(body) > MAX_BODY:
                 body = _json((await kept.body(body)).reference())
             async with self._ask(name, body, caller, timeout) as answer:

@@ -22,6 +22,7 @@ from gateway.accounts.audit import Audit
 from gateway.accounts.caller import ANYBODY, Caller
 from gateway.accounts.database import DatabaseError, open_database, reason, told
 from gateway.accounts.migrate import migrate
+from gateway.accounts.standing import Standing
 from gateway.accounts.store import Key, Store
 from gateway.errors import ApiError, overloaded
 from gateway.limits import Limits
@@ -60,6 +61,7 @@ class Accounts:
         self._forgotten = 0  # how often keys were forgotten: what a look-up found that began before is not kept
         self._watcher: asyncio.Task[None] | None = None
         self.gone: str | None = None  # why the database does not answer
+        self.standing = Standing()
         self.audit = Audit(store)
         self.limits = Limits(self.audit)
 
@@ -140,7 +142,7 @@ class Accounts:
             key, used = found
             self.limits.load(key.id, day, used)
             own = self._defaults.model_copy(update=dict(key.limits))
-            seen = _Seen(key, began, Caller(key.id, key.name, frozenset(key.scopes), own))
+            seen = _Seen(key, began, Caller(key.id, key.name, frozenset(key.scopes), own, key.expires))
         if forgotten == self._forgotten:
             self._seen[digest] = seen
             while len(self._seen) > REMEMBERED:
@@ -161,7 +163,7 @@ class Accounts:
             try:
                 count = await loop.run_in_executor(self._watching, self._store.revocations)
                 new = count != self._revocations
-                revoked = await loop.run_in_executor(self._watching, self._store.revoked) if new else []
+                revoked = await loop.run_in_executor(self._watching, self._store.revoked) if new else {}
             except Exception as error:  # a watcher that ended would let revoked keys go on
                 self._lost(error)
                 continue
@@ -173,6 +175,7 @@ class Accounts:
                 self._forgotten += 1
                 for digest in revoked:
                     self._seen.pop(digest, None)
+                self.standing.revoke(revoked.values())
 
     def _lost(self, error: Exception) -> None:
         if self.gone is None:

@@ -20,6 +20,7 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
+    expires: float | None = None  # when its key does, in seconds since 1970
 
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""
@@ -41,3 +42,8 @@ class Caller:
 
 
 ANYBODY = Caller("anybody", "anybody")  # where no keys are wanted
+
+
+def share_of(identity: str) -> str | None:
+    """Whose share is used of what callers divide among them; None for everybody together, who may have all of it."""
+    return None if identity == ANYBODY.id else identity

@@ -107,10 +107,11 @@ class Store:
         with self.engine.connect() as connection:
             return connection.scalar(select(CHANGES.c.count).where(CHANGES.c.subject == REVOKED)) or 0
 
-    def revoked(self) -> list[str]:
-        """The digests of all keys that were revoked."""
+    def revoked(self) -> dict[str, str]:
+        """Of all keys that were revoked, the id by the digest."""
         with self.engine.connect() as connection:
-            return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
+            rows = connection.execute(select(KEYS.c.hash, KEYS.c.id).where(KEYS.c.revoked.is_not(None)))
+            return {row.hash: row.id for row in rows}
 
     def write(self, rows: Sequence[Record | Generation], uses: Mapping[Use, float], again: bool = False) -> None:
         """Keep requests and what they made, and add to quotas, all or nothing.

@@ -148,7 +148,8 @@ class StepScheduler:
         def step(jobs: list[Job]) -> None:
             # After a step that raised none may be stepped a second time: its text would not be that of its seed.
             if len(jobs) == 1 and (jobs[0].slot.items != before[jobs[0]] or jobs[0].slot.finished is not None):
-                log.error("a step that raised moved a text, which cannot go on: %s", jobs[0], extra=about(jobs[0].name))
+                name = about(jobs[0].name)
+                log.error("a step that raised had moved a text, which cannot go on: %s", jobs[0], extra=name)
                 raise not_computed()
             began = time.perf_counter()
             self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs]))
