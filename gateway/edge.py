@@ -21,6 +21,7 @@ from gateway.errors import ApiError
 from gateway.logs import request_id
 from gateway.origins import Origins
 from gateway.spool import Cleared
+from gateway.traces import Span, tell
 
 HEALTH = "/healthz"
 PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs", "/"})  # without a key, also while draining
@@ -61,6 +62,13 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"] in PUBLIC:  # a launcher and a kubelet ask all the time
+            await self._exchange(scope, receive, send, None)
+            return
+        with self.state.traces.request(scope["headers"]) as span:
+            await self._exchange(scope, receive, send, span)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
         exchange = Exchange(self, scope, send)
         in_hand = self.state.in_hand
         in_hand.requests += 1
@@ -80,7 +88,7 @@ class Edge:
         finally:
             in_hand.requests -= 1
             in_hand.unread -= exchange.held
-            self._account(exchange, scope)
+            self._account(exchange, scope, span)
 
     async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         state = self.state
@@ -104,11 +112,13 @@ class Edge:
             with state.accounts.standing.running(caller):
                 await self.router(scope, receive, exchange.send)
 
-    def _account(self, exchange: Exchange, scope: Scope) -> None:
+    def _account(self, exchange: Exchange, scope: Scope, span: Span | None) -> None:
         route = getattr(scope.get("route"), "path", "none")
         seconds = time.perf_counter() - exchange.began
         status = exchange.status or 499
         self.state.metrics.answered(route, status, seconds)
+        if span is not None:
+            tell(span, exchange.id, scope["method"], route, status)
         caller = scope["state"].get("caller")
         if (record := scope["state"].get("record")) is not None:
             self.state.accounts.audit.end(record, route, status)

@@ -61,6 +61,7 @@ GATEWAY_PACKAGES = {
     "starlette",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }
