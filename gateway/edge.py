@@ -19,7 +19,7 @@ from gateway import errors
 from gateway.accounts.caller import share_of
 from gateway.errors import ApiError
 from gateway.logs import request_id
-from gateway.origins import Origins
+from gateway.origins import Origins, of_this_machine
 from gateway.spool import Cleared
 from gateway.traces import Span, tell
 
@@ -35,6 +35,7 @@ SECURITY = [
     (b"cache-control", b"no-store"),
 ]
 PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")  # unless a page says so
+HSTS = (b"strict-transport-security", b"max-age=31536000")  # over TLS: browsers come by no other way for a year
 PIECE = 64 << 10  # bytes of a body that are handed on before its reader has taken some
 MAX_HELD = 256 << 20  # bytes of answers that their readers have not taken, of all callers together
 CLOSE = (b"connection", b"close")
@@ -148,6 +149,7 @@ class Exchange:
         self.hosts: list[bytes] = []
         self.origin: bytes | None = None
         self._edge, self._send = edge, send
+        self.secure = scope["scheme"] == "https"
         headers = []
         for item in scope["headers"]:
             name = item[0]
@@ -189,6 +191,8 @@ class Exchange:
         headers = [*given, *(item for item in SECURITY if item[0] not in names), (b"x-request-id", self.id.encode())]
         if b"content-security-policy" not in names:
             headers.append(PAGE)
+        if self.secure and self.hosts and not of_this_machine(self.hosts[0]):
+            headers.append(HSTS)
         if self._edge.origins.allows(self.origin):
             headers += self._edge.origins.headers(self.origin or b"")
         if self._edge.state.in_hand.draining:

@@ -73,6 +73,7 @@ def test_progress_comes_while_it_is_made(served: Media) -> None:
         connection.request("GET", f"/api/jobs/{job}/events")
         answer = connection.getresponse()
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
         seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["bytes"] < 1000:
             line = answer.readline()
