@@ -22,6 +22,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
 from gateway.traces import traces
+from gateway.unfit import Unfit
 from gateway.upstream import Upstream
 from gateway.web.bridge import Web
 
@@ -72,6 +73,8 @@ def build(settings: Settings) -> Edge:
     app.state.spool = spool
     app.state.traces = tracing
     app.state.models = models
+    app.state.unfit = Unfit(settings, models)
+    models.on_look = app.state.unfit.tell
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.in_hand = InHand()

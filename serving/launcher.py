@@ -219,7 +219,7 @@ class Launch:
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
         if not self._served:
-            self._say(usage(self._state, self._models))
+            self._say(usage(self._state, self._models, self._options.gateway_settings))
         self._served = True
         self._losses.serving()
         return self._watch(torchserve)
