@@ -106,7 +106,7 @@ class Edge:
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
-        scope["state"]["owner"] = share_of(caller.id)
+        scope["state"]["owner"] = share_of(caller.owner)
         works = scope["method"] == "POST"  # to ask about a job is no work beside it
         async with state.limits.admit(caller, works=works):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
@@ -149,7 +149,7 @@ class Exchange:
         self.hosts: list[bytes] = []
         self.origin: bytes | None = None
         self._edge, self._send = edge, send
-        self.secure = scope["scheme"] == "https"
+        self.secure = scope.get("scheme") == "https"
         headers = []
         for item in scope["headers"]:
             name = item[0]

@@ -92,6 +92,11 @@ class Accounts:
         """Why the database cannot be read or written at present; None: it can."""
         return self.gone or self.audit.trouble
 
+    @property
+    def store(self) -> Store:
+        """What the database keeps; every call of it blocks."""
+        return self._store
+
     async def caller(self, headers: Headers) -> Caller:
         """Whose request this is. Raises a 401, or a 503 when the database is gone and the key was not seen lately."""
         if self._anybody is not None:
@@ -142,7 +147,7 @@ class Accounts:
             key, used = found
             self.limits.load(key.id, day, used)
             own = self._defaults.model_copy(update=dict(key.limits))
-            seen = _Seen(key, began, Caller(key.id, key.name, frozenset(key.scopes), own, key.expires))
+            seen = _Seen(key, began, Caller(key.id, key.name, frozenset(key.scopes), own, expires=key.expires))
         if forgotten == self._forgotten:
             self._seen[digest] = seen
             while len(self._seen) > REMEMBERED:

@@ -20,7 +20,12 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
+    owner: str = ""  # whose its history, results and jobs are; absent: its own
     expires: float | None = None  # when its key does, in seconds since 1970
+
+    def __post_init__(self) -> None:
+        if not self.owner:
+            object.__setattr__(self, "owner", self.id)
 
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""

@@ -9,7 +9,15 @@ def test_health_and_readiness(gateway: Gateway) -> None:
     assert gateway.get("/healthz").json == {"status": "ok"}
     ready = gateway.get("/readyz")
     models = dict.fromkeys(("altered", "chat", "digits", "drawn", "summary", "told"), True)
-    document: Any = {"ready": True, "reason": None, "models": models, "refused": {}, "database": "ok", "warnings": []}
+    document: Any = {
+        "ready": True,
+        "reason": None,
+        "models": models,
+        "refused": {},
+        "database": "ok",
+        "warnings": [],
+        "results": "ok",
+    }
     assert (ready.status, ready.json) == (200, document)
     assert len(ready.headers["x-request-id"]) == 32
     assert ready.headers["x-content-type-options"] == "nosniff"
