@@ -22,6 +22,9 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
 }
 TYPES = {
@@ -54,6 +57,14 @@ class LimitSettings(_Table):
     images_a_day: int = Field(default=0, ge=0)
     tokens_a_day: int = Field(default=0, ge=0)
     audio_seconds_a_day: int = Field(default=0, ge=0)
+
+
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
 
 
 class Settings(_Table):
@@ -89,6 +100,7 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -133,6 +145,9 @@ class Settings(_Table):
         return self.keys == "none" or (self.keys is None and self.on_loopback)
 
 
+TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "otel": OtelSettings}  # with names of their own
+
+
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """Settings of a file and of the environment. Raises `SettingsError` that names key, value and what is wanted."""
     values: dict[str, Any] = {}
@@ -168,7 +183,7 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES.get(str(problem["loc"][0]), Settings) if len(problem["loc"]) > 1 else Settings
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

@@ -52,6 +52,7 @@ GATEWAY_PACKAGES = {
     "a2wsgi",
     "aiohttp",
     "alembic",
+    "argon2",
     "flask",
     "obstore",
     "phonenumbers",
@@ -64,6 +65,7 @@ GATEWAY_PACKAGES = {
     "stdnum",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }
