@@ -23,7 +23,9 @@ from gateway.origins import Origins
 from gateway.spool import Cleared
 
 HEALTH = "/healthz"
-PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs", "/"})  # without a key, also while draining
+PUBLIC = frozenset(  # without a key, also while draining
+    {HEALTH, "/readyz", "/openapi.json", "/docs", "/", "/v2/health/live", "/v2/health/ready"}
+)
 METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
 OPEN = ("/v1/results/", "/web/")  # the same: whoever knows the name of a result may have it; the page's files
 SECURITY = [
@@ -73,7 +75,7 @@ class Edge:
             told = _told(error)
             exchange.reason = told.message if told.status >= 500 else None
             if exchange.status is None:
-                await errors.response(told)(scope, receive, exchange.send)
+                await errors.response(told, scope["path"])(scope, receive, exchange.send)
             else:
                 log.warning("an answer broke off", reason=told.message)
         finally:

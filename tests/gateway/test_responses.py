@@ -278,7 +278,8 @@ def test_a_neutral_field_is_taken_at_its_neutral_values_alone(door: Gateway, ups
 
 @pytest.mark.parametrize("name", RESPONSES.refused)
 def test_a_refused_field_is_named(door: Gateway, name: str) -> None:
-    for wrong in ("strange", [], False, 0, {}):
+    values: tuple[Any, ...] = ("strange", [], False, 0, {})
+    for wrong in values:
         reply = ask(door, **{name: wrong})
         assert (reply.status, reply.json["error"]["param"]) == (400, name)
         assert "not taken here" in reply.json["error"]["message"]

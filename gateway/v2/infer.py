@@ -1,0 +1,86 @@
+"""`POST /v2/models/NAME/infer`: a model's parameters as tensors, its answer as tensors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.answer import late
+from gateway.departure import unless_gone
+from gateway.described import Described
+from gateway.native.orders import upload_limits
+from gateway.v2.asked import Asked, read
+from gateway.v2.metadata import MODEL, VERSION, of_version
+from gateway.v2.outputs import JSON, chosen, form, results, written
+from gateway.v2.params import MAX_BATCH, batch
+from gateway.work import Made, Order, made, ordered, receipt_header
+
+HEAD = 64 << 10  # bytes of JSON and small tensors, beside what a model takes
+AT_ONCE = 8  # requests of one that a model is asked for at a time
+
+
+async def infer(request: Request) -> Response:
+    """One request to the model, or one for each element of its tensors."""
+    model = await of_version(request)
+    request.state.caller.need(model.medium)
+    asked = await read(request, most(model))
+    wanted = chosen(asked, model)
+    orders = [
+        ordered(request, model, form(params, wanted, model)) for params in await batch(asked, model, request.state.kept)
+    ]
+    answers = await unless_gone(request, _within(asked, _all(request, orders)))
+    found = await results(orders, answers, wanted)
+    outputs, raw = await asyncio.to_thread(written, wanted, found)
+    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+    if asked.id is not None:
+        document["id"] = asked.id
+    head = json.dumps(document, ensure_ascii=False).encode()
+    headers = receipt_header(answers[0].receipt_text) if len(answers) == 1 else {}
+    if not raw:
+        return Response(head, 200, headers, JSON)
+    headers["inference-header-content-length"] = str(len(head))
+    return Response(b"".join((head, *raw)), 200, headers, "application/octet-stream")
+
+
+def most(model: Described) -> int:
+    """Bytes of a request: what the model takes, and its images."""
+    images = sum(spec.type == "image" for spec in model.params.values())
+    taken = model.limits["max_request_bytes"] * (MAX_BATCH if not images else 1)
+    return int(HEAD + min(taken, 16 << 20) + images * upload_limits([model])[0])
+
+
+async def _within(asked: Asked, work: object) -> list[Made]:
+    """What comes of the work, in the time that its caller gives it. Raises `ApiError` (504)."""
+    try:
+        async with asyncio.timeout(asked.seconds):
+            return await work  # type: ignore[misc,no-any-return]
+    except TimeoutError:
+        raise late() from None
+
+
+async def _all(request: Request, orders: Sequence[Order]) -> list[Made]:
+    """The answers in their order; where one is refused, the others end."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(order: Order) -> Made:
+        async with places:
+            return await made(request.app.state, order)
+
+    tasks = [asyncio.create_task(ask(order)) for order in orders]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+routes: list[BaseRoute] = [
+    Route(f"{MODEL}/infer", infer, methods=["POST"]),
+    Route(f"{VERSION}/infer", infer, methods=["POST"]),
+]
