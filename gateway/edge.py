@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
@@ -95,13 +96,17 @@ class Edge:
             return
         if state.in_hand.draining and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
-        if scope["query_string"] and scope["method"] == "POST":
+        if scope["query_string"] and scope["method"] == "POST" and self._takes(scope):
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
         scope["state"]["owner"] = None if caller.id == ANYBODY.id else caller.id
         async with state.limits.admit(caller):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
             await self.router(scope, receive, exchange.send)
+
+    def _takes(self, scope: Scope) -> bool:
+        """Whether a route takes this path and method; what none takes is told so by the router."""
+        return any(route.matches(scope)[0] is Match.FULL for route in self.app.router.routes)
 
     def _account(self, exchange: Exchange, scope: Scope) -> None:
         route = getattr(scope.get("route"), "path", "none")

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi.parts import EVENTS, JSON, Document, answer, in_path, operation, per_model, record, reference
+from gateway.openapi.parts import (
+    EVENT,
+    EVENTS,
+    JSON,
+    Document,
+    answer,
+    in_path,
+    operation,
+    per_model,
+    record,
+    reference,
+)
 from gateway.openapi.requests import Rules, request
 from gateway.openapi.text_fields import TAG, schemas
 from gateway.settings import Settings
@@ -45,7 +56,7 @@ def _create(models: Sequence[Described], settings: Settings) -> Document:
         said = next((model.example[name] for name in ("prompt", "text") if name in model.example), "Hello")
         examples[model.name] = {"value": {"model": model.name, "input": said}}
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
-    kinds: Mapping[str, Any] = {JSON: reference("Response"), EVENTS: _STRING}
+    kinds: Mapping[str, Any] = {JSON: reference("Response"), EVENTS: EVENT}
     answers = answer("the response; with stream, its events, numbered", kinds)
     return operation("createResponse", "the next turn of a conversation, or a text", answers, tag=TAG, body=body)
 
@@ -56,7 +67,7 @@ def _input(policy: str, model: Described) -> Document:
     content = {"oneOf": [_STRING, {"type": "array", "minItems": 1, "items": part}]}
     message = record(
         {
-            "type": {"enum": ["message"]},
+            "type": {"enum": ["message", None]},
             "role": {"enum": [*roles, *(() if policy == "refuse" else SYSTEM)]},
             "content": content,
         },

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 from gateway.described import Described
 from gateway.openapi import responses
-from gateway.openapi.parts import EVENTS, JSON, Document, answer, in_path, operation, per_model, record, reference
+from gateway.openapi.parts import (
+    EVENT,
+    EVENTS,
+    JSON,
+    Document,
+    answer,
+    in_path,
+    operation,
+    per_model,
+    record,
+    reference,
+)
 from gateway.openapi.requests import Rules, request
 from gateway.openapi.text_fields import TAG, schemas
 from gateway.settings import Settings
@@ -54,7 +65,7 @@ def _chat(models: Sequence[Described], settings: Settings) -> Document:
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
     answers = answer(
         "the assistant's turn; with stream, chunks of it",
-        {JSON: reference("ChatCompletion"), EVENTS: reference("ChatCompletionStream")},
+        {JSON: reference("ChatCompletion"), EVENTS: EVENT},
     )
     return operation("createChatCompletion", "the next turn of a conversation", answers, tag=TAG, body=body)
 
@@ -70,7 +81,7 @@ def _completions(models: Sequence[Described], settings: Settings) -> Document:
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
     answers = answer(
         "n texts of each prompt; with stream, chunks of them",
-        {JSON: reference("Completion"), EVENTS: reference("CompletionStream")},
+        {JSON: reference("Completion"), EVENTS: EVENT},
     )
     summary = "how prompts go on, or what texts say in short"
     return operation("createCompletion", summary, answers, tag=TAG, body=body)
@@ -92,13 +103,10 @@ def components() -> Document:
     logprobs = {"type": ["object", "null"]}
     chat = {"index": _INTEGER, "message": turn, "logprobs": logprobs, "finish_reason": reason}
     text = {"index": _INTEGER, "text": _STRING, "logprobs": {"type": "null"}, "finish_reason": reason}
-    events = {"type": "string", "description": "server-sent events: chunks as JSON after `data: `, then [DONE]"}
     return {
         "Usage": usage,
         "ChatCompletion": _answer("chat.completion", chat),
-        "ChatCompletionStream": events,
         "Completion": _answer("text_completion", text),
-        "CompletionStream": events,
         **responses.components(),
         "Model": _model(),
         "Models": record(

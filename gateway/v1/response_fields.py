@@ -107,8 +107,8 @@ def _messages(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _message(item: Mapping[str, Any], place: str) -> dict[str, Any]:
     """An item as a message of a chat, whose role is checked with the others."""
-    kind = item.get("type") or "message"
-    if kind != "message":
+    kind = item.get("type")
+    if kind not in (None, "message"):
         refuse(f"{place}.type", f"{place} is of type {shown(kind)}, wanted message: words alone are read")
     for name, value in item.items():
         if name in _SAYS_NOTHING or value is None or value in NEUTRAL.get(name, ()):

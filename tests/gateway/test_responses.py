@@ -195,6 +195,7 @@ def test_instructions_are_a_system_message(door: Gateway, upstream: FakeUpstream
         (None, "input", "input is missing"),
         ([], "input", "wanted a string or a list"),
         ([{"type": "function_call_output"}], "input[0].type", "wanted message"),
+        ([{"type": {}, "role": "user", "content": "x"}], "input[0].type", "wanted message"),
         ([{"type": "item_reference", "id": "msg_1"}], "input[0].type", "wanted message"),
         ([{"role": "user"}], "input[0].content", "wanted a string or a list of parts"),
         ([{"role": "user", "content": []}], "input[0].content", "wanted a string or a list of parts"),
