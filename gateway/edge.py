@@ -106,7 +106,9 @@ class Edge:
 
     def _takes(self, scope: Scope) -> bool:
         """Whether a route takes this path and method; what none takes is told so by the router."""
-        return any(route.matches(scope)[0] is Match.FULL for route in self.app.router.routes)
+        found = next((route for route in self.app.router.routes if route.matches(scope)[0] is Match.FULL), None)
+        endpoint = getattr(found, "endpoint", None)
+        return found is not None and (not isinstance(endpoint, type) or hasattr(endpoint, scope["method"].lower()))
 
     def _account(self, exchange: Exchange, scope: Scope) -> None:
         route = getattr(scope.get("route"), "path", "none")

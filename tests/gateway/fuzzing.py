@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.gateway.conftest import eventually
 from tests.gateway.plain_process import process
 from tests.support.accounts import store_at
 from tests.support.fake_upstream import FakeUpstream
 
 CONFIG = ROOT / "tests/gateway/schemathesis.toml"
 
-JOBS = r"^/api/jobs/[{]id[}]"
+FIRST = r"^/api/(jobs|history)/[{]id[}]"
 
 
 def asked(url: str, key: str, document: Any) -> Any:
@@ -40,16 +41,31 @@ def before(fake: FakeUpstream, folder: Path) -> Iterator[tuple[str, str, Path]]:
         drawn = {"model": "drawn", "prompt": "", "response_format": "url"}
         link = asked(f"{url}/v1/images/generations", key, drawn)["data"][0]["url"]
         job = asked(f"{url}/api/jobs/drawn", key, {})["id"]
+        made = _kept(url, key)
         config = folder / "schemathesis.toml"
-        config.write_text(CONFIG.read_text().replace("RESULT", link.rpartition("/")[2]).replace("JOB", job))
+        text = CONFIG.read_text().replace("RESULT", link.rpartition("/")[2])
+        config.write_text(text.replace("JOB", job).replace("MADE", made))
         yield url, key, config
         assert gateway.process.poll() is None, "the gateway ended"
+
+
+def _kept(url: str, key: str) -> str:
+    """The id of a generation in the history, once it is written."""
+    request = urllib.request.Request(f"{url}/api/history", headers={"Authorization": f"Bearer {key}"})
+
+    def found() -> Any:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())["data"]
+
+    eventually(lambda: bool(found()), 30, "the history stays empty")
+    made: str = found()[0]["id"]
+    return made
 
 
 def fuzzed(url: str, key: str, config: Path, examples: int) -> tuple[int, str]:
     """How many requests were made, and all that the fuzzer says; it ends the test where one was answered wrongly.
 
-    A job comes first, since the gateway forgets those of a caller who has many.
+    What others delete comes first: a job, since those of a caller who has many are forgotten, and the history.
     """
     found = [_run(url, key, config, examples, f"--{which}-path-regex") for which in ("include", "exclude")]
     return sum(cases for cases, _ in found), "".join(said for _, said in found)
@@ -59,7 +75,7 @@ def _run(url: str, key: str, config: Path, examples: int, which: str) -> tuple[i
     command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run"]
     command += [f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}", "--max-examples", str(examples)]
     command += ["--checks", "all", "--continue-on-failure", "--no-color", "--suppress-health-check", "all"]
-    command += [which, JOBS]
+    command += [which, FIRST]
     ended = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=1500, check=False)
     assert ended.returncode == 0, ended.stdout[-20_000:] + ended.stderr
     found = re.search(r"(\d+) generated", ended.stdout)

@@ -21,6 +21,7 @@ def test_what_the_document_says_is_so(fake: FakeUpstream, tmp_path: Path) -> Non
         "- GET /v1/responses/{id}",
         "- DELETE /v1/responses/{id}",
         "- DELETE /api/jobs/{id}",
+        "- DELETE /api/history/{id}",
     }, "routes whose ids are none"
 
 
