@@ -24,6 +24,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
 from gateway.upstream import Upstream
+from gateway.v2.room import Room
 from gateway.web.bridge import Web
 
 LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
@@ -73,4 +74,5 @@ def build(settings: Settings) -> Edge:
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.in_hand = InHand()
+    app.state.tensors = Room()
     return Edge(app, Origins(settings))

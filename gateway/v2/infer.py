@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.answer import late
 from gateway.departure import unless_gone
 from gateway.described import Described
+from gateway.errors import ApiError
 from gateway.native.orders import upload_limits
 from gateway.v2.asked import Asked, read
 from gateway.v2.metadata import MODEL, VERSION, of_version
@@ -21,6 +22,7 @@ from gateway.v2.params import MAX_BATCH, batch
 from gateway.work import Made, Order, made, ordered, receipt_header
 
 HEAD = 64 << 10  # bytes of JSON and small tensors, beside what a model takes
+MAX_ANSWERS = 64 << 20  # bytes of all answers to one request
 AT_ONCE = 8  # requests of one that a model is asked for at a time
 
 
@@ -28,6 +30,18 @@ async def infer(request: Request) -> Response:
     """One request to the model, or one for each element of its tensors."""
     model = await of_version(request)
     request.state.caller.need(model.medium)
+    with request.app.state.tensors.hold(_size(request, most(model))):
+        return await _inferred(request, model)
+
+
+def _size(request: Request, most: int) -> int:
+    """Bytes of the body, once it is unpacked, at most."""
+    said = request.headers.get("content-length", "")
+    packed = request.headers.get("content-encoding", "identity") != "identity"
+    return min(int(said), most) if said.isdecimal() and not packed else most
+
+
+async def _inferred(request: Request, model: Described) -> Response:
     asked = await read(request, most(model))
     wanted = chosen(asked, model)
     orders = [
@@ -64,12 +78,17 @@ async def _within(asked: Asked, work: object) -> list[Made]:
 
 
 async def _all(request: Request, orders: Sequence[Order]) -> list[Made]:
-    """The answers in their order; where one is refused, the others end."""
-    places = asyncio.Semaphore(AT_ONCE)
+    """The answers in their order; where one is refused, or they are too large together, the others end."""
+    places, found = asyncio.Semaphore(AT_ONCE), 0
 
     async def ask(order: Order) -> Made:
+        nonlocal found
         async with places:
-            return await made(request.app.state, order)
+            answer = await made(request.app.state, order)
+        found += len(answer.body)
+        if found > MAX_ANSWERS:
+            raise ApiError(400, f"the answers have over {MAX_ANSWERS} bytes together; ask for fewer at once")
+        return answer
 
     tasks = [asyncio.create_task(ask(order)) for order in orders]
     try:

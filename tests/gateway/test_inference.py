@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gateway.v2 import decoded, infer, outputs
+from gateway.v2.room import Room
 from tests.gateway.clients import STORY
 from tests.gateway.conftest import Gateway, running, settings_for
 from tests.gateway.media import answering, picture
@@ -352,6 +354,36 @@ def test_sizes_that_lie_are_refused(door: Gateway, upstream: FakeUpstream, name:
 def test_a_body_is_bounded_by_what_the_model_takes(door: Gateway) -> None:
     reply = door.post("/v2/models/drawn/infer", body=b" " * (4 << 20))
     assert (reply.status, "which is all that is taken" in reply.json["error"]) == (413, True)
+
+
+def test_large_requests_share_a_bounded_room(door: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    room: Room = door.state.tensors
+    monkeypatch.setattr(room, "_most", 100)
+    reply = door.post("/v2/models/drawn/infer", body=b" " * 101)
+    assert (reply.status, "too many large requests" in reply.json["error"]) == (503, True)
+    assert int(reply.headers["retry-after"]) >= 1
+    assert door.post("/v2/models/drawn/infer", body=b" " * 100).status == 400, "the body is empty"
+    assert room.held == 0
+
+
+def test_answers_are_bounded_together(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infer, "MAX_ANSWERS", 300)
+    client.infer("drawn", [tensor("seed", [7], "INT64")])
+    with pytest.raises(InferenceServerException, match="the answers have over 300 bytes together; ask for fewer"):
+        client.infer("drawn", [tensor("seed", [7, 8, 9, 10], "INT64")])
+
+
+@pytest.mark.parametrize(("name", "most"), [("pixels", 2 * SIDE * SIDE * 3 - 1), ("pixels", 10)])
+def test_numbers_are_bounded(client: Any, monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    monkeypatch.setattr(decoded, "MAX_BYTES", most)
+    with pytest.raises(InferenceServerException, match=f"at most {most} are sent as numbers: ask for files"):
+        client.infer("drawn", [tensor("n", [2], "INT64")], outputs=wanted(name))
+
+
+def test_numbers_as_json_are_bounded(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "MAX_NUMBERS", 100)
+    with pytest.raises(InferenceServerException, match="over 100: ask for it with binary_data true"):
+        client.infer("drawn", [], outputs=wanted("pixels", binary=False))
 
 
 def test_without_a_key_health_alone_is_told(upstream: FakeUpstream, tmp_path: Any) -> None:
