@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from gateway.v2.datatypes import KNOWN, Value, count, from_json, from_raw
 
 LENGTH = "inference-header-content-length"
 TYPES = ("", JSON, "application/octet-stream")  # Triton's client sends none
+INLINE = 64 << 10  # bytes of a request that are read at once; more of them in a thread
 MAX_TENSORS = 64  # of one request
 MAX_NAME = 512  # characters of an id
 _FIELDS = ("id", "inputs", "outputs", "parameters")
@@ -58,8 +60,13 @@ async def read(request: Request, most: int) -> Asked:
         raise ApiError(415, f"Content-Type is {kind[:60]}, wanted {JSON}, application/octet-stream or none")
     body = await read_bytes(request, most)
     length = _length(request.headers.get(LENGTH), len(body))
-    document = parse(body[:length])
-    return _asked(document, memoryview(body)[length:])
+    if len(body) > INLINE:
+        return await asyncio.to_thread(_read, body, length)
+    return _read(body, length)
+
+
+def _read(body: bytes, length: int) -> Asked:
+    return _asked(parse(body[:length]), memoryview(body)[length:])
 
 
 def _length(said: str | None, found: int) -> int:

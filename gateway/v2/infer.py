@@ -15,9 +15,9 @@ from gateway.departure import unless_gone
 from gateway.described import Described
 from gateway.errors import ApiError
 from gateway.native.orders import upload_limits
-from gateway.v2.asked import Asked, read
+from gateway.v2.asked import Asked, Wanted, read
 from gateway.v2.metadata import MODEL, VERSION, of_version
-from gateway.v2.outputs import JSON, chosen, form, results, written
+from gateway.v2.outputs import JSON, Result, chosen, form, results, written
 from gateway.v2.params import MAX_BATCH, batch
 from gateway.work import Made, Order, made, ordered, receipt_header
 
@@ -49,16 +49,22 @@ async def _inferred(request: Request, model: Described) -> Response:
     ]
     answers = await unless_gone(request, _within(asked, _all(request, orders)))
     found = await results(orders, answers, wanted)
-    outputs, raw = await asyncio.to_thread(written, wanted, found)
-    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
-    if asked.id is not None:
-        document["id"] = asked.id
-    head = json.dumps(document, ensure_ascii=False).encode()
+    head, raw = await asyncio.to_thread(_encoded, asked, model, wanted, found)
     headers = receipt_header(answers[0].receipt_text) if len(answers) == 1 else {}
     if not raw:
         return Response(head, 200, headers, JSON)
     headers["inference-header-content-length"] = str(len(head))
     return Response(b"".join((head, *raw)), 200, headers, "application/octet-stream")
+
+
+def _encoded(
+    asked: Asked, model: Described, wanted: Sequence[Wanted], found: dict[str, Result]
+) -> tuple[bytes, list[bytes]]:
+    outputs, raw = written(wanted, found)
+    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+    if asked.id is not None:
+        document["id"] = asked.id
+    return json.dumps(document, ensure_ascii=False).encode(), raw
 
 
 def most(model: Described) -> int:

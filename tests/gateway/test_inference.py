@@ -17,10 +17,11 @@ from PIL import Image
 from gateway.v2 import decoded, infer, outputs
 from gateway.v2.room import Room
 from tests.gateway.clients import STORY
-from tests.gateway.conftest import Gateway, running, settings_for
+from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.media import answering, picture
+from tests.gateway.raw import connected, request
 from tests.support.fake_replies import RATE, SIDE
-from tests.support.fake_upstream import FakeUpstream, fake_upstream
+from tests.support.fake_upstream import FakeUpstream, Reply, fake_upstream, refused, usual
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -216,6 +217,36 @@ def test_asynchronous_clients(client: Any, door: Gateway) -> None:
             return [one.as_numpy("seed").tolist() for one in found]
 
     assert asyncio.run(ask()) == [[0], [1], [2], [3], [4]]
+
+
+def test_a_caller_who_leaves_ends_all_of_its_work(door: Gateway, upstream: FakeUpstream) -> None:
+    """Five requests to the model, of one that hangs up."""
+    tensors = [{"name": "seed", "datatype": "INT64", "shape": [5], "data": [1, 2, 3, 4, 5]}]
+    before = len(upstream.cancelled)
+    upstream.hold()
+    try:
+        with connected(door.port) as caller:
+            caller.sendall(request("/v2/models/told/infer", {"inputs": tensors}))
+            eventually(lambda: upstream.running == 5, 10, "not all were asked")
+        eventually(lambda: upstream.running == 0, 10, "the work goes on")
+        assert len(upstream.cancelled) == before + 5
+        eventually(lambda: door.state.tensors.held == 0, 10, "its room is held")
+    finally:
+        upstream.release()
+
+
+def test_one_that_is_refused_ends_the_others(client: Any, upstream: FakeUpstream) -> None:
+    def reply(asked: Any) -> Reply:
+        return refused(400, "seed is odd", "seed") if asked.params["seed"] == 7 else usual(model.document, asked.params)
+
+    model = upstream.models["told"]
+    model.reply = reply
+    try:
+        with pytest.raises(InferenceServerException, match="seed is odd") as error:
+            client.infer("told", [tensor("seed", [6, 7, 8], "INT64")])
+        assert error.value.status() == "400"
+    finally:
+        model.reply = None
 
 
 def test_a_timeout_is_microseconds(client: Any, upstream: FakeUpstream) -> None:

@@ -16,7 +16,7 @@ from gateway.v1.response_fields import RESPONSES
 from gateway.v1.schemas import fits
 from tests.conftest import ROOT
 from tests.gateway.clients import STORY, client
-from tests.gateway.conftest import Gateway, running, settings_for
+from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.support.fake_upstream import FakeUpstream, Reply, fake_upstream, refused
 
 URL = "/v1/responses"
@@ -156,6 +156,18 @@ def test_a_stream_that_breaks_raises_in_the_client(asked: Any, upstream: FakeUps
         assert error.value.code == "overloaded"
     finally:
         upstream.models[first].reply = None
+
+
+def test_a_caller_who_leaves_ends_the_work(asked: Any, upstream: FakeUpstream) -> None:
+    before = len(upstream.cancelled)
+    upstream.hold()
+    try:
+        with asked.create(model="chat", input="hello", stream=True) as stream:
+            assert next(iter(stream)).type == "response.created"
+        eventually(lambda: upstream.running == 0, 10, "the work goes on")
+        assert len(upstream.cancelled) == before + 1
+    finally:
+        upstream.release()
 
 
 def test_an_error_names_the_callers_own_field(asked: Any, upstream: FakeUpstream) -> None:
