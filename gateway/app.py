@@ -27,6 +27,7 @@ from gateway.spool_folder import default_folder
 from gateway.traces import traces
 from gateway.unfit import Unfit
 from gateway.upstream import Upstream
+from gateway.v2.room import Room
 from gateway.web.bridge import Web
 
 LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
@@ -83,4 +84,5 @@ def build(settings: Settings) -> Edge:
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.in_hand = InHand()
+    app.state.tensors = Room()
     return Edge(app, Origins(settings))

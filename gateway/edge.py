@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
@@ -24,7 +25,9 @@ from gateway.spool import Cleared
 from gateway.traces import Span, tell
 
 HEALTH = "/healthz"
-PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs", "/"})  # without a key, also while draining
+PUBLIC = frozenset(  # without a key, also while draining
+    {HEALTH, "/readyz", "/openapi.json", "/docs", "/", "/v2/health/live", "/v2/health/ready"}
+)
 METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
 OPEN = ("/v1/results/", "/web/")  # the same: whoever knows the name of a result may have it; the page's files
 SECURITY = [
@@ -83,7 +86,7 @@ class Edge:
             told = _told(error)
             exchange.reason = told.message if told.status >= 500 else None
             if exchange.status is None:
-                await errors.response(told)(scope, receive, exchange.send)
+                await errors.response(told, scope["path"])(scope, receive, exchange.send)
             else:
                 log.warning("an answer broke off", reason=told.message)
         finally:
@@ -103,7 +106,7 @@ class Edge:
             return
         if state.in_hand.draining and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
-        if scope["query_string"] and scope["method"] == "POST":
+        if scope["query_string"] and scope["method"] == "POST" and self._takes(scope):
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         changes = scope["method"] not in ("GET", "HEAD")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]), changes)
@@ -113,6 +116,12 @@ class Edge:
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
             with state.accounts.standing.running(caller):
                 await self.router(scope, receive, exchange.send)
+
+    def _takes(self, scope: Scope) -> bool:
+        """Whether a route takes this path and method; what none takes is told so by the router."""
+        found = next((route for route in self.app.router.routes if route.matches(scope)[0] is Match.FULL), None)
+        endpoint = getattr(found, "endpoint", None)
+        return found is not None and (not isinstance(endpoint, type) or hasattr(endpoint, scope["method"].lower()))
 
     def _account(self, exchange: Exchange, scope: Scope, span: Span | None) -> None:
         route = getattr(scope.get("route"), "path", "none")

@@ -49,8 +49,8 @@ def test_models_are_listed_with_their_routes_and_aliases(served: Media) -> None:
     assert by_name["drawn"]["aliases"] == ["gpt-image-1"]
     assert by_name["drawn"]["routes"] == ["/api/generate/drawn", "/api/jobs/drawn", "/v1/images/generations"]
     assert by_name["altered"]["routes"][2:] == ["/v1/images/edits", "/v1/images/variations"]
-    assert by_name["chat"]["routes"][2:] == ["/v1/chat/completions"]
-    assert by_name["told"]["routes"][2:] == ["/v1/completions"]
+    assert by_name["chat"]["routes"][2:] == ["/v1/chat/completions", "/v1/responses"]
+    assert by_name["told"]["routes"][2:] == ["/v1/completions", "/v1/responses"]
     assert by_name["digits"]["medium"] == "audio"
     assert found["not_readable"] == {}
 
