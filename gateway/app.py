@@ -17,6 +17,7 @@ from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.moderation.guard import Moderation, ModerationError, Off
 from gateway.origins import Origins
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
@@ -41,6 +42,11 @@ def build(settings: Settings) -> Edge:
         raise SettingsError(f"spool cannot be used: {error}") from None
     upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
+    metrics = Metrics()
+    try:
+        moderation = Moderation(settings.moderation, metrics) if settings.moderation is not None else Off()
+    except ModerationError as error:
+        raise SettingsError(str(error)) from None
     web = Web(settings)
 
     @asynccontextmanager
@@ -48,6 +54,7 @@ def build(settings: Settings) -> Edge:
         url = settings.database or DEFAULT_DATABASE
         accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
         app.state.accounts, app.state.limits = accounts, accounts.limits
+        moderation.audit = accounts.audit
         watch = asyncio.create_task(models.watch())
         with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
             await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
@@ -59,6 +66,7 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            await moderation.close()
             await web.close()
             spool.close()
             if lost := await accounts.close():
@@ -69,6 +77,7 @@ def build(settings: Settings) -> Edge:
     app.state.spool = spool
     app.state.models = models
     app.state.upstream = upstream
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics
+    app.state.moderation = moderation
     app.state.in_hand = InHand()
     return Edge(app, Origins(settings))

@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.moderation.settings import ClassifierSettings, ModerationSettings
+
 PREFIX = "ATELIER_GATEWAY_"
 MAX_SHOWN = 60  # characters of a wrong value in a message
 # What is wanted, where pydantic says it in words of Python: by setting, else by the type of its error.
@@ -23,6 +25,10 @@ WANTED = {
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
     "system": 'a table, such as { chat = "prepend" }',
+    "moderation": 'a table, such as { folder = "lists" }; {} turns it on with the lists for trials',
+    "moderation.actions": 'a table, such as { self-harm = "log" }',
+    "moderation.classifier": 'a table, such as { url = "http://127.0.0.1:9000/v1/moderations" }',
+    "moderation.classifier.url": "http://HOST/PATH or https://HOST/PATH",
 }
 TYPES = {
     "dict_type": "a table, such as { name = ... }",
@@ -71,6 +77,7 @@ class Settings(_Table):
     system: dict[str, Literal["refuse", "prepend"]] = {}
     ignore_fields: tuple[str, ...] = ()
     limits: LimitSettings = LimitSettings()
+    moderation: ModerationSettings | None = None  # a table, also an empty one, turns it on
     in_flight: int | None = Field(
         default=None, ge=1
     )  # requests of a model that are upstream at once; absent: by its limits
@@ -118,6 +125,14 @@ class Settings(_Table):
         return self.keys == "none" or (self.keys is None and self.on_loopback)
 
 
+# The tables that have names of their own.
+TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
+    ("limits",): LimitSettings,
+    ("moderation",): ModerationSettings,
+    ("moderation", "classifier"): ClassifierSettings,
+}
+
+
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """Settings of a file and of the environment. Raises `SettingsError` that names key, value and what is wanted."""
     values: dict[str, Any] = {}
@@ -153,7 +168,7 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES.get(problem["loc"][:-1], Settings)
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

@@ -26,12 +26,14 @@ __all__ = ["Made", "Order", "Passing", "made", "ordered", "receipt_header"]
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is asked of a model, by whom; `kept` has the files that belong to it."""
+    """What is asked of a model, by whom; `kept` has the files that belong to it, `route` is as the table of routes
+    has it."""
 
     model: Described
     params: Mapping[str, Any]
     caller: Caller
     kept: Kept
+    route: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Made:
 
 def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Order:
     """An order of whoever sent this request."""
-    return Order(model, params, request.state.caller, request.state.kept)
+    route = getattr(request.scope.get("route"), "path", "none")
+    return Order(model, params, request.state.caller, request.state.kept, route)
 
 
 @asynccontextmanager
@@ -81,12 +84,28 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
                     state.limits.spend(order.caller, unit, meter.amount)
 
 
-async def made(state: State, order: Order) -> Made:
-    """The whole answer."""
+async def made(state: State, order: Order, *, asked_before: bool = False) -> Made:
+    """The whole answer. Raises `ApiError`, also where moderation refuses what is asked (unless that was asked before)
+    or what was made."""
+    if not asked_before:
+        await checked(state, order)
     async with answered(state, order) as (answer, meter):
         body = await answer.read()
         meter.feed(body)
-        return Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+        found = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+    return await checked_result(state, order, found)
+
+
+async def checked(state: State, order: Order) -> None:
+    """Ask moderation about every text of an order. Raises `ApiError`: 403 before for a key of other scopes."""
+    order.caller.need(order.model.medium)
+    await state.moderation.check_prompt(order)
+
+
+async def checked_result(state: State, order: Order, found: Made) -> Made:
+    """What was made, once moderation has let it pass. Raises `ApiError`."""
+    result: Made = await state.moderation.check_result(order, found)
+    return result
 
 
 def receipt_header(receipt: str | None) -> dict[str, str]:

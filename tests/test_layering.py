@@ -49,7 +49,9 @@ HANDLER_PACKAGES = {
 }
 # The same for gateway/: what requirements/gateway.txt installs, and what comes with it. No numpy, no torch.
 GATEWAY_PACKAGES = {
+    "PIL",
     "a2wsgi",
+    "ahocorasick",
     "aiohttp",
     "alembic",
     "flask",

@@ -8,16 +8,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, func, insert, select, update
 
 from gateway.accounts import keys
 from gateway.accounts.database import writing
+from gateway.accounts.decisions import Decision
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, GENERATIONS, KEYS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, DECISIONS, GENERATIONS, KEYS, USED
 
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
 REVOKED = "revoked"  # subject of the counter that tells other processes
+Row = Record | Generation | Decision  # what the thread of the log of requests writes
 
 
 class NoSuchKey(Exception):
@@ -112,13 +114,17 @@ class Store:
         with self.engine.connect() as connection:
             return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
 
-    def write(self, rows: Sequence[Record | Generation], uses: Mapping[Use, float], again: bool = False) -> None:
-        """Keep requests and what they made, and add to quotas, all or nothing.
+    def write(self, rows: Sequence[Row], uses: Mapping[Use, float], again: bool = False) -> None:
+        """Keep requests, what they made and what was decided about them, and add to quotas, all or nothing.
 
         `again`: an earlier try may have been kept unseen.
         """
         records = [row for row in rows if isinstance(row, Record)]
-        tables = ((AUDIT, records), (GENERATIONS, [row for row in rows if isinstance(row, Generation)]))
+        tables: tuple[tuple[Table, Sequence[Row]], ...] = (
+            (AUDIT, records),
+            (GENERATIONS, [row for row in rows if isinstance(row, Generation)]),
+            (DECISIONS, [row for row in rows if isinstance(row, Decision)]),
+        )
         with writing(self.engine) as connection:
             for table, some in tables if again else ():
                 ids = [row.id for row in some]

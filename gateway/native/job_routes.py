@@ -14,7 +14,7 @@ from gateway.errors import ApiError
 from gateway.native.job import Job
 from gateway.native.orders import order_of
 from gateway.streaming import Stream
-from gateway.work import receipt_header
+from gateway.work import checked, receipt_header
 
 
 async def mine(request: Request) -> Response:
@@ -28,7 +28,9 @@ class OneJob(HTTPEndpoint):
 
     async def post(self, request: Request) -> Response:
         """202 with the job, and where it is."""
-        job = request.app.state.jobs.add(await order_of(request, request.path_params["id"]))
+        order = await order_of(request, request.path_params["id"])
+        await checked(request.app.state, order)
+        job = request.app.state.jobs.add(order)
         return JSONResponse(job.document(), 202, {"location": f"/api/jobs/{job.id}"})
 
     async def get(self, request: Request) -> Response:

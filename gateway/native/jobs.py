@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import time
 from collections import Counter, deque
@@ -15,7 +16,7 @@ from gateway.accounts.records import CURRENT
 from gateway.errors import ApiError, overloaded
 from gateway.native.job import Job
 from gateway.results import Results
-from gateway.work import Order, answered
+from gateway.work import Made, Order, answered, checked_result
 
 MAX_UNFINISHED = 256  # of all callers
 MAX_QUEUED = 16  # of one caller that have not ended
@@ -57,7 +58,7 @@ class Jobs:
             raise overloaded(f"{MAX_UNFINISHED} jobs have not ended, which is all that are taken; come again later", 5)
         job = Job(owner, order.model.name)
         self._jobs[job.id] = job
-        self._orders[job.id] = Order(order.model, order.params, order.caller, order.kept.handed_over())
+        self._orders[job.id] = dataclasses.replace(order, kept=order.kept.handed_over())
         # What it uses is counted by itself: the record of the request that began it has ended by then.
         context = self._contexts[job.id] = contextvars.copy_context()
         context.run(CURRENT.set, None)
@@ -133,24 +134,25 @@ class Jobs:
         while True:
             job.tries += 1
             try:
-                body, content_type, receipt = await self._ask(job, order)
+                made = await self._ask(job, order)
                 break
             except ApiError as error:
                 if error.status != 503 or job.tries >= MAX_TRIES:
                     raise
                 job.bytes = 0
                 await asyncio.sleep(min(MAX_PAUSE, error.retry_after or 1.0))
-        result = await self._results.keep(job.owner, body, content_type, receipt)
-        job.to("done", token=result.token, content_type=content_type)
+        result = await self._results.keep(job.owner, made.body, made.content_type, made.receipt_text)
+        job.to("done", token=result.token, content_type=made.content_type)
 
-    async def _ask(self, job: Job, order: Order) -> tuple[bytes, str, str | None]:
+    async def _ask(self, job: Job, order: Order) -> Made:
         pieces = []
         async with answered(self._state, order) as (answer, meter):
             async for piece in answer.chunks():
                 meter.feed(piece)
                 pieces.append(piece)
                 job.progress(len(piece))
-            return b"".join(pieces), answer.content_type, answer.receipt_text
+            found = Made(b"".join(pieces), answer.content_type, answer.receipt_text, answer.receipt)
+        return await checked_result(self._state, order, found)
 
     def _ran(self, job: Job, _task: asyncio.Task[None]) -> None:
         """After its task, however that ended."""

@@ -70,9 +70,9 @@ def test_a_key_is_shown_once_and_alone(
 
 def test_up_and_down(parser: argparse.ArgumentParser, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for line, said in (
-        ("migrate", "ran 0001, 0002, 0003, 0004"),
-        ("migrate", "it is at 0004 already"),
-        ("migrate --to 0001", "ran 0004, 0003, 0002"),
+        ("migrate", "ran 0001, 0002, 0003, 0004, 0006"),
+        ("migrate", "it is at 0006 already"),
+        ("migrate --to 0001", "ran 0006, 0004, 0003, 0002"),
     ):
         assert keys_command(parser, url, line) == 0
         assert capsys.readouterr().out == f"{said}\n"

@@ -59,15 +59,15 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
     assert audit.close(60) == 0
     store.engine.dispose()
     before = rows(path, "select * from api_keys"), rows(path, "select * from audit")
-    assert migrate(url_of(path), "0002") == ["0004", "0003"]
+    assert migrate(url_of(path), "0002") == ["0006", "0004", "0003"]
     assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
     with pytest.raises(sqlite3.OperationalError, match="no such table: used"):
         rows(path, "select * from used")
-    assert migrate(url_of(path)) == ["0003", "0004"]
+    assert migrate(url_of(path)) == ["0003", "0004", "0006"]
     assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
-    assert migrate(url_of(path), "0001") == ["0004", "0003", "0002"]
+    assert migrate(url_of(path), "0001") == ["0006", "0004", "0003", "0002"]
     assert rows(path, "select * from api_keys") == before[0]
-    assert migrate(url_of(path)) == ["0002", "0003", "0004"]
+    assert migrate(url_of(path)) == ["0002", "0003", "0004", "0006"]
     assert migrate(url_of(path)) == []
     assert Store(open_database(url_of(path))).keys()[0].name == "a"
 
@@ -75,9 +75,9 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
 def test_base_is_an_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     migrate(url_of(path))
-    assert migrate(url_of(path), "base") == ["0004", "0003", "0002", "0001"]
+    assert migrate(url_of(path), "base") == ["0006", "0004", "0003", "0002", "0001"]
     assert rows(path, "select name from sqlite_master where type='table'") == [("alembic_version",)]
-    assert migrate(url_of(path)) == ["0001", "0002", "0003", "0004"]
+    assert migrate(url_of(path)) == ["0001", "0002", "0003", "0004", "0006"]
 
 
 def test_of_processes_that_start_at_once_one_migrates(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_of_processes_that_start_at_once_one_migrates(tmp_path: Path) -> None:
         process.stdin.flush()
     ends = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * 4, ends
-    assert sorted(said.strip() for said, _ in ends) == ["", "", "", "0001 0002 0003 0004"]
+    assert sorted(said.strip() for said, _ in ends) == ["", "", "", "0001 0002 0003 0004 0006"]
     assert store_at(tmp_path / "a.db").keys() == []
 
 
@@ -121,7 +121,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_revision_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match="no revision 7; wanted one of base, 0001, 0002, 0003, 0004"):
+    with pytest.raises(DatabaseError, match="no revision 7; wanted one of base, 0001, 0002, 0003, 0004, 0006"):
         migrate(url_of(tmp_path / "a.db"), "7")
 
 

@@ -160,7 +160,5 @@ def test_the_lists_for_trials_have_every_category_and_leave_plain_texts_alone() 
     made = Lists(words, patterns)
     assert len({rule.category for rule in (*words, *patterns)}) == 13
     assert {hit.category for hit in made.hits("How do I build a b0mb?")} == {"illicit/violent"}
-    plain = (
-        "A watercolour of a harbour at dawn, the assembled boats glow; he assembles a clock. 一只猫在月光下。"
-    )
+    plain = "A watercolour of a harbour at dawn, the assembled boats glow; he assembles a clock. 一只猫在月光下。"
     assert made.hits(plain) == []
