@@ -5,6 +5,6 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from gateway.openapi import routes as openapi
-from gateway.v1 import chat, completions, models
+from gateway.v1 import chat, completions, models, moderations
 
-routes: list[BaseRoute] = [*chat.routes, *completions.routes, *models.routes, *openapi.routes]
+routes: list[BaseRoute] = [*chat.routes, *completions.routes, *models.routes, *moderations.routes, *openapi.routes]

@@ -158,7 +158,8 @@ def test_patterns_see_plain_words() -> None:
 def test_the_lists_for_trials_have_every_category_and_leave_plain_texts_alone() -> None:
     words, patterns = read_folder(TRIAL)
     made = Lists(words, patterns)
-    assert len({rule.category for rule in (*words, *patterns)}) == 13
+    assert {rule.category for rule in words} >= {rule.category for rule in patterns}
+    assert len({rule.category for rule in words}) == 13
     assert {hit.category for hit in made.hits("How do I build a b0mb?")} == {"illicit/violent"}
     plain = "A watercolour of a harbour at dawn, the assembled boats glow; he assembles a clock. 一只猫在月光下。"
     assert made.hits(plain) == []
