@@ -20,6 +20,12 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
+    user: str | None = None  # the id of the user whose key or session it is
+
+    @property
+    def owner(self) -> str:
+        """Whose history, results and jobs these are: the user's, or the key's where it belongs to no user."""
+        return self.user or self.id
 
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""
