@@ -130,7 +130,7 @@ class Moderation:
 
     def _decide(self, order: Order, category: str, rule: str, stage: Stage, text: str | None = None) -> str:
         action = self.judge.action(category)
-        owner = order.caller.id
+        owner = order.caller.owner
         decision = Decision(request_id.get(), owner, order.route, category, rule, action, stage)
         if self._ring is not None and text is not None:
             key, wrapped = self._ring.new(decision.id)

@@ -15,7 +15,7 @@ from gateway.moderation.normal import END, NONE, SPACE, Normal, normal, unspaced
 from gateway.moderation.patterns import MAX_WIDTH
 
 MAX_EITHER = 3  # letters l of a word that are sought as an i, too, each by itself; of more, all or none
-WINDOW = 2 * MAX_WIDTH  # characters before a piece that are looked at again with it
+WINDOW = 2 * MAX_WIDTH  # characters before a piece of a stream that are looked at again with it, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Lists:
     def __init__(self, words: Sequence[Word], patterns: Sequence[Pattern]) -> None:
         self.size = len(words) + len(patterns)
         self._patterns = tuple(patterns)
+        longest = max((len(word.letters) for word in words), default=0)
+        self.window = WINDOW if patterns else min(WINDOW, 4 * longest)  # characters, of words that are spelled out
         by_letters: dict[str, list[Word]] = {}
         for word in words:
             for letters in _spellings(word.letters):
@@ -51,8 +53,11 @@ class Lists:
 
     def hits(self, text: str, begun: bool = False, open_end: bool = False) -> list[Hit]:
         """The first hit of each rule. `begun`, `open_end`: the text goes on from another, and another from it."""
+        return self.hits_in(normal(text, begun, open_end))
+
+    def hits_in(self, form: Normal) -> list[Hit]:
+        """The same of a text in its normal form."""
         found: dict[str, Hit] = {}
-        form = normal(text, begun, open_end)
         if self._any and form.letters:
             for last, words in self._words.iter(form.letters):
                 for word in words:
@@ -63,7 +68,7 @@ class Lists:
             spaced, at = form.spaced()
             for pattern in self._patterns:
                 match = pattern.expression.search(spaced)
-                if match and not (open_end and match.end() == len(spaced)):  # more may end it otherwise
+                if match and (form.gaps[-1] or match.end() < len(spaced)):  # more may end it otherwise
                     found[pattern.rule] = _hit(pattern, form, at[match.start()], at[match.end() - 1])
         return list(found.values())
 

@@ -1,7 +1,7 @@
 """Texts of a stream, each piece looked at with what came before it: nothing that completes a refused word is sent.
 
-An item waits until its last word has ended, or more letters than any rule has came after it. Of a phrase the words
-before its last one have been sent by then.
+An item waits until the words that it has letters of have ended, or so many characters came after it that none begins
+there. Of a phrase of several words those before the last have been sent by then.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-from gateway.moderation.lists import WINDOW, Hit, Lists
-from gateway.moderation.normal import normal
+from gateway.moderation.lists import Hit, Lists
+from gateway.moderation.normal import SPACE, Normal, normal
 
 MAX_HELD = 64  # characters of one text that wait for the end of their word
 Item = TypeVar("Item")
@@ -26,63 +26,61 @@ class Piece(NamedTuple):
     ends: bool
 
 
+Judged = Callable[[Piece, str, list[Hit]], None]
+
+
 @dataclasses.dataclass
 class _Text:
-    """One text of a stream: what was looked at last of it, what waits, and the rules that it met before."""
+    """One text of a stream. Places are characters from its beginning."""
 
-    before: str = ""
-    cut: bool = False  # whether there was more before that
-    held: str = ""
-    rules: set[str] = dataclasses.field(default_factory=set)
+    window: str = ""  # its end
+    came: int = 0  # so much of it has come
+    settled: int = 0  # before this place no word is open
+    rules: set[str] = dataclasses.field(default_factory=set)  # that it met before
+
+    def look(self, piece: Piece, lists: Lists, judged: Judged) -> None:
+        """Judge a piece of it."""
+        whole = self.window + piece.text
+        self.came += len(piece.text)
+        form = normal(whole, begun=self.came > len(whole), open_end=not piece.ends)
+        hits = [hit for hit in lists.hits_in(form) if hit.rule not in self.rules]
+        self.rules |= {hit.rule for hit in hits}
+        self.settled = max(self.came - MAX_HELD, self.came - len(whole) + _open_word(form, len(whole)))
+        self.window = whole[-lists.window :]
+        if hits:
+            judged(piece, whole, hits)
 
 
 async def watched(
-    items: AsyncGenerator[Item, None],
-    pieces: Callable[[Item], Iterable[Piece]],
-    lists: Lists,
-    judged: Callable[[Piece, str, list[Hit]], None],
+    items: AsyncGenerator[Item, None], pieces: Callable[[Item], Iterable[Piece]], lists: Lists, judged: Judged
 ) -> AsyncGenerator[Item, None]:
     """The items in their order, each once all its pieces were judged. `judged` raises where one is refused."""
     texts: dict[int, _Text] = {}
-    waiting: deque[tuple[Item, set[int]]] = deque()  # with the texts that they wait for
+    waiting: deque[tuple[Item, dict[int, int]]] = deque()  # with the places up to which their texts must be settled
     try:
         async for item in items:
-            open_: set[int] = set()
+            ends = {}
             for piece in pieces(item):
                 text = texts.setdefault(piece.choice, _Text())
-                text.held += piece.text
-                if _whole(text.before + text.held) or piece.ends or len(text.held) > MAX_HELD:
-                    _look(text, piece, lists, judged)
-                    for _, indices in waiting:
-                        indices.discard(piece.choice)
-                    open_.discard(piece.choice)
-                else:
-                    open_.add(piece.choice)
-            waiting.append((item, open_))
-            while waiting and not waiting[0][1]:
+                text.look(piece, lists, judged)
+                ends[piece.choice] = text.came
+            waiting.append((item, ends))
+            while waiting and all(texts[choice].settled >= end for choice, end in waiting[0][1].items()):
                 yield waiting.popleft()[0]
-        for index, text in texts.items():  # of a stream that ended without saying so
-            _look(text, Piece(index, "", True), lists, judged)
+        for choice, text in texts.items():  # of a stream that ended without saying so
+            text.look(Piece(choice, "", True), lists, judged)
         for item, _ in waiting:
             yield item
     finally:
         await items.aclose()
 
 
-def _whole(text: str) -> bool:
-    """Whether no letter at the end waits for its word to end."""
-    form = normal(text[-MAX_HELD:], begun=True, open_end=True)
-    return not form.letters or form.ends(len(form.letters))
-
-
-def _look(text: _Text, piece: Piece, lists: Lists, judged: Callable[[Piece, str, list[Hit]], None]) -> None:
-    """Judge what waits of a text, with what came before it."""
-    if not text.held and not piece.ends:
-        return
-    whole = text.before + text.held
-    hits = [hit for hit in lists.hits(whole, text.cut, not piece.ends) if hit.rule not in text.rules]
-    text.rules |= {hit.rule for hit in hits}
-    text.before, text.held = whole[-WINDOW:], ""
-    text.cut = text.cut or len(whole) > WINDOW
-    if hits:
-        judged(piece, whole, hits)
+def _open_word(form: Normal, size: int) -> int:
+    """The character at which a word begins that has not ended; the size of the text where there is none."""
+    at = len(form.letters)
+    if not at or form.gaps[at] >= SPACE or (not form.gaps[at] and form.ends(at)):
+        return size
+    at -= 1
+    while at and form.gaps[at] < SPACE:
+        at -= 1
+    return form.origin[at]
