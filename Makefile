@@ -5,15 +5,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # Every command writes by rename and resumes: what an interrupted one left is whole, so make must not delete it.
 .PRECIOUS: artifacts/checkpoints/%/checkpoint.json artifacts/bundles/%/manifest.json
-.PHONY: help setup demo test test-fast test-long test-browser test-slowest lint format up serve bench bench-extras \
-  clean distclean
+.PHONY: help setup demo test test-all test-fast test-long test-browser test-slowest lint format up serve bench \
+  bench-extras clean distclean
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
 RECIPE ?= dcgan
 PRESET ?= demo
 INSTALLED := .venv/installed
-HERE := not browser and not db and not gpu
+MORE := browser or db or node or fuzz# needs programs that pip does not install, or minutes
+HERE := not ($(MORE)) and not gpu
 BOTH := --numprocesses=2 --dist=loadfile # a file's tests stay together, with the servers that they share
 BENCHMARKS ?= export serve gateway steps text audio faults soak
 
@@ -33,6 +34,9 @@ demo: $(INSTALLED) ## train, export, archive, serve; fetch 16 faces and a text: 
 
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
 	$(PY) -m pytest -m "$(HERE) and not long" $(BOTH)
+
+test-all: $(INSTALLED) ## what `make test` leaves: browser, MariaDB and S3, node, fuzzing; .ci/run installs what they need
+	$(PY) -m pytest -m "($(MORE)) and not gpu and not long" $(BOTH)
 
 test-fast: $(INSTALLED) ## those of them that start no server and build no model
 	$(PY) -m pytest -m "$(HERE) and not long and not server and not slow" $(BOTH)

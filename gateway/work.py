@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from starlette.datastructures import State
@@ -16,6 +16,7 @@ from gateway.accounts.caller import UNITS, Caller
 from gateway.answer import RECEIPT, Answer
 from gateway.described import Described
 from gateway.errors import ApiError
+from gateway.history.keeper import Making
 from gateway.spool import Kept
 from gateway.streaming import Stream
 from gateway.units import Meter
@@ -26,14 +27,14 @@ __all__ = ["Made", "Order", "Passing", "made", "ordered", "receipt_header"]
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is asked of a model, by whom; `kept` has the files that belong to it, `route` is as the table of routes
-    has it."""
+    """What is asked of a model, by whom; `kept` has the files that belong to it."""
 
     model: Described
     params: Mapping[str, Any]
     caller: Caller
     kept: Kept
-    route: str = "none"
+    route: str  # that it came by, as it is written in the table of routes
+    job: str | None = None  # the id of the job that it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Made:
     content_type: str
     receipt_text: str | None
     receipt: Mapping[str, Any]
+    sha256s: tuple[str, ...] = ()  # of its files before they were signed; none: of what is sent
 
     @property
     def seed(self) -> int | None:
@@ -54,14 +56,13 @@ class Made:
 
 def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Order:
     """An order of whoever sent this request."""
-    route = getattr(request.scope.get("route"), "path", "none")
-    return Order(model, params, request.state.caller, request.state.kept, route)
+    return Order(model, params, request.state.caller, request.state.kept, request.scope["route"].path)
 
 
 @asynccontextmanager
-async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Meter]]:
+async def answered(state: State, order: Order, making: Making | None = None) -> AsyncIterator[tuple[Answer, Meter]]:
     """The answer, once its head is there. What its meter read is spent when it ends, also where its caller leaves;
-    images that broke off on the way are not.
+    images that broke off on the way are not. `making`: its caller keeps the answer; without it, it is kept as a stream.
 
     Raises `ApiError`: 403 for a key of other scopes, 429 without quota, 413, and what upstream refuses.
     """
@@ -69,11 +70,15 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
     unit = UNITS[order.model.medium]
     spooled = await _spooled(order)
     params: Mapping[str, Any] = {} if spooled is not None else order.params
-    with state.limits.hold(order.caller, unit, _expected(order)):
+    keeping = state.history.making(order) if making is None else nullcontext()
+    with keeping as stream, state.limits.hold(order.caller, unit, _expected(order)):
         async with state.upstream.generate(
             order.model.name, params, caller=order.caller.id, timeout=None, spooled=spooled
         ) as answer:
             meter, lost = Meter(order.model.medium, answer.receipt), False
+            if stream is not None:
+                stream.begun(answer)
+                meter.beside = stream.feed
             try:
                 yield answer, meter
             except ApiError:
@@ -89,11 +94,14 @@ async def made(state: State, order: Order, *, asked_before: bool = False) -> Mad
     or what was made."""
     if not asked_before:
         await checked(state, order)
-    async with answered(state, order) as (answer, meter):
-        body = await answer.read()
-        meter.feed(body)
-        found = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
-    return await checked_result(state, order, found)
+    with state.history.making(order) as making:
+        async with answered(state, order, making) as (answer, meter):
+            body = await answer.read()
+            meter.feed(body)
+            whole = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+        whole = await checked_result(state, order, whole)
+        making.keep(whole)
+    return whole
 
 
 async def checked(state: State, order: Order) -> None:

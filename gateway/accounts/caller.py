@@ -20,12 +20,11 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
-    user: str | None = None  # the id of the user whose key or session it is
+    owner: str = ""  # whose its history, results and jobs are; absent: its own
 
-    @property
-    def owner(self) -> str:
-        """Whose history, results and jobs these are: the user's, or the key's where it belongs to no user."""
-        return self.user or self.id
+    def __post_init__(self) -> None:
+        if not self.owner:
+            object.__setattr__(self, "owner", self.id)
 
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""

@@ -15,7 +15,7 @@ from gateway.accounts.database import writing
 from gateway.accounts.decisions import Decision
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, DECISIONS, GENERATIONS, KEYS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, DECISIONS, FILES, GENERATIONS, KEYS, USED
 
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
 REVOKED = "revoked"  # subject of the counter that tells other processes
@@ -120,9 +120,10 @@ class Store:
         `again`: an earlier try may have been kept unseen.
         """
         records = [row for row in rows if isinstance(row, Record)]
+        generations = [row for row in rows if isinstance(row, Generation)]
         tables: tuple[tuple[Table, Sequence[Row]], ...] = (
             (AUDIT, records),
-            (GENERATIONS, [row for row in rows if isinstance(row, Generation)]),
+            (GENERATIONS, generations),
             (DECISIONS, [row for row in rows if isinstance(row, Decision)]),
         )
         with writing(self.engine) as connection:
@@ -133,6 +134,8 @@ class Store:
             for table, some in tables:
                 if some:
                     connection.execute(insert(table), [row.row() for row in some])
+            if files := [file for row in generations for file in row.file_rows()]:
+                connection.execute(insert(FILES), files)
             for key_id, at in {record.key_id: record.started for record in records}.items():
                 connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(last_used=at))
             for use, amount in uses.items():

@@ -91,17 +91,25 @@ class Moderation:
         return made_
 
     def watch(
-        self, order: Order, items: AsyncGenerator[Item, None], pieces: Callable[[Item], Iterable[Piece]]
+        self,
+        order: Order,
+        items: AsyncGenerator[Item, None],
+        pieces: Callable[[Item], Iterable[Piece]],
+        refuse: Callable[[], None],
     ) -> AsyncGenerator[Item, None]:
         """The items of a stream as they come, each once its texts are known to be no part of what is refused.
 
-        Raises `ApiError` at the first that is. `pieces`: the texts of an item.
+        Raises `ApiError` at the first that is, after `refuse`. `pieces`: the texts of an item.
         """
         if not self.settings.results:
             return items
 
         def judged(piece: Piece, text: str, hits: list[Hit]) -> None:
-            self._judged(order, Placed(f"choices[{piece.choice}]", text), hits, "result", set())
+            try:
+                self._judged(order, Placed(f"choices[{piece.choice}]", text), hits, "result", set())
+            except ApiError:
+                refuse()
+                raise
 
         return watched(items, pieces, self.judge.lists, judged)
 
@@ -170,7 +178,11 @@ class Off:
         return made_
 
     def watch(
-        self, order: Order, items: AsyncGenerator[Item, None], pieces: Callable[[Item], Iterable[Piece]]
+        self,
+        order: Order,
+        items: AsyncGenerator[Item, None],
+        pieces: Callable[[Item], Iterable[Piece]],
+        refuse: Callable[[], None],
     ) -> AsyncGenerator[Item, None]:
         """The same items."""
         return items

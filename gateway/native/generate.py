@@ -34,7 +34,7 @@ async def streamed(request: Request, order: Order) -> Response:
         pieces = metered(answer, meter)
         on_error = None
         if order.model.medium == "text" and state.moderation.on:
-            pieces, on_error = state.moderation.watch(order, whole_events(pieces), texts_of), broken
+            pieces, on_error = state.moderation.watch(order, whole_events(pieces), texts_of, answer.refuse), broken
         return Passing(opened.pop_all(), pieces, answer.content_type, headers=headers, on_error=on_error)
     raise AssertionError("an exit stack swallows nothing")
 

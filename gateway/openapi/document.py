@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi import media, moderation, native, texts
+from gateway.openapi import history, media, moderation, native, texts
 from gateway.openapi.parts import JSON, Document, record
 from gateway.settings import Settings
 
@@ -29,7 +29,8 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
         ["message", "type", "param", "code"],
     )
     schemas: dict[str, Any] = {"Error": record({"error": error}, ["error"])}
-    schemas |= texts.components() | media.components() | native.components() | moderation.components()
+    schemas |= texts.components() | media.components() | native.components() | history.components()
+    schemas |= moderation.components()
     failed = {"description": "what was found, what is wanted", "content": {JSON: {"schema": _ERROR}}}
     made: Document = {
         "openapi": VERSION,
@@ -38,6 +39,7 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
             **texts.paths(models, settings),
             **media.paths(models, settings),
             **native.paths(models),
+            **history.paths(),
             **moderation.paths(settings),
         },
         "components": {"schemas": schemas, "responses": {"error": failed}},

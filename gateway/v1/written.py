@@ -130,7 +130,13 @@ async def allowed(state: State, parts: Sequence[Part], first: Opened) -> AsyncGe
     """What the answers say as moderation lets it pass; where it does not, texts that were begun end with the reason
     `content_filter` before the error is raised."""
     begun: set[int] = set()
-    found = state.moderation.watch(parts[0].order, streamed(state, parts, first), _pieces)
+    now = [first.answer]  # that is being read
+    items = streamed(state, parts, first, now)
+
+    def refuse() -> None:
+        now[0].refuse()
+
+    found = state.moderation.watch(parts[0].order, items, _pieces, refuse)
     try:
         async for one in found:
             yield one
@@ -148,14 +154,18 @@ def _pieces(one: Read) -> list[Piece]:
     return [Piece(text.index, text.text, text.finish_reason is not None) for text in one.texts]
 
 
-async def streamed(state: State, parts: Sequence[Part], first: Opened) -> AsyncGenerator[Read, None]:
-    """What the answers to all parts say as it comes, one part after the other: no place is held while one waits."""
+async def streamed(state: State, parts: Sequence[Part], first: Opened, now: list[Answer]) -> AsyncGenerator[Read, None]:
+    """What the answers to all parts say as it comes, one part after the other: no place is held while one waits.
+
+    `now`: a place for the answer that is read.
+    """
     async with first.stack:
         async for found in _events(parts[0], first.answer, first.meter):
             yield found
     for part in parts[1:]:
         async with AsyncExitStack() as stack:
             opened = await open_first(state, part, stack)
+            now[0] = opened.answer
             async for found in _events(part, opened.answer, opened.meter):
                 yield found
 

@@ -20,8 +20,10 @@ from benchmarks.server import eventually
 from gateway.server import listen, server
 from gateway.settings import Settings
 from tests.conftest import Tiny
+from tests.support.accounts import InUse, url_of
 from tests.support.fake_upstream import FakeUpstream, fake_upstream
 from tests.support.gateway_server import Front, behind_a_gateway
+from tests.support.mariadb import MariaDB, mariadb
 from tests.support.sabotage import renamed
 
 
@@ -105,11 +107,24 @@ def settings_for(fake: FakeUpstream, folder: Path, **changes: Any) -> Settings:
         "upstream": fake.address,
         "models": tuple(fake.models),
         "spool": folder / "spool",
-        "database": f"sqlite:///{folder}/gateway.db",
+        "database": url_of(folder / "gateway.db"),
         "drain_seconds": 5,
         "log_level": "error",
     }
     return Settings(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def server_of_databases() -> Iterator[MariaDB]:
+    with mariadb() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.db)])
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs once on SQLite, and once (`make test-all`) on a real MariaDB."""
+    if request.param == "mariadb":
+        monkeypatch.setattr(InUse, "server", request.getfixturevalue("server_of_databases"))
 
 
 @pytest.fixture

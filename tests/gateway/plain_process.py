@@ -17,6 +17,7 @@ from gateway import app
 from gateway.__main__ import main
 from tests.conftest import ROOT
 from tests.gateway.plain import plain
+from tests.support.accounts import url_of
 
 
 class Process:
@@ -41,7 +42,7 @@ class Process:
 def process(folder: Path, **settings: Any) -> Iterator[Process]:
     """The gateway of these settings as a process of its own, which is killed at the end if it still runs."""
     file, log = folder / "gateway.toml", folder / "gateway.log"
-    settings.setdefault("database", f"sqlite:///{folder}/gateway.db")
+    settings.setdefault("database", url_of(folder / "gateway.db"))
     file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
     command = [sys.executable, "-m", "tests.gateway.plain_process", "--settings", str(file)]
     with log.open("w") as errors:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,17 @@ from gateway.accounts.auth import Accounts
 from gateway.accounts.caller import Caller
 from gateway.errors import ApiError
 from gateway.settings import LimitSettings
-from tests.support.accounts import accounts_at, bearer, rows, store_at, until
+from tests.support.accounts import (
+    EACH_DATABASE,
+    ONLY_SQLITE,
+    accounts_at,
+    bearer,
+    rows,
+    store_at,
+    until,
+)
+
+pytestmark = EACH_DATABASE
 
 
 def changed(key: str, at: int) -> str:
@@ -144,6 +152,7 @@ def test_a_key_expires_while_it_is_remembered(tmp_path: Path, monkeypatch: pytes
     assert asyncio.run(work()).code == "expired_api_key"
 
 
+@ONLY_SQLITE
 def test_a_key_that_another_process_revokes_is_refused_though_it_was_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +182,7 @@ def test_a_key_that_another_process_revokes_is_refused_though_it_was_remembered(
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
+@ONLY_SQLITE
 def test_a_key_that_is_remembered_asks_the_database_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "POLL_SECONDS", 1e6)
     text, _ = store_at(tmp_path / "a.db").create("a")
@@ -228,9 +238,7 @@ def test_what_changed_in_the_database_is_taken_over_beside_requests(
     async def work() -> None:
         async with accounts_at(tmp_path / "a.db") as accounts:
             await accounts.caller(bearer(text))
-            with closing(sqlite3.connect(tmp_path / "a.db")) as other:
-                other.execute("update api_keys set concurrent=7 where id=?", (key.id,))
-                other.commit()
+            rows(tmp_path / "a.db", f"update api_keys set concurrent=7 where id='{key.id}'")
             while (await accounts.caller(bearer(text))).limits.concurrent != 7:
                 await asyncio.sleep(0.02)
 
@@ -278,6 +286,7 @@ def test_anybody_where_no_keys_are_wanted(tmp_path: Path) -> None:
         assert (caller.id, caller.limits.concurrent) == ("anybody", 3)
 
 
+@ONLY_SQLITE
 def test_the_key_itself_is_stored_nowhere(tmp_path: Path) -> None:
     text, key = store_at(tmp_path / "a.db").create("a")
 

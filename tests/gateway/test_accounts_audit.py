@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from gateway.accounts.records import Use
 from gateway.accounts.store import Store
 from gateway.errors import ApiError
 from tests.conftest import ROOT
-from tests.support.accounts import rows, store_at, url_of
+from tests.support.accounts import EACH_DATABASE, ONLY_SQLITE, held, rows, sound, store_at, url_of
 from tests.support.server import eventually
 
+pytestmark = EACH_DATABASE
 WRITER = """
 import sys
 from gateway.accounts.audit import Audit
@@ -105,8 +104,7 @@ def test_the_last_use_of_a_key_is_kept(store: Store) -> None:
 
 def test_a_full_queue_is_a_503_before_anything_is_begun_and_nothing_is_lost(store: Store, path: Path) -> None:
     audit = Audit(store, room=10)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")  # another process writes, and does not end
+    with held(path):
         ask(audit, 8)
         running = audit.begin("running", "key_1")
         audit.begin("still running", "key_1")
@@ -115,7 +113,6 @@ def test_a_full_queue_is_a_503_before_anything_is_begun_and_nothing_is_lost(stor
         assert (refused.value.status, refused.value.code) == (503, "overloaded")
         assert refused.value.retry_after is not None
         audit.end(running, "/v1/models", 200)  # what was begun is kept
-        other.execute("ROLLBACK")
     eventually(lambda: audit.flush(60), 60, "the rows were not written")
     assert rows(path, "select count(*) from audit") == [(9,)]
     ask(audit, 9)
@@ -123,6 +120,7 @@ def test_a_full_queue_is_a_503_before_anything_is_begun_and_nothing_is_lost(stor
     assert rows(path, "select count(*) from audit") == [(18,)]
 
 
+@ONLY_SQLITE
 def test_a_full_disk_is_a_503_with_its_reason_and_passes(store: Store, path: Path) -> None:
     full = threading.Event()
 
@@ -177,11 +175,9 @@ def test_a_batch_whose_end_nobody_heard_is_kept_once(store: Store, path: Path, m
 
 def test_rows_that_the_end_leaves_unwritten_are_counted(store: Store, path: Path) -> None:
     audit = Audit(store)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with held(path):
         ask(audit, 7)
         assert audit.close(0.2) == 7
-        other.execute("ROLLBACK")
 
 
 def test_kill_9_loses_no_row_that_was_said_to_be_written(store: Store, path: Path) -> None:
@@ -195,5 +191,5 @@ def test_kill_9_loses_no_row_that_was_said_to_be_written(store: Store, path: Pat
     assert len(written) >= 100
     found = {row[0] for row in rows(path, "select id from audit")}
     assert written <= found
-    assert rows(path, "pragma integrity_check") == [("ok",)]
+    assert sound(path)
     assert rows(path, "select amount from used") == [(len(found),)], "rows and quotas are written together"

@@ -25,8 +25,10 @@ from gateway.departure import unless_gone
 from gateway.limits import Limits
 from gateway.settings import LimitSettings
 from tests.gateway.conftest import Gateway, Reply, eventually, running, settings_for
-from tests.support.accounts import rows, store_at
+from tests.support.accounts import EACH_DATABASE, ONLY_SQLITE, rows, store_at
 from tests.support.fake_upstream import FakeUpstream
+
+pytestmark = EACH_DATABASE
 
 
 async def listed(request: Request) -> Response:
@@ -180,6 +182,7 @@ def test_the_log_has_every_request_that_was_let_in(start: Callable[..., Any], st
     ]
 
 
+@ONLY_SQLITE
 def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
     start: Callable[..., Any], store: Store, path: Path
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
     assert len(rows(path, "select * from audit where status=200")) > len(answers) - 2
 
 
+@ONLY_SQLITE
 def test_without_its_database_it_serves_callers_that_it_knows(
     start: Callable[..., Any], store: Store, path: Path
 ) -> None:

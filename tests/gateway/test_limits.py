@@ -13,7 +13,9 @@ from gateway.accounts.caller import Caller
 from gateway.errors import ApiError, response
 from gateway.limits import Limits
 from gateway.settings import LimitSettings
-from tests.support.accounts import accounts_at, bearer, rows, store_at
+from tests.support.accounts import EACH_DATABASE, accounts_at, bearer, rows, store_at
+
+pytestmark = EACH_DATABASE
 
 EVENING = datetime(2026, 11, 28, 23, 0, tzinfo=UTC).timestamp()
 

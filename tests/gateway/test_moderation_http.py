@@ -204,6 +204,10 @@ def test_a_stream_ends_before_the_word_that_is_refused(
     native = streamed(guarded.gateway.post("/api/generate/told", {"prompt": "It", "stream": True}))
     assert "".join(event["choices"][0]["text"] for event in native[:-1]) == sent
     assert native[-1]["error"]["code"] == "content_policy_violation"
+    assert guarded.gateway.state.history.flush(30)
+    for (made,) in rows(tmp_path / "gateway.db", "select id from generations"):
+        kept = guarded.gateway.get(f"/api/history/{made}").json  # what was refused is not kept either
+        assert (kept["status"], kept["text"]) == ("failed", None)
 
 
 def test_a_stream_that_is_refused_at_once_has_a_status(guarded: Media) -> None:
