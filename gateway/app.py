@@ -16,7 +16,7 @@ from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
 from gateway.history import routes as history
-from gateway.history.opened import opened
+from gateway.history.opened import opened, ring_of
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.moderation.guard import Moderation, ModerationError, Off
@@ -36,6 +36,15 @@ def routes() -> list[BaseRoute]:
     return [*text.routes, *media.routes, *history.routes, *health.routes]
 
 
+def _moderation(settings: Settings, metrics: Metrics) -> Moderation | Off:
+    if settings.moderation is None:
+        return Off()
+    try:
+        return Moderation(settings.moderation, metrics, ring_of(settings) if settings.moderation.keep_texts else None)
+    except ModerationError as error:
+        raise SettingsError(str(error)) from None
+
+
 def build(settings: Settings) -> Edge:
     """The application of these settings, to be run within one event loop."""
     try:
@@ -45,10 +54,7 @@ def build(settings: Settings) -> Edge:
     upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
     metrics = Metrics()
-    try:
-        moderation = Moderation(settings.moderation, metrics) if settings.moderation is not None else Off()
-    except ModerationError as error:
-        raise SettingsError(str(error)) from None
+    moderation = _moderation(settings, metrics)
     web = Web(settings)
 
     @asynccontextmanager

@@ -113,6 +113,8 @@ class Settings(_Table):
             )
         if (self.upstream is None) != (not self.models):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
+        if self.moderation is not None and self.moderation.keep_texts and self.encryption_keys is None:
+            raise ValueError("moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
         return self

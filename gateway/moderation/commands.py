@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
             if not found:
                 print(f"{images.path}: no image is blocked")
         else:
-            _decisions(options, all_settings, settings)
+            _decisions(options, all_settings)
     except (BlockedError, DatabaseError, ListError, NotAPicture, SealError, SettingsError, _FileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -119,8 +119,8 @@ def _block(options: argparse.Namespace, images: BlockList) -> None:
     print(f"{image.id} is blocked" if added else f"{image.id} was blocked already")
 
 
-def _decisions(options: argparse.Namespace, all_settings: Settings, settings: ModerationSettings) -> None:
-    ring = read_ring(settings.keep_texts) if settings.keep_texts else None
+def _decisions(options: argparse.Namespace, all_settings: Settings) -> None:
+    ring = read_ring(all_settings.encryption_keys) if all_settings.encryption_keys else None
     engine = open_database(options.database or all_settings.database or DEFAULT_DATABASE)
     try:
         for row in decided(engine, options.last, ring):

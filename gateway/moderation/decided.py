@@ -25,7 +25,7 @@ def decided(engine: Engine, last: int, ring: Ring | None) -> Iterator[dict[str, 
 
 def _opened(row: dict[str, Any], ring: Ring | None) -> str:
     if ring is None:
-        return "(sealed; moderation.keep_texts names no file of keys)"
+        return "(sealed; the settings name no encryption_keys)"
     try:
         key = ring.unwrap(Wrapped(row["text_key_by"], row["text_key"]), row["id"])
         return unseal(AESGCM(key), row["text"], row["id"], "text").decode()

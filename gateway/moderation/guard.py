@@ -28,7 +28,7 @@ from gateway.moderation.texts import Picture, Placed, given, made, pictures
 from gateway.moderation.verdicts import Judge
 from gateway.moderation.watch import Piece, watched
 from gateway.pictures import NotAPicture
-from gateway.sealed import Ring, SealError, read_ring, seal
+from gateway.sealed import Ring, seal
 
 if TYPE_CHECKING:
     from gateway.work import Made, Order
@@ -47,16 +47,16 @@ class Moderation:
     audit: Audit
     on = True
 
-    def __init__(self, settings: ModerationSettings, metrics: Metrics) -> None:
-        self.settings, self._metrics = settings, metrics
+    def __init__(self, settings: ModerationSettings, metrics: Metrics, ring: Ring | None = None) -> None:
+        """`ring` seals texts that are kept; without it none are. Raises `ModerationError`."""
+        self.settings, self._metrics, self._ring = settings, metrics, ring
         self.blocked = BlockList(settings.blocked)
         try:
             self.blocked.load()
             lists = Lists.read(settings.folder or TRIAL)
-            self._ring: Ring | None = read_ring(settings.keep_texts) if settings.keep_texts else None
             key_file = settings.classifier.key_file if settings.classifier else None
             key = key_file.read_text(encoding="ascii").strip() if key_file else None
-        except (BlockedError, ListError, SealError) as error:
+        except (BlockedError, ListError) as error:
             raise ModerationError(f"moderation: {error}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ModerationError(f"moderation: the classifier's key_file cannot be read: {error}") from None

@@ -36,7 +36,7 @@ class ModerationSettings(_Table):
     actions: dict[str, Action] = {}  # by category; absent: refuse
     results: bool = True  # whether what models make is looked at, too
     classifier: ClassifierSettings | None = None
-    keep_texts: Path | None = None  # a file of keys: texts of decisions are kept, sealed under its first one
+    keep_texts: bool = False  # whether texts that met a rule are kept, sealed under `encryption_keys`
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

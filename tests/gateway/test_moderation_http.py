@@ -290,16 +290,14 @@ def test_texts_are_kept_sealed_where_a_setting_says_so(tmp_path: Path, lists: Pa
     keys = tmp_path / "keys"
     keys.write_text(f"one {base64.b64encode(bytes(range(32))).decode()}\n")
     keys.chmod(0o600)
-    settings = {"folder": lists, "blocked": tmp_path / "blocked.json", "keep_texts": keys}
-    with media(tmp_path, moderation=settings) as made:
+    settings = {"folder": lists, "blocked": tmp_path / "blocked.json", "keep_texts": True}
+    with media(tmp_path, moderation=settings, encryption_keys=keys) as made:
         refused(made.gateway.post("/v1/completions", {"model": "told", "prompt": "please zork 一"}))
         ((*_, text),) = decisions(made, tmp_path)
         assert b"zork" not in text
         engine = open_database(f"sqlite:///{tmp_path}/gateway.db")
         assert [row["text"] for row in decided(engine, 5, read_ring(keys))] == ["please zork 一"]
-        assert [row["text"] for row in decided(engine, 5, None)] == [
-            "(sealed; moderation.keep_texts names no file of keys)"
-        ]
+        assert [row["text"] for row in decided(engine, 5, None)] == ["(sealed; the settings name no encryption_keys)"]
         engine.dispose()
 
 

@@ -252,6 +252,9 @@ def test_the_settings_say_what_is_wrong(tmp_path: Path) -> None:
     )
     assert "setting moderation.distance is '21', wanted: less than or equal to 20" in told({"distance": 21})
     assert "moderation.actions names 'rude', wanted categories: harassment, " in told({"actions": {"rude": "log"}})
+    assert told({"keep_texts": True}) == (
+        "moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys"
+    )
     assert "setting moderation.actions.hate is 'ignore', wanted: 'refuse' or 'log'" in told(
         {"actions": {"hate": "ignore"}}
     )
@@ -269,7 +272,6 @@ def test_a_start_ends_with_what_is_wrong_with_the_files(tmp_path: Path, trial: M
     assert "names the category 'rude'" in told(folder=tmp_path)
     (tmp_path / "bad.json").write_text("[]")
     assert "bad.json is no list of blocked images" in told(blocked=tmp_path / "bad.json")
-    assert "none cannot be read" in told(keep_texts=tmp_path / "none")
     url = "http://127.0.0.1:9/judge"
     assert "the classifier's key_file cannot be read" in told(classifier={"url": url, "key_file": tmp_path / "none"})
 
