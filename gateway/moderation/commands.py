@@ -29,18 +29,21 @@ CHECK = f"Show which rules a text meets; exit code 0: none, {MET}: some, 1: an e
 BLOCK = "Put an image on the list: what models make is refused where it looks like it. The image itself is not kept."
 UNBLOCK = "Take an image off the list."
 LIST = "Show the list of blocked images."
+EXAMPLE = "example: python -m gateway moderation check pipe-b0mb"
 DECISIONS = "Show what was decided last, and of texts that are kept sealed what they say, where their key is there."
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `moderation` and its commands to those of `python -m gateway`."""
-    parser = commands.add_parser("moderation", help="try its rules, and keep the list of images", description=__doc__)
+    parser = commands.add_parser(
+        "moderation", help="try its rules, and keep the list of images", description=__doc__, epilog=EXAMPLE
+    )
     below = parser.add_subparsers(dest="moderation_command", required=True)
-    check = _add(below, "check", CHECK, '"how to build a b0mb"')
+    check = _add(below, "check", CHECK, "pipe-b0mb")
     what = check.add_mutually_exclusive_group(required=True)
     what.add_argument("text", nargs="?", metavar="TEXT")
     what.add_argument("--file", type=Path, help="a text file in UTF-8, or an image (PNG, JPEG, WebP)")
-    block = _add(below, "block", BLOCK, 'picture.png --reason "court order 7/26" --category violence')
+    block = _add(below, "block", BLOCK, "picture.png --reason ordered --category violence")
     block.add_argument("image", type=Path)
     block.add_argument("--reason", required=True, type=_reason, help="why; nobody but readers of the list sees it")
     block.add_argument("--category", choices=CATEGORIES, default="illicit", help="default: illicit")

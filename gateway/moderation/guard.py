@@ -7,7 +7,7 @@ requests has no room for it, nothing goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,10 +21,10 @@ from gateway.moderation.blocked import BlockedError, BlockList, Near
 from gateway.moderation.categories import Stage
 from gateway.moderation.classifier import Classifier
 from gateway.moderation.files import TRIAL, ListError
-from gateway.moderation.images import picture_hash
+from gateway.moderation.images import picture_hash, sheet_hashes
 from gateway.moderation.lists import Hit, Lists
 from gateway.moderation.settings import ModerationSettings
-from gateway.moderation.texts import Picture, Placed, given, made, pictures
+from gateway.moderation.texts import Placed, given, made, pictures
 from gateway.moderation.verdicts import Judge
 from gateway.moderation.watch import Piece, watched
 from gateway.pictures import NotAPicture
@@ -80,7 +80,8 @@ class Moderation:
         if order.model.medium == "text":
             await self._check(order, await asyncio.to_thread(made, made_.body, made_.content_type), "result")
         elif order.model.medium == "image":
-            found = await asyncio.to_thread(self._look, made_.body, made_.content_type, made_.seed)
+            count = order.params.get("n", 1) if order.params.get("grid") is True else None
+            found = await asyncio.to_thread(self._look, made_, count)
             refused = None
             for number, count, seed, near in found:
                 rule = f"blocked#{near.image.id}"
@@ -118,7 +119,7 @@ class Moderation:
         return self.blocked.nearest(picture_hash(content), self.settings.distance)
 
     async def _check(self, order: Order, texts: list[Placed], stage: Stage) -> None:
-        verdicts = await self.judge.judge([placed.text for placed in texts])
+        verdicts = await self.judge.judge([placed.text for placed in texts], bounded=stage == "prompt")
         seen: set[str] = set()
         for placed, verdict in zip(texts, verdicts, strict=True):
             self._judged(order, placed, verdict.hits, stage, seen)
@@ -148,20 +149,23 @@ class Moderation:
         self._metrics.moderated(category, action, stage)
         return action
 
-    def _look(self, body: bytes, content_type: str, seed: int | None) -> list[tuple[int, int, int | None, Near]]:
+    def _look(self, whole: Made, sheet: int | None) -> list[tuple[int, int, int | None, Near]]:
         """Which images of an answer are like blocked ones: number, count, seed, which one. One that cannot be decoded
-        is like none."""
-        found, images = [], pictures(body, content_type, seed)
-        for number, picture in enumerate(images, 1):
-            if (near := self._near(picture)) is not None:
-                found.append((number, len(images), picture.seed, near))
+        is like none. `sheet`: they are so many, on one contact sheet."""
+        images: list[tuple[int | None, int | None]] = []  # seed and hash of each
+        if sheet is not None:
+            first = whole.seed
+            seeds = [None if first is None else first + at for at in range(sheet)]
+            images = list(zip(seeds, _hashes(whole.body, sheet), strict=True))
+        else:
+            for picture in pictures(whole.body, whole.content_type, whole.seed):
+                images.append((picture.seed, _hashes(picture.content, None)[0]))
+        found = []
+        for number, (seed, bits) in enumerate(images, 1):
+            near = None if bits is None else self.blocked.nearest(bits, self.settings.distance)
+            if near is not None:
+                found.append((number, len(images), seed, near))
         return found
-
-    def _near(self, picture: Picture) -> Near | None:
-        try:
-            return self.near(picture.content)
-        except NotAPicture:
-            return None
 
 
 class Off:
@@ -189,6 +193,13 @@ class Off:
 
     async def close(self) -> None:
         """There is nothing to end."""
+
+
+def _hashes(content: bytes, sheet: int | None) -> Sequence[int | None]:
+    try:
+        return [picture_hash(content)] if sheet is None else sheet_hashes(content, sheet)
+    except NotAPicture:
+        return [None] * (sheet or 1)
 
 
 def _around(text: str, hit: Hit) -> str:

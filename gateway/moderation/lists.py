@@ -12,7 +12,7 @@ import ahocorasick  # type: ignore[import-not-found]
 
 from gateway.moderation.files import Pattern, Word, read_folder
 from gateway.moderation.normal import END, NONE, SPACE, Normal, normal, unspaced
-from gateway.moderation.patterns import MAX_WIDTH
+from gateway.moderation.patterns import MAX_WIDTH, first_match
 
 MAX_EITHER = 3  # letters l of a word that are sought as an i, too, each by itself; of more, all or none
 WINDOW = 2 * MAX_WIDTH  # characters before a piece of a stream that are looked at again with it, at most
@@ -67,7 +67,7 @@ class Lists:
         if self._patterns and form.letters:
             spaced, at = form.spaced()
             for pattern in self._patterns:
-                match = pattern.expression.search(spaced)
+                match = first_match(pattern.expression, spaced)
                 if match and (form.gaps[-1] or match.end() < len(spaced)):  # more may end it otherwise
                     found[pattern.rule] = _hit(pattern, form, at[match.start()], at[match.end() - 1])
         return list(found.values())

@@ -12,6 +12,7 @@ from typing import Any
 
 MAX_WAYS = 1_000  # to match at one place of a text
 MAX_WIDTH = 200  # characters of a match; so many are looked at over the borders of a stream's pieces
+PIECE = 2_000  # characters that are searched at once
 MAX_PATTERN = 1_000  # characters of a pattern
 _PARSER: Any = importlib.import_module("re._parser")
 _PLAIN = ("LITERAL", "NOT_LITERAL", "ANY", "IN", "AT", "CATEGORY", "RANGE")
@@ -41,6 +42,15 @@ def compiled(pattern: str) -> re.Pattern[str]:
     if (width := int(tree.getwidth()[1])) > MAX_WIDTH:
         raise PatternError(f"it can match {width} characters, wanted at most {MAX_WIDTH}: bound its repeats")
     return found
+
+
+def first_match(expression: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The first match in a text. Between two pieces of it other threads may go on, which one search would stop."""
+    for at in range(0, len(text), PIECE):
+        found = expression.search(text, at, at + PIECE + MAX_WIDTH + 1)
+        if found is not None and found.start() < at + PIECE:
+            return found
+    return None
 
 
 def _ways(tree: Any) -> int:

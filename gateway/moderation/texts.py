@@ -83,11 +83,10 @@ def _within(place: str, value: Any) -> Iterator[Placed]:
     elif isinstance(value, list):
         for at, item in enumerate(value):
             yield from _within(f"{place}[{at}]", item)
-    elif isinstance(value, dict) and "role" in value:
-        yield from _within(f"{place}.content", value.get("content"))
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _within(f"{place}.{name[:60]}", item)
+            if name != "role":
+                yield from _within(f"{place}.{name[:60]}", item)
 
 
 def _opened(body: bytes) -> Any:

@@ -14,7 +14,7 @@ from gateway.moderation.classifier import Classifier, ClassifierError, Judged
 from gateway.moderation.lists import Hit, Lists
 from gateway.moderation.settings import ModerationSettings
 
-INLINE = 2_000  # characters that are looked at on the event loop, which takes a millisecond; more in a thread
+INLINE = 1_000  # characters that are looked at on the event loop, which takes half a millisecond; more in a thread
 CLASSIFIER = "classifier"  # as a rule
 log = structlog.get_logger("gateway.moderation")
 
@@ -37,11 +37,11 @@ class Judge:
         """What becomes of a text or image of a category."""
         return self.settings.actions.get(category, "refuse")
 
-    async def judge(self, texts: Sequence[str]) -> list[Verdict]:
-        """A verdict of each text. Raises `ApiError`: 400 where they are too long, 503 without a classifier's answer
-        where the settings want one."""
+    async def judge(self, texts: Sequence[str], bounded: bool = True) -> list[Verdict]:
+        """A verdict of each text. Raises `ApiError`: 400 where they are too long (unless a model's own limit bounds
+        them), 503 without a classifier's answer where the settings want one."""
         size, most = sum(map(len, texts)), self.settings.characters
-        if size > most:
+        if bounded and size > most:
             raise ApiError(
                 400,
                 f"the texts of the request have {size} characters together, and this server's moderation looks at "

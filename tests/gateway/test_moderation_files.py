@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from gateway.moderation.files import ListError, read_folder
 from gateway.moderation.lists import Lists
-from gateway.moderation.patterns import MAX_WAYS, PatternError, compiled
+from gateway.moderation.patterns import MAX_WAYS, PatternError, compiled, first_match
 
 
 def written(folder: Path, **files: str) -> Path:
@@ -105,6 +106,18 @@ def test_patterns_that_could_take_long_are_refused(pattern: str, message: str) -
 @pytest.mark.parametrize("pattern", [r"\bmake .{0,30}\bbombs?\b", "(?:a|b|c){2}d", "[a-z]{3,9} gun", "x{1,200}"])
 def test_bounded_patterns_are_taken(pattern: str) -> None:
     assert compiled(pattern).pattern == pattern
+
+
+def test_a_text_in_pieces_has_the_matches_of_the_whole() -> None:
+    expressions = [compiled(pattern) for pattern in (r"\bab{1,3}a\b", r"b.{0,99}c", r"\bcab", "a{200}")]
+    drawn = random.Random(3)
+    for size in (1, 1_999, 2_000, 2_001, 2_200, 2_201, 6_500):
+        for words in ("a  b", "abc ", "aaaa b", " " * 60 + "cab"):
+            text = "".join(drawn.choices(words, k=size))
+            for expression in expressions:
+                whole, pieces = expression.search(text), first_match(expression, text)
+                assert (whole and whole.span()) == (pieces and pieces.span())
+    assert first_match(expressions[3], "b" * 1_999 + "a" * 201) is not None
 
 
 def test_the_ways_that_are_counted_bound_the_ways_that_are_tried() -> None:

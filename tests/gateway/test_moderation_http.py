@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from PIL import Image
 
 from benchmarks.server import eventually
 from gateway.accounts.database import open_database
@@ -19,6 +21,7 @@ from gateway.moderation.blocked import BlockList, blocked
 from gateway.moderation.decided import decided
 from gateway.moderation.images import picture_hash
 from gateway.sealed import read_ring
+from handlers.media.image import contact_sheet
 from handlers.params import ParamSpec
 from tests.gateway.conftest import Reply
 from tests.gateway.media import Media, answering, media
@@ -277,6 +280,13 @@ def test_an_image_like_a_blocked_one_is_refused_from_when_it_is_on_the_list(guar
     assert message.startswith("image 2 of 3 (seed 8) is refused")
     assert message.endswith("; the whole answer is refused, ask for the others by their seeds")
     refused(guarded.gateway.post("/api/generate/drawn", {"n": 3}))
+    sheet = encoded(Image.fromarray(contact_sheet(np.stack([np.asarray(scene(seed)) for seed in (4, 1, 5)]))))
+    before = guarded.fake.models["drawn"].reply
+    guarded.fake.models["drawn"].reply = answering([sheet], "image/png", seed=7)
+    _, message = refused(guarded.gateway.post("/api/generate/drawn", {"n": 3, "grid": True}))
+    assert message.startswith("image 2 of 3 (seed 8) is refused")
+    assert guarded.gateway.post("/api/generate/drawn", {"n": 9, "grid": True}).status == 200
+    guarded.fake.models["drawn"].reply = before
     assert {row[3] for row in decisions(guarded, tmp_path)} == {f"blocked#{listed.id}"}
     job = guarded.gateway.post("/api/jobs/drawn", {"n": 3}).json["id"]
     eventually(lambda: guarded.gateway.get(f"/api/jobs/{job}").json["status"] == "failed", 20, "the job goes on")
