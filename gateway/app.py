@@ -36,11 +36,12 @@ def routes() -> list[BaseRoute]:
     return [*text.routes, *media.routes, *history.routes, *health.routes]
 
 
-def _moderation(settings: Settings, metrics: Metrics) -> Moderation | Off:
+def _moderation(settings: Settings, metrics: Metrics, spool: Spool) -> Moderation | Off:
     if settings.moderation is None:
         return Off()
     try:
-        return Moderation(settings.moderation, metrics, ring_of(settings) if settings.moderation.keep_texts else None)
+        ring = ring_of(settings) if settings.moderation.keep_texts else None
+        return Moderation(settings.moderation, metrics, spool.folder, ring)
     except ModerationError as error:
         raise SettingsError(str(error)) from None
 
@@ -54,7 +55,7 @@ def build(settings: Settings) -> Edge:
     upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
     metrics = Metrics()
-    moderation = _moderation(settings, metrics)
+    moderation = _moderation(settings, metrics, spool)
     web = Web(settings)
 
     @asynccontextmanager

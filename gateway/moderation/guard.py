@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,7 +25,7 @@ from gateway.moderation.files import TRIAL, ListError
 from gateway.moderation.images import picture_hash, sheet_hashes
 from gateway.moderation.lists import Hit, Lists
 from gateway.moderation.settings import ModerationSettings
-from gateway.moderation.texts import Placed, given, made, pictures
+from gateway.moderation.texts import Placed, given, made, pictures, uploads
 from gateway.moderation.verdicts import Judge
 from gateway.moderation.watch import Piece, watched
 from gateway.pictures import NotAPicture
@@ -47,9 +48,12 @@ class Moderation:
     audit: Audit
     on = True
 
-    def __init__(self, settings: ModerationSettings, metrics: Metrics, ring: Ring | None = None) -> None:
-        """`ring` seals texts that are kept; without it none are. Raises `ModerationError`."""
-        self.settings, self._metrics, self._ring = settings, metrics, ring
+    def __init__(self, settings: ModerationSettings, metrics: Metrics, uploads: Path, ring: Ring | None = None) -> None:
+        """`uploads`: the folder of the spool; `ring` seals texts that are kept, without it none are.
+
+        Raises `ModerationError`.
+        """
+        self.settings, self._metrics, self.uploads, self._ring = settings, metrics, uploads, ring
         self.blocked = BlockList(settings.blocked)
         try:
             self.blocked.load()
@@ -69,8 +73,12 @@ class Moderation:
             await self._classifier.close()
 
     async def check_prompt(self, order: Order) -> None:
-        """Raise an `ApiError` where a text that the model would be given is refused."""
+        """Raise an `ApiError` where a text or an image that the model would be given is refused."""
         await self._check(order, given(order.model, order.params), "prompt")
+        if any(spec.type == "image" for spec in order.model.params.values()):
+            for name, near in await asyncio.to_thread(self._look_at_uploads, order):
+                if self._decide(order, near.image.category, f"blocked#{near.image.id}", "prompt") == "refuse":
+                    raise _refused_image(name, near, "", param=name)
 
     async def check_result(self, order: Order, made_: Made) -> Made:
         """The same answer. Raises `ApiError` where anything in it is refused: then all of it is, because an answer of
@@ -86,7 +94,9 @@ class Moderation:
             for number, count, seed, near in found:
                 rule = f"blocked#{near.image.id}"
                 if self._decide(order, near.image.category, rule, "result") == "refuse" and refused is None:
-                    refused = _refused_image(number, count, seed, near)
+                    of = f"image {number} of {count}" + ("" if seed is None else f" (seed {seed})")
+                    rest = "; the whole answer is refused, ask for the others by their seeds" if count > 1 else ""
+                    refused = _refused_image(of, near, rest)
             if refused is not None:
                 raise refused
         return made_
@@ -148,6 +158,15 @@ class Moderation:
         self.audit.decide(decision)
         self._metrics.moderated(category, action, stage)
         return action
+
+    def _look_at_uploads(self, order: Order) -> list[tuple[str, Near]]:
+        found = []
+        for name, content in uploads(order.model, order.params, self.uploads):
+            bits = _hashes(content, None)[0]
+            near = None if bits is None else self.blocked.nearest(bits, self.settings.distance)
+            if near is not None:
+                found.append((name, near))
+        return found
 
     def _look(self, whole: Made, sheet: int | None) -> list[tuple[int, int, int | None, Near]]:
         """Which images of an answer are like blocked ones: number, count, seed, which one. One that cannot be decoded
@@ -217,11 +236,9 @@ def _refused_text(placed: Placed, hit: Hit, stage: Stage) -> ApiError:
     return ApiError(400, message, code=REFUSED, param=placed.place, should_retry=False)
 
 
-def _refused_image(number: int, count: int, seed: int | None, near: Near) -> ApiError:
-    of = f"image {number} of {count}" + ("" if seed is None else f" (seed {seed})")
-    rest = "; the whole answer is refused, ask for the others by their seeds" if count > 1 else ""
+def _refused_image(of: str, near: Near, rest: str, param: str | None = None) -> ApiError:
     message = (
         f"{of} is refused by this server's rules: category {near.image.category}, it is like the blocked image "
         f"{near.image.id}{rest}"
     )
-    return ApiError(400, message, code=REFUSED, should_retry=False)
+    return ApiError(400, message, code=REFUSED, param=param, should_retry=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.described import Described
@@ -34,6 +36,21 @@ def given(model: Described, params: Mapping[str, Any]) -> list[Placed]:
         spec = model.params.get(name)
         if spec is None or (spec.type != "image" and not spec.choices):
             found += _within(name, value)
+    return found
+
+
+def uploads(model: Described, params: Mapping[str, Any], folder: Path) -> list[tuple[str, bytes]]:
+    """The images that a model is given, by their parameter: files of the spool, or in the request itself. It blocks."""
+    found = []
+    for name, value in params.items():
+        spec = model.params.get(name)
+        if spec is None or spec.type != "image" or not isinstance(value, dict):
+            continue
+        if isinstance(spooled := value.get("spooled"), dict):
+            found.append((name, (folder / spooled["name"]).read_bytes()))
+        elif isinstance(text := value.get("b64_json"), str):
+            with contextlib.suppress(binascii.Error, ValueError):  # the model refuses it
+                found.append((name, base64.b64decode(text, validate=True)))
     return found
 
 

@@ -130,6 +130,14 @@ def test_a_category_that_is_only_logged_goes_on(guarded: Media, tmp_path: Path) 
     assert f'{name}{{action="log",category="self-harm",stage="prompt"}} 1.0' in metrics
 
 
+def test_where_a_decision_cannot_be_written_down_nothing_goes_on(guarded: Media) -> None:
+    guarded.gateway.state.accounts.audit._room_bytes = 100
+    reply = guarded.gateway.post("/v1/completions", {"model": "told", "prompt": "blorp"})
+    assert reply.status == 503
+    assert "the log of requests is full" in reply.json["error"]["message"]
+    assert guarded.fake.asked == []
+
+
 def test_the_official_client_reads_the_refusal_and_does_not_retry(guarded: Media) -> None:
     client = openai.OpenAI(base_url=f"{guarded.gateway.url}/v1", api_key="none", max_retries=5)
     with pytest.raises(openai.BadRequestError) as error:
@@ -294,6 +302,20 @@ def test_an_image_like_a_blocked_one_is_refused_from_when_it_is_on_the_list(guar
     refused(guarded.gateway.get(f"/api/jobs/{job}/result"))
     BlockList(tmp_path / "blocked.json").remove(listed.id)
     assert guarded.gateway.post("/v1/images/generations", body).status == 200
+
+
+def test_an_image_that_is_sent_is_held_against_the_list_too(guarded: Media, tmp_path: Path) -> None:
+    picture = encoded(scene(1))
+    BlockList(tmp_path / "blocked.json").add(blocked(picture_hash(picture), "why", "sexual"))
+    with pytest.raises(openai.BadRequestError, match="image is refused by this server's rules: category sexual") as one:
+        guarded.client.images.edit(model="altered", image=("a.png", picture), prompt="")
+    assert (one.value.code, one.value.param) == ("content_policy_violation", "image")
+    inline = {"image": {"b64_json": base64.b64encode(picture).decode()}}
+    param, _ = refused(guarded.gateway.post("/api/generate/altered", inline))
+    assert param == "image"
+    assert [row[5] for row in decisions(guarded, tmp_path)] == ["prompt", "prompt"]
+    assert guarded.fake.asked == []
+    guarded.client.images.edit(model="altered", image=("a.png", encoded(scene(2))), prompt="")
 
 
 def test_texts_are_kept_sealed_where_a_setting_says_so(tmp_path: Path, lists: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,19 +21,24 @@ from pydantic import TypeAdapter
 from gateway.moderation.blocked import BlockList, blocked
 from gateway.moderation.categories import CATEGORIES
 from gateway.moderation.images import picture_hash
+from gateway.moderation.settings import ModerationSettings
 from gateway.settings import SettingsError, load
+from tests.conftest import ROOT
 from tests.gateway.conftest import running, settings_for
 from tests.gateway.media import Media, error, media
 from tests.gateway.test_moderation_images import encoded, scene
+from tests.support.documents import table
+from tests.support.openapi import problems, valid
 
 
 def data_url(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-@pytest.fixture
-def trial(tmp_path: Path) -> Iterator[Media]:
-    with media(tmp_path, moderation={"blocked": tmp_path / "blocked.json"}) as made:
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Media]:
+    folder = tmp_path_factory.mktemp("trial")
+    with media(folder, moderation={"blocked": folder / "blocked.json"}) as made:
         yield made
 
 
@@ -68,14 +74,16 @@ def test_a_list_of_texts_has_a_result_each(trial: Media) -> None:
     assert [result["flagged"] for result in results] == [True, False, True, False]
 
 
-def test_parts_have_one_result_and_images_are_held_against_the_list(trial: Media, tmp_path: Path) -> None:
+def test_parts_have_one_result_and_images_are_held_against_the_list(trial: Media) -> None:
     picture = scene(3)
     parts = [{"type": "text", "text": "a cat"}, {"type": "image_url", "image_url": {"url": data_url(encoded(picture))}}]
     (result,) = ask(trial, parts)
     assert not result["flagged"]
     assert result["category_applied_input_types"]["sexual"] == ["text", "image"]
     assert result["category_applied_input_types"]["hate"] == ["text"]
-    BlockList(tmp_path / "blocked.json").add(blocked(picture_hash(encoded(picture)), "why", "violence"))
+    blocked_at = trial.gateway.settings.moderation
+    assert blocked_at is not None
+    BlockList(blocked_at.blocked).add(blocked(picture_hash(encoded(picture)), "why", "violence"))
     (result,) = ask(trial, [parts[1]])
     assert [name for name in CATEGORIES if result["categories"][name]] == ["violence"]
     assert result["category_applied_input_types"]["violence"] == ["image"]
@@ -123,6 +131,27 @@ def test_other_fields_are_refused_by_name(trial: Media) -> None:
     assert (status, param) == (400, "model")
     assert "wanted one of atelier-moderation, omni-moderation-latest" in message
     ask(trial, "a", model=None, stream=None)
+
+
+def test_the_document_has_the_route_and_an_example_that_is_answered_so(trial: Media) -> None:
+    document = trial.gateway.get("/openapi.json").json
+    assert problems(document) == []
+    ((kind, content),) = document["paths"]["/v1/moderations"]["post"]["requestBody"]["content"].items()
+    assert kind == "application/json"
+    example = content["examples"]["text"]["value"]
+    assert valid(example, content["schema"], document)
+    answer = trial.gateway.post("/v1/moderations", example).json
+    assert valid(answer, {"$ref": "#/components/schemas/Moderation"}, document)
+    assert not valid({**answer, "results": []}, {"$ref": "#/components/schemas/Moderation"}, document)
+    for given in (["a", "b"], [{"type": "text", "text": "a"}]):
+        assert valid({"input": given}, content["schema"], document)
+    assert not valid({"input": given, "stream": True}, content["schema"], document)
+
+
+def test_every_setting_is_in_its_table() -> None:
+    rows = table((ROOT / "docs/moderation.md").read_text(), "## Settings")
+    named = [re.findall(r"`(\w+)`", row[0])[0] for row in rows]
+    assert sorted(named) == sorted(ModerationSettings.model_fields)
 
 
 @contextmanager
