@@ -6,7 +6,7 @@ from alembic import op
 from sqlalchemy import Column, Double, LargeBinary, String, inspect
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 TABLE, INDEX = "moderation_decisions", "moderation_decisions_by_time"
 LONG = 2**24 - 1  # bytes; MySQL takes MEDIUMBLOB for it
 
