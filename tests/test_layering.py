@@ -51,6 +51,7 @@ HANDLER_PACKAGES = {
 GATEWAY_PACKAGES = {
     "PIL",
     "a2wsgi",
+    "ahocorasick",
     "aiohttp",
     "alembic",
     "argon2",

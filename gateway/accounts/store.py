@@ -8,17 +8,29 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, case, func, insert, or_, select, update
 
 from gateway.accounts import keys
 from gateway.accounts.changes import REVOKED, tell
 from gateway.accounts.database import writing
+from gateway.accounts.decisions import Decision
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, SESSIONS, USED, USERS
+from gateway.accounts.tables import (
+    AUDIT,
+    CHANGES,
+    DECISIONS,
+    FILES,
+    GENERATIONS,
+    KEYS,
+    SESSIONS,
+    USED,
+    USERS,
+)
 
 MAX_SHOWN = 1000  # rows of what was used
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
+Row = Record | Generation | Decision  # what the thread of the log of requests writes
 
 
 class NoSuchKey(Exception):
@@ -146,14 +158,18 @@ class Store:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(newest).mappings()]
 
-    def write(self, rows: Sequence[Record | Generation], uses: Mapping[Use, float], again: bool = False) -> None:
-        """Keep requests and what they made, and add to quotas, all or nothing.
+    def write(self, rows: Sequence[Row], uses: Mapping[Use, float], again: bool = False) -> None:
+        """Keep requests, what they made and what was decided about them, and add to quotas, all or nothing.
 
         `again`: an earlier try may have been kept unseen.
         """
         records = [row for row in rows if isinstance(row, Record)]
         generations = [row for row in rows if isinstance(row, Generation)]
-        tables = ((AUDIT, records), (GENERATIONS, generations))
+        tables: tuple[tuple[Table, Sequence[Row]], ...] = (
+            (AUDIT, records),
+            (GENERATIONS, generations),
+            (DECISIONS, [row for row in rows if isinstance(row, Decision)]),
+        )
         with writing(self.engine) as connection:
             for table, some in tables if again else ():
                 ids = [row.id for row in some]

@@ -16,7 +16,7 @@ from gateway.native.job import PREFIX, Job
 from gateway.native.orders import order_of
 from gateway.native.values import check
 from gateway.streaming import Stream
-from gateway.work import receipt_header
+from gateway.work import checked, receipt_header
 
 
 async def mine(request: Request) -> Response:
@@ -34,6 +34,7 @@ class OneJob(HTTPEndpoint):
             await self.method_not_allowed(request)
         order = await order_of(request, request.path_params["id"])
         check(order.model, order.params)
+        await checked(request.app.state, order)
         job = request.app.state.jobs.add(order)
         return JSONResponse(job.document(), 202, {"location": f"/api/jobs/{job.id}"})
 

@@ -17,7 +17,7 @@ from gateway.errors import ApiError, overloaded
 from gateway.history.keeper import Making
 from gateway.native.job import Job
 from gateway.results import Results
-from gateway.work import Made, Order, answered
+from gateway.work import Made, Order, answered, checked_result
 
 MAX_UNFINISHED = 256  # of all callers
 MAX_QUEUED = 16  # of one caller that have not ended
@@ -165,7 +165,8 @@ class Jobs:
                 meter.feed(piece)
                 pieces.append(piece)
                 job.progress(len(piece))
-            return Made(b"".join(pieces), answer.content_type, answer.receipt_text, answer.receipt)
+            found = Made(b"".join(pieces), answer.content_type, answer.receipt_text, answer.receipt)
+        return await checked_result(self._state, order, found)
 
     def _ran(self, job: Job, _task: asyncio.Task[None]) -> None:
         """After its task, however that ended."""
