@@ -20,6 +20,7 @@ from gateway.history.opened import opened
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
+from gateway.provenance.signer import Signer
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
@@ -44,6 +45,7 @@ def build(settings: Settings) -> Edge:
     upstream = Upstream(settings, spool)
     models = Models(upstream, settings.aliases)
     web = Web(settings)
+    signer = Signer(settings, spool.folder)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -61,6 +63,7 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            await asyncio.to_thread(signer.close)
             await web.close()
             spool.close()
             if lost := await accounts.close():
@@ -69,6 +72,7 @@ def build(settings: Settings) -> Edge:
     app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
     app.state.settings = settings
     app.state.spool = spool
+    app.state.signer = signer
     app.state.models = models
     app.state.upstream = upstream
     app.state.metrics = Metrics()

@@ -22,6 +22,7 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "signature": 'a table, such as { certificate = "certificate.pem", key = "key.pem" }',
     "system": 'a table, such as { chat = "prepend" }',
 }
 TYPES = {
@@ -56,6 +57,18 @@ class LimitSettings(_Table):
     audio_seconds_a_day: int = Field(default=0, ge=0)
 
 
+class SignatureSettings(_Table):
+    """What files are signed with; PEM files, the certificate's own first, then those that issued it."""
+
+    certificate: Path
+    key: Path
+    algorithm: Literal["es256", "es384", "ps256", "ed25519"] = "es256"
+    trust: Path | None = None  # certificates of authorities whose signatures /api/provenance/verify trusts
+
+
+TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "signature": SignatureSettings}
+
+
 class Settings(_Table):
     """All of them, with their defaults. Seconds and bytes as the names say."""
 
@@ -85,6 +98,10 @@ class Settings(_Table):
     send_seconds: float = Field(default=30, gt=0)  # without that a caller reads a byte of its answer
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    profile: Literal["eu", "cn", "none"] = "eu"  # how files are marked as generated, beside the engine's own mark
+    producer: str | None = Field(default=None, min_length=1, max_length=128)  # in the record of the profile cn
+    signature: SignatureSettings | None = None
+    verifications_a_minute: int = Field(default=30, ge=0)  # of one caller; 0: no bound
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
@@ -108,6 +125,10 @@ class Settings(_Table):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
+        if self.profile == "cn" and self.producer is None:
+            raise ValueError('profile is cn, whose record names who makes the content: set producer = "NAME OR CODE"')
+        if self.profile == "none" and self.signature is not None:
+            raise ValueError("profile is none and signature is set: take one of them out")
         return self
 
     @property
@@ -161,8 +182,10 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES[str(problem["loc"][0])] if len(problem["loc"]) > 1 else Settings
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {key} is missing")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:
