@@ -20,6 +20,8 @@ from gateway.history.opened import opened
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
+from gateway.provenance import routes as provenance
+from gateway.provenance.checking import Checks
 from gateway.provenance.signer import Signer
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
@@ -33,7 +35,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route for programs; those that are asked most come first."""
-    return [*text.routes, *media.routes, *history.routes, *health.routes]
+    return [*text.routes, *media.routes, *history.routes, *provenance.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
@@ -73,6 +75,7 @@ def build(settings: Settings) -> Edge:
     app.state.settings = settings
     app.state.spool = spool
     app.state.signer = signer
+    app.state.checks = Checks(app.state, settings, signer)
     app.state.models = models
     app.state.upstream = upstream
     app.state.metrics = Metrics()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi import history, media, native, texts
+from gateway.openapi import history, media, native, provenance, texts
 from gateway.openapi.parts import JSON, Document, record
 from gateway.settings import Settings
 
@@ -30,6 +30,7 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
     )
     schemas: dict[str, Any] = {"Error": record({"error": error}, ["error"])}
     schemas |= texts.components() | media.components() | native.components() | history.components()
+    schemas |= provenance.components()
     failed = {"description": "what was found, what is wanted", "content": {JSON: {"schema": _ERROR}}}
     made: Document = {
         "openapi": VERSION,
@@ -39,6 +40,7 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
             **media.paths(models, settings),
             **native.paths(models),
             **history.paths(),
+            **provenance.paths(),
         },
         "components": {"schemas": schemas, "responses": {"error": failed}},
     }

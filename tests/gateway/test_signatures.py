@@ -20,7 +20,7 @@ from tests.gateway.media import Media, answering, error, media, picture
 from tests.support.signatures import manifest_of, receipt_of, signature, without_manifest
 
 PIXELS = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-WAVE = np.sin(np.arange(8000) / 20).astype(np.float32) / 2
+WAVE = (np.sin(np.arange(8000) / 20) / 2).astype(np.float32)
 IMAGES = ("png", "jpeg", "webp")
 SOUNDS = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac"}
 
