@@ -27,6 +27,8 @@ from gateway.provenance.signer import Signer
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
+from gateway.traces import traces
+from gateway.unfit import Unfit
 from gateway.upstream import Upstream
 from gateway.web.bridge import Web
 
@@ -45,7 +47,8 @@ def build(settings: Settings) -> Edge:
         spool = Spool(settings.spool or default_folder())
     except OSError as error:
         raise SettingsError(f"spool cannot be used: {error}") from None
-    upstream = Upstream(settings, spool)
+    tracing = traces(settings.otel)
+    upstream = Upstream(settings, spool, tracing)
     models = Models(upstream, settings.aliases)
     web = Web(settings)
     signer = Signer(settings, spool.folder)
@@ -71,6 +74,7 @@ def build(settings: Settings) -> Edge:
             await asyncio.to_thread(signer.close)
             await web.close()
             spool.close()
+            await asyncio.to_thread(tracing.close)
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
@@ -79,7 +83,10 @@ def build(settings: Settings) -> Edge:
     app.state.spool = spool
     app.state.signer = signer
     app.state.checks = Checks(app.state, settings, signer)
+    app.state.traces = tracing
     app.state.models = models
+    app.state.unfit = Unfit(settings, models)
+    models.on_look = app.state.unfit.tell
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.in_hand = InHand()

@@ -23,6 +23,9 @@ WANTED = {
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
     "signature": 'a table, such as { certificate = "certificate.pem", key = "key.pem" }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
 }
 TYPES = {
@@ -66,7 +69,12 @@ class SignatureSettings(_Table):
     trust: Path | None = None  # certificates of authorities whose signatures /api/provenance/verify trusts
 
 
-TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "signature": SignatureSettings}
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
 
 
 class Settings(_Table):
@@ -106,6 +114,7 @@ class Settings(_Table):
     verifications_a_minute: int = Field(default=30, ge=0)  # of one caller; 0: no bound
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -154,6 +163,13 @@ class Settings(_Table):
         return self.keys == "none" or (self.keys is None and self.on_loopback)
 
 
+TABLES: dict[str, type[_Table]] = {  # with names of their own
+    "limits": LimitSettings,
+    "otel": OtelSettings,
+    "signature": SignatureSettings,
+}
+
+
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """Settings of a file and of the environment. Raises `SettingsError` that names key, value and what is wanted."""
     values: dict[str, Any] = {}
@@ -189,10 +205,10 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = TABLES[str(problem["loc"][0])] if len(problem["loc"]) > 1 else Settings
+            table = TABLES.get(str(problem["loc"][0]), Settings) if len(problem["loc"]) > 1 else Settings
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "missing":
-            lines.append(f"setting {key} is missing")
+            lines.append(f"setting {key} is missing" + (f", wanted: {WANTED[key]}" if key in WANTED else ""))
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:

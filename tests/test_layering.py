@@ -53,6 +53,7 @@ GATEWAY_PACKAGES = {
     "aiohttp",
     "alembic",
     "c2pa",
+    "argon2",
     "flask",
     "PIL",
     "obstore",
@@ -66,6 +67,7 @@ GATEWAY_PACKAGES = {
     "stdnum",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }
