@@ -22,6 +22,9 @@ from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.moderation.guard import Moderation, ModerationError, Off
 from gateway.origins import Origins
+from gateway.provenance import routes as provenance
+from gateway.provenance.checking import Checks
+from gateway.provenance.signer import Signer
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
@@ -37,7 +40,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route for programs; those that are asked most come first."""
-    return [*text.routes, *media.routes, *history.routes, *health.routes]
+    return [*text.routes, *media.routes, *history.routes, *provenance.routes, *health.routes]
 
 
 def _moderation(settings: Settings, metrics: Metrics, spool: Spool) -> Moderation | Off:
@@ -62,6 +65,7 @@ def build(settings: Settings) -> Edge:
     metrics = Metrics()
     moderation = _moderation(settings, metrics, spool)
     web = Web(settings)
+    signer = Signer(settings, spool.folder)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -83,6 +87,7 @@ def build(settings: Settings) -> Edge:
                 await watch
             await upstream.close()
             await moderation.close()
+            await asyncio.to_thread(signer.close)
             await web.close()
             spool.close()
             await asyncio.to_thread(tracing.close)
@@ -90,15 +95,21 @@ def build(settings: Settings) -> Edge:
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
-    app.state.settings = settings
-    app.state.spool = spool
-    app.state.traces = tracing
-    app.state.models = models
-    app.state.unfit = Unfit(settings, models)
+    parts = {
+        "settings": settings,
+        "spool": spool,
+        "signer": signer,
+        "checks": Checks(app.state, settings, signer),
+        "traces": tracing,
+        "models": models,
+        "unfit": Unfit(settings, models),
+        "upstream": upstream,
+        "metrics": metrics,
+        "moderation": moderation,
+        "in_hand": InHand(),
+        "tensors": Room(),
+    }
+    for name, part in parts.items():
+        setattr(app.state, name, part)
     models.on_look = app.state.unfit.tell
-    app.state.upstream = upstream
-    app.state.metrics = metrics
-    app.state.moderation = moderation
-    app.state.in_hand = InHand()
-    app.state.tensors = Room()
     return Edge(app, Origins(settings))

@@ -7,7 +7,7 @@ from gateway.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PREFLIGHT_SECONDS = 600  # for which a browser remembers what is allowed
-EXPOSED = b"x-request-id, x-atelier-receipt, retry-after, x-should-retry"
+EXPOSED = b"x-request-id, x-atelier-receipt, x-atelier-marking, retry-after, x-should-retry"
 
 
 class Origins:

@@ -24,6 +24,7 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "signature": 'a table, such as { certificate = "certificate.pem", key = "key.pem" }',
     "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
     "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
     "otel.sample": "a share of the requests, from 0 to 1",
@@ -63,6 +64,15 @@ class LimitSettings(_Table):
     images_a_day: int = Field(default=0, ge=0)
     tokens_a_day: int = Field(default=0, ge=0)
     audio_seconds_a_day: int = Field(default=0, ge=0)
+
+
+class SignatureSettings(_Table):
+    """What files are signed with; PEM files, the certificate's own first, then those that issued it."""
+
+    certificate: Path
+    key: Path
+    algorithm: Literal["es256", "es384", "ps256", "ed25519"] = "es256"
+    trust: Path | None = None  # certificates of authorities whose signatures /api/provenance/verify trusts
 
 
 class OtelSettings(_Table):
@@ -105,6 +115,10 @@ class Settings(_Table):
     session_idle_days: float = Field(default=7, gt=0)  # the same, where nothing is asked for so long
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    profile: Literal["eu", "cn", "none"] = "eu"  # how files are marked as generated, beside the engine's own mark
+    producer: str | None = Field(default=None, min_length=1, max_length=128)  # in the record of the profile cn
+    signature: SignatureSettings | None = None
+    verifications_a_minute: int = Field(default=30, ge=0)  # of one caller; 0: no bound
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
     otel: OtelSettings | None = None
@@ -131,6 +145,10 @@ class Settings(_Table):
             raise ValueError("moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
+        if self.profile == "cn" and self.producer is None:
+            raise ValueError('profile is cn, whose record names who makes the content: set producer = "NAME OR CODE"')
+        if self.profile == "none" and self.signature is not None:
+            raise ValueError("profile is none and signature is set: take one of them out")
         return self
 
     @property
@@ -160,6 +178,7 @@ TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("moderation",): ModerationSettings,
     ("moderation", "classifier"): ClassifierSettings,
     ("otel",): OtelSettings,
+    ("signature",): SignatureSettings,
 }
 
 
@@ -200,6 +219,8 @@ def _told(error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             table = TABLES.get(problem["loc"][:-1], Settings)
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {key} is missing" + (f", wanted: {WANTED[key]}" if key in WANTED else ""))
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:

@@ -54,6 +54,7 @@ GATEWAY_PACKAGES = {
     "ahocorasick",
     "aiohttp",
     "alembic",
+    "c2pa",
     "argon2",
     "flask",
     "obstore",

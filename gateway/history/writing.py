@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.accounts.generations import Generation, KeptFile, dumped
 from gateway.accounts.history import SEALED, file_field
 from gateway.files import File, files_of
+from gateway.phash import picture_hash, structured, written
+from gateway.pictures import NotAPicture
 from gateway.sealed import Ring, seal
 
 MAX_CHARACTERS = 4 << 20  # of a text or of what was asked: a row is to fit into one packet of its database
+SHORTEST = 6  # characters of what is somebody's: a@b.cc
 EVENTS = "text/event-stream"
 
 
@@ -69,7 +72,7 @@ class Writer:
                 _seal(row, cipher)
 
     def _take(self, row: Generation, came: Came, cipher: AESGCM | None) -> None:
-        row.receipt = _receipt(came.receipt_text)
+        row.receipt = self._receipt(came.receipt_text)
         body = None if came.pieces is None else b"".join(came.pieces)
         if row.medium == "text":
             row.text = text_of(body or b"", came.content_type)
@@ -82,7 +85,16 @@ class Writer:
         content = file.content if cipher is None else seal(cipher, file.content, row, file_field(index))
         sha256 = sha256s[index] if index < len(sha256s) else sent
         kind = file.content_type[:64]
-        return KeptFile(index, sha256, sent, self._put(content), len(file.content), kind)
+        return KeptFile(index, sha256, sent, self._put(content), len(file.content), kind, _looks(file))
+
+    def _receipt(self, text: str | None) -> str | None:
+        """Its parameters repeat some of what was asked; the rest is of the server's own making."""
+        if text is None:
+            return None
+        receipt = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if self._remove is not None and "params" in receipt:
+            receipt["params"] = _each(receipt["params"], self._remove)
+        return dumped(receipt)
 
     def _plain(self, row: Generation) -> None:
         """Texts without what is somebody's, each of a length that a database takes."""
@@ -94,6 +106,15 @@ class Writer:
         if row.text is not None and len(row.text) > MAX_CHARACTERS:
             more = len(row.text) - MAX_CHARACTERS
             row.text = f"{row.text[:MAX_CHARACTERS]} [and {more} more characters, which the history does not keep]"
+
+
+def _looks(file: File) -> str | None:
+    """The perceptual hash of a picture; None of one that is like any other, or none at all."""
+    try:
+        found = picture_hash(file.content)
+    except NotAPicture:
+        return None
+    return written(found) if structured(found) else None
 
 
 def text_of(body: bytes, content_type: str) -> str:
@@ -118,16 +139,10 @@ def _documents(body: bytes, content_type: str) -> Iterator[Any]:
             yield json.loads(data)
 
 
-def _receipt(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return json.dumps(json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
-
-
 def _each(value: Any, change: Callable[[str], str]) -> Any:
     """A JSON value with each of its strings changed; names of fields stay."""
     if isinstance(value, str):
-        return change(value)
+        return change(value) if len(value) >= SHORTEST else value
     if isinstance(value, dict):
         return {name: _each(inner, change) for name, inner in value.items()}
     return [_each(inner, change) for inner in value] if isinstance(value, list) else value

@@ -21,7 +21,7 @@ async def generate(request: Request) -> Response:
     if order.params.get("stream") is True:
         return await unless_gone(request, streamed(request, order))
     answer = await unless_gone(request, made(request.app.state, order))
-    return Response(answer.body, 200, receipt_header(answer.receipt_text), answer.content_type)
+    return Response(answer.body, 200, answer.headers, answer.content_type)
 
 
 async def streamed(request: Request, order: Order) -> Response:

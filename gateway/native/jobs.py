@@ -154,6 +154,7 @@ class Jobs:
                     raise
                 job.bytes = 0
                 await asyncio.sleep(min(MAX_PAUSE, error.retry_after or 1.0))
+        made = await self._state.signer.signed(order, made)
         self._makings[job.id].keep(made)
         result = await self._results.keep(job.owner, made.body, made.content_type, made.receipt_text)
         job.to("done", token=result.token, content_type=made.content_type)

@@ -19,7 +19,8 @@ async def listed(request: Request) -> JSONResponse:
     for alias, name in sorted(state.models.aliases.items()):
         aliases.setdefault(name, []).append(alias)
     models = [short(model) | {"aliases": aliases.get(model.name, [])} for model in await state.models.all()]
-    return JSONResponse({"models": models, "not_readable": dict(state.models.problems)})
+    marking = state.signer.document()
+    return JSONResponse({"models": models, "not_readable": dict(state.models.problems), "marking": marking})
 
 
 async def one(request: Request) -> JSONResponse:

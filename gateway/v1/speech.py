@@ -47,7 +47,7 @@ async def speech(request: Request) -> Response:
         if error.param == "text" and error.code != REFUSED:
             error.message += f" ({reads(model)})"
         raise renamed(error, FIELDS) from None
-    return Response(result.body, 200, receipt_header(result.receipt_text), result.content_type)
+    return Response(result.body, 200, result.headers, result.content_type)
 
 
 async def _streamed(request: Request, order: Order, ask: SpeechAsk) -> Response:

@@ -9,9 +9,9 @@ import wave
 from collections.abc import Sequence
 
 from gateway.errors import ApiError
-from gateway.pictures import NotAPicture, measure
+from gateway.pictures import CONTENT_TYPES, NotAPicture, measure
 
-FORMATS = ("png", "jpeg", "webp")
+FORMATS = [kind.partition("/")[2] for kind in CONTENT_TYPES]  # as Pillow calls them
 CHANNELS = 3  # red, green, blue
 MAX_BYTES = 64 << 20  # of one output of numbers
 SCALE = 32768.0  # of 16 bits: samples of FP32 lie in [-1, 1)
