@@ -24,6 +24,9 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
     "moderation": 'a table, such as { folder = "lists" }; {} turns it on with the lists for trials',
     "moderation.actions": 'a table, such as { self-harm = "log" }',
@@ -62,6 +65,14 @@ class LimitSettings(_Table):
     audio_seconds_a_day: int = Field(default=0, ge=0)
 
 
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
 class Settings(_Table):
     """All of them, with their defaults. Seconds and bytes as the names say."""
 
@@ -96,6 +107,7 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -145,6 +157,7 @@ class Settings(_Table):
 # The tables that have names of their own.
 TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("limits",): LimitSettings,
+    ("otel",): OtelSettings,
     ("moderation",): ModerationSettings,
     ("moderation", "classifier"): ClassifierSettings,
 }

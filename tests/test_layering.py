@@ -54,6 +54,7 @@ GATEWAY_PACKAGES = {
     "ahocorasick",
     "aiohttp",
     "alembic",
+    "argon2",
     "flask",
     "obstore",
     "phonenumbers",
@@ -66,6 +67,7 @@ GATEWAY_PACKAGES = {
     "stdnum",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }
