@@ -175,6 +175,7 @@ class Settings(_Table):
 # The tables that have names of their own.
 TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("limits",): LimitSettings,
+    ("otel",): OtelSettings,
     ("moderation",): ModerationSettings,
     ("moderation", "classifier"): ClassifierSettings,
     ("otel",): OtelSettings,

@@ -16,17 +16,7 @@ from gateway.accounts.database import writing
 from gateway.accounts.decisions import Decision
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import (
-    AUDIT,
-    CHANGES,
-    DECISIONS,
-    FILES,
-    GENERATIONS,
-    KEYS,
-    SESSIONS,
-    USED,
-    USERS,
-)
+from gateway.accounts.tables import AUDIT, CHANGES, DECISIONS, FILES, GENERATIONS, KEYS, SESSIONS, USED, USERS
 
 MAX_SHOWN = 1000  # rows of what was used
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")

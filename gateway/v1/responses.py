@@ -20,7 +20,7 @@ from gateway.v1.fields import checked, params_of
 from gateway.v1.response_fields import RESPONSES, said
 from gateway.v1.response_shapes import Writing
 from gateway.v1.texts import MAX_ASK, named, text_model
-from gateway.v1.written import Part, allowed, open_first, whole
+from gateway.v1.written import Part, allowed, open_first, prompts_checked, whole
 from gateway.work import Passing, ordered, receipt_header
 
 NAMES = {"max_tokens": "max_output_tokens", "messages": "input", "prompt": "input", "text": "input"}
@@ -49,6 +49,7 @@ async def responses(request: Request) -> Response:
 
 
 async def _whole(request: Request, part: Part, asked: Asked) -> Response:
+    await prompts_checked(request.app.state, [part])
     found, answers = await whole(request.app.state, [part])
     writing = Writing(part.order.model, asked, answers[0].receipt.get("fingerprint"))
     writing.add(found[0])
@@ -58,6 +59,7 @@ async def _whole(request: Request, part: Part, asked: Asked) -> Response:
 
 async def _streamed(request: Request, part: Part, asked: Asked) -> Response:
     state = request.app.state
+    await prompts_checked(state, [part])
     async with AsyncExitStack() as opened:
         first = await open_first(state, part, opened)
         first.stack = opened.pop_all()

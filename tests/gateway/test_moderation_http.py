@@ -93,6 +93,8 @@ ASKED = [
     ("/api/generate/chat", {"messages": [{"role": "user", "content": "zork"}]}, "messages[0].content"),
     ("/api/generate/chat", {"messages": [{"role": "user", "content": "a"}], "stop": ["b", "zork"]}, "stop[1]"),
     ("/api/jobs/told", {"prompt": "zork"}, "prompt"),
+    ("/v1/responses", {"model": "chat", "input": "zork"}, ""),
+    ("/v1/responses", {"model": "chat", "input": "zork", "stream": True}, ""),
 ]
 
 
