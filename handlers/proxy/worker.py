@@ -150,7 +150,7 @@ def archived_bundle(context: Any) -> BundleHead:
 def load(context: Any) -> None:
     """Check the bundle beside the handlers, start its engine, and take the place of the worker's own loop."""
     began = time.monotonic()
-    logs.configure("proxy", sys.stdout)
+    logs.configure("proxy", sys.stderr)
     bundle = archived_bundle(context)
     service = Service(bundle, doors=Doors.of_environment())
     service.engine.start()
