@@ -18,7 +18,7 @@ from tests.gateway.test_native import form
 from tests.support.fake_upstream import refused
 
 
-async def by_name(headers: Any) -> Caller:
+async def by_name(headers: Any, *_: Any) -> Caller:
     """The word after Bearer is a caller's name."""
     name = headers.get("authorization", "").removeprefix("Bearer ")
     return Caller(name, name) if name else ANYBODY

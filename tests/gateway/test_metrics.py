@@ -74,7 +74,7 @@ def test_a_key_of_another_scope_reads_no_metrics(
     with plainly(settings_for(fake, tmp_path), monkeypatch) as gateway:
         for scope, status in (("image:generate", 403), ("metrics", 200)):
 
-            async def caller(_: object, scope: str = scope) -> Caller:
+            async def caller(*_: object, scope: str = scope) -> Caller:
                 return Caller("k1", "k1", frozenset({scope}))
 
             monkeypatch.setattr(gateway.state.accounts, "caller", caller)
