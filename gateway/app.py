@@ -17,13 +17,16 @@ from gateway.accounts.cookie import Cookie
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
 from gateway.history import routes as history
-from gateway.history.opened import opened
+from gateway.history.opened import opened, ring_of
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.moderation.guard import Moderation, ModerationError, Off
 from gateway.origins import Origins
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
+from gateway.traces import traces
+from gateway.unfit import Unfit
 from gateway.upstream import Upstream
 from gateway.v2.room import Room
 from gateway.web.bridge import Web
@@ -37,14 +40,27 @@ def routes() -> list[BaseRoute]:
     return [*text.routes, *media.routes, *history.routes, *health.routes]
 
 
+def _moderation(settings: Settings, metrics: Metrics, spool: Spool) -> Moderation | Off:
+    if settings.moderation is None:
+        return Off()
+    try:
+        ring = ring_of(settings) if settings.moderation.keep_texts else None
+        return Moderation(settings.moderation, metrics, spool.folder, ring)
+    except ModerationError as error:
+        raise SettingsError(str(error)) from None
+
+
 def build(settings: Settings) -> Edge:
     """The application of these settings, to be run within one event loop."""
     try:
         spool = Spool(settings.spool or default_folder())
     except OSError as error:
         raise SettingsError(f"spool cannot be used: {error}") from None
-    upstream = Upstream(settings, spool)
+    tracing = traces(settings.otel)
+    upstream = Upstream(settings, spool, tracing)
     models = Models(upstream, settings.aliases)
+    metrics = Metrics()
+    moderation = _moderation(settings, metrics, spool)
     web = Web(settings)
 
     @asynccontextmanager
@@ -54,6 +70,7 @@ def build(settings: Settings) -> Edge:
         accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless, cookie=cookie)
         web.accounts = accounts
         app.state.accounts, app.state.limits = accounts, accounts.limits
+        moderation.audit = accounts.audit
         watch = asyncio.create_task(models.watch())
         with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
             await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
@@ -65,17 +82,23 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            await moderation.close()
             await web.close()
             spool.close()
+            await asyncio.to_thread(tracing.close)
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
     app.state.settings = settings
     app.state.spool = spool
+    app.state.traces = tracing
     app.state.models = models
+    app.state.unfit = Unfit(settings, models)
+    models.on_look = app.state.unfit.tell
     app.state.upstream = upstream
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics
+    app.state.moderation = moderation
     app.state.in_hand = InHand()
     app.state.tensors = Room()
     return Edge(app, Origins(settings))

@@ -29,6 +29,7 @@ TYPES = {
     503: "server_error",
     504: "server_error",
 }
+REFUSED = "content_policy_violation"  # code of what moderation refuses
 CODES = {404: "not_found", 408: "timeout", 499: "cancelled", 503: "overloaded", 504: "deadline"}
 # What is told where upstream says nothing, and the code, by status.
 WORDS: dict[int, tuple[str, str | None]] = {

@@ -26,6 +26,7 @@ async def readyz(request: Request) -> Response:
         "models": state.models.health,
         "refused": state.models.problems,
         "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
+        "warnings": state.unfit.found(),
         "results": state.history.trouble or "ok",  # the history goes on without files
     }
     return JSONResponse(document, 200 if reason is None else 503)

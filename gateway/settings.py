@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.moderation.settings import ClassifierSettings, ModerationSettings
+
 PREFIX = "ATELIER_GATEWAY_"
 MAX_SHOWN = 60  # characters of a wrong value in a message
 # What is wanted, where pydantic says it in words of Python: by setting, else by the type of its error.
@@ -22,7 +24,14 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
+    "moderation": 'a table, such as { folder = "lists" }; {} turns it on with the lists for trials',
+    "moderation.actions": 'a table, such as { self-harm = "log" }',
+    "moderation.classifier": 'a table, such as { url = "http://127.0.0.1:9000/v1/moderations" }',
+    "moderation.classifier.url": "http://HOST/PATH or https://HOST/PATH",
 }
 TYPES = {
     "dict_type": "a table, such as { name = ... }",
@@ -56,6 +65,14 @@ class LimitSettings(_Table):
     audio_seconds_a_day: int = Field(default=0, ge=0)
 
 
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
 class Settings(_Table):
     """All of them, with their defaults. Seconds and bytes as the names say."""
 
@@ -73,6 +90,7 @@ class Settings(_Table):
     system: dict[str, Literal["refuse", "prepend"]] = {}
     ignore_fields: tuple[str, ...] = ()
     limits: LimitSettings = LimitSettings()
+    moderation: ModerationSettings | None = None  # a table, also an empty one, turns it on
     in_flight: int | None = Field(
         default=None, ge=1
     )  # requests of a model that are upstream at once; absent: by its limits
@@ -89,6 +107,7 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -108,6 +127,8 @@ class Settings(_Table):
             )
         if (self.upstream is None) != (not self.models):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
+        if self.moderation is not None and self.moderation.keep_texts and self.encryption_keys is None:
+            raise ValueError("moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
         return self
@@ -131,6 +152,15 @@ class Settings(_Table):
     def keyless(self) -> bool:
         """Whether everybody is let in: by `keys = "none"`, or on loopback where nothing is said."""
         return self.keys == "none" or (self.keys is None and self.on_loopback)
+
+
+# The tables that have names of their own.
+TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
+    ("limits",): LimitSettings,
+    ("moderation",): ModerationSettings,
+    ("moderation", "classifier"): ClassifierSettings,
+    ("otel",): OtelSettings,
+}
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -168,7 +198,7 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES.get(problem["loc"][:-1], Settings)
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from gateway.openapi import routes as openapi
-from gateway.v1 import chat, completions, models, responses
+from gateway.v1 import chat, completions, models, moderations, responses
 from gateway.v2 import infer, metadata
 
 routes: list[BaseRoute] = [
@@ -13,6 +13,7 @@ routes: list[BaseRoute] = [
     *completions.routes,
     *responses.routes,
     *models.routes,
+    *moderations.routes,
     *infer.routes,
     *metadata.routes,
     *openapi.routes,

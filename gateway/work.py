@@ -89,15 +89,31 @@ async def answered(state: State, order: Order, making: Making | None = None) -> 
                     state.limits.spend(order.caller, unit, meter.amount)
 
 
-async def made(state: State, order: Order) -> Made:
-    """The whole answer."""
+async def made(state: State, order: Order, *, asked_before: bool = False) -> Made:
+    """The whole answer. Raises `ApiError`, also where moderation refuses what is asked (unless that was asked before)
+    or what was made."""
+    if not asked_before:
+        await checked(state, order)
     with state.history.making(order) as making:
         async with answered(state, order, making) as (answer, meter):
             body = await answer.read()
             meter.feed(body)
             whole = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+        whole = await checked_result(state, order, whole)
         making.keep(whole)
     return whole
+
+
+async def checked(state: State, order: Order) -> None:
+    """Ask moderation about every text of an order. Raises `ApiError`: 403 before for a key of other scopes."""
+    order.caller.need(order.model.medium)
+    await state.moderation.check_prompt(order)
+
+
+async def checked_result(state: State, order: Order, found: Made) -> Made:
+    """What was made, once moderation has let it pass. Raises `ApiError`."""
+    result: Made = await state.moderation.check_result(order, found)
+    return result
 
 
 def receipt_header(receipt: str | None) -> dict[str, str]:

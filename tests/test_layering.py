@@ -51,8 +51,10 @@ HANDLER_PACKAGES = {
 GATEWAY_PACKAGES = {
     "PIL",
     "a2wsgi",
+    "ahocorasick",
     "aiohttp",
     "alembic",
+    "argon2",
     "flask",
     "obstore",
     "phonenumbers",
@@ -65,6 +67,7 @@ GATEWAY_PACKAGES = {
     "stdnum",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }

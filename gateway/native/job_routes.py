@@ -16,12 +16,12 @@ from gateway.native.job import PREFIX, Job
 from gateway.native.orders import order_of
 from gateway.native.values import check
 from gateway.streaming import Stream
-from gateway.work import receipt_header
+from gateway.work import checked, receipt_header
 
 
 async def mine(request: Request) -> Response:
     """The caller's own jobs."""
-    jobs = request.app.state.jobs.mine(request.state.caller.id)
+    jobs = request.app.state.jobs.mine(request.state.caller.owner)
     return JSONResponse({"object": "list", "data": [job.document() for job in jobs]})
 
 
@@ -34,6 +34,7 @@ class OneJob(HTTPEndpoint):
             await self.method_not_allowed(request)
         order = await order_of(request, request.path_params["id"])
         check(order.model, order.params)
+        await checked(request.app.state, order)
         job = request.app.state.jobs.add(order)
         return JSONResponse(job.document(), 202, {"location": f"/api/jobs/{job.id}"})
 
@@ -78,7 +79,7 @@ async def result(request: Request) -> Response:
 
 
 def _found(request: Request) -> Job:
-    job: Job = request.app.state.jobs.find(request.state.caller.id, request.path_params["id"])
+    job: Job = request.app.state.jobs.find(request.state.caller.owner, request.path_params["id"])
     return job
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi import history, inference, media, native, texts
+from gateway.openapi import history, inference, media, moderation, native, texts
 from gateway.openapi.parts import JSON, Document, record
 from gateway.settings import Settings
 
@@ -30,7 +30,7 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
     )
     schemas: dict[str, Any] = {"Error": record({"error": error}, ["error"])}
     schemas |= texts.components() | media.components() | native.components() | inference.components()
-    schemas |= history.components()
+    schemas |= history.components() | moderation.components()
     failed = {"description": "what was found, what is wanted", "content": {JSON: {"schema": _ERROR}}}
     made: Document = {
         "openapi": VERSION,
@@ -41,6 +41,7 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
             **inference.paths(),
             **native.paths(models),
             **history.paths(),
+            **moderation.paths(settings),
         },
         "components": {"schemas": schemas, "responses": {"error": failed, **inference.responses()}},
     }

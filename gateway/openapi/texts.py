@@ -96,7 +96,7 @@ def _messages(policy: str) -> Document:
 def components() -> Document:
     """Schemas of the answers."""
     usage = record(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _INTEGER), closed=True)
-    reason = {"enum": ["stop", "length"]}
+    reason = {"enum": ["stop", "length", "content_filter"]}
     turn = record(
         {"role": {"enum": ["assistant"]}, "content": _STRING, "refusal": {"type": "null"}}, ["role", "content"]
     )

@@ -20,7 +20,7 @@ from gateway.v1.fields import checked, params_of
 from gateway.v1.response_fields import RESPONSES, said
 from gateway.v1.response_shapes import Writing
 from gateway.v1.texts import MAX_ASK, named, text_model
-from gateway.v1.written import Part, open_first, streamed, whole
+from gateway.v1.written import Part, allowed, open_first, whole
 from gateway.work import Passing, ordered, receipt_header
 
 NAMES = {"max_tokens": "max_output_tokens", "messages": "input", "prompt": "input", "text": "input"}
@@ -62,7 +62,7 @@ async def _streamed(request: Request, part: Part, asked: Asked) -> Response:
         first = await open_first(state, part, opened)
         first.stack = opened.pop_all()
         writing = Writing(part.order.model, asked, first.answer.receipt.get("fingerprint"))
-        pieces = named(writing.events(streamed(state, [part], first)), NAMES)
+        pieces = named(writing.events(allowed(state, [part], first)), NAMES)
         headers = receipt_header(first.answer.receipt_text)
         return Passing(first.stack, pieces, EVENTS, headers=headers, on_error=writing.broken)
     raise AssertionError("an exit stack swallows nothing")

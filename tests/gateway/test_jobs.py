@@ -18,7 +18,7 @@ from tests.gateway.test_native import form
 from tests.support.fake_upstream import refused
 
 
-async def by_name(headers: Any, *_: Any) -> Caller:
+async def by_name(headers: Any, changes: bool = False) -> Caller:
     """The word after Bearer is a caller's name."""
     name = headers.get("authorization", "").removeprefix("Bearer ")
     return Caller(name, name) if name else ANYBODY
@@ -73,6 +73,7 @@ def test_progress_comes_while_it_is_made(served: Media) -> None:
         connection.request("GET", f"/api/jobs/{job}/events")
         answer = connection.getresponse()
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
         seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["bytes"] < 1000:
             line = answer.readline()

@@ -235,7 +235,7 @@ def test_a_picture_is_the_same_by_every_route(served: Media) -> None:
 
 
 def test_a_key_for_texts_makes_no_images_or_sounds(served: Media, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def writer(*_: Any) -> Caller:
+    async def writer(_headers: Any, _changes: bool = False) -> Caller:
         return Caller("key_1", "writer", frozenset({"text:generate"}))
 
     monkeypatch.setattr(served.gateway.state.accounts, "caller", writer)
