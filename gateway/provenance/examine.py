@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from gateway.phash import picture_hash, structured, written
-from gateway.pictures import CONTENT_TYPES, NotAPicture
+from gateway.pictures import NotAPicture
 from gateway.provenance.certificates import TRIAL
 from gateway.provenance.kinds import TEXT, UNKNOWN, kind_of
 from gateway.provenance.marks import marks
 
 MEMORY = 2 << 30  # bytes of address space
 CPU_SECONDS = 20
-READ = ("image/png", "image/jpeg", "image/webp", "image/gif", "audio/wav", "audio/mpeg", "audio/flac")
+PICTURES = ("image/png", "image/jpeg", "image/webp")
+READ = (*PICTURES, "image/gif", "audio/wav", "audio/mpeg", "audio/flac")
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def examine(data: bytes, anchors: str, serial: str) -> dict[str, Any]:
         "marks": marks(data, kind),
     }
     found["phash"], found["problem"] = None, "it is of no type that is known here" if kind == UNKNOWN else None
-    if kind in CONTENT_TYPES:
+    if kind in PICTURES:
         try:
             value = picture_hash(data)
             found["phash"] = written(value) if structured(value) else None

@@ -15,6 +15,7 @@ from gateway.departure import unless_gone
 from gateway.errors import ApiError
 from gateway.forms import FileLimits, read_form
 from gateway.provenance.manifest import GENERATOR
+from gateway.spool import Kept
 
 MAX_BYTES = 32 << 20  # of a file
 FIELD = "file"
@@ -57,15 +58,17 @@ async def _checked(request: Request) -> dict[str, Any]:
 
 async def _file(request: Request) -> Spooled:
     """The file: of a form, or the body as it is. Raises `ApiError`."""
-    kept = request.state.kept
+    kept: Kept = request.state.kept
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         form = await read_form(request, kept, FileLimits((FIELD,), MAX_BYTES, max_files=1, kind="any"))
         if form.fields or len(form.files.get(FIELD, [])) != 1:
             other = ", ".join(sorted(form.fields)) or "no file"
             raise ApiError(400, f"the form has {other[:60]}, wanted one file in the field {FIELD}", param=FIELD)
         return form.files[FIELD][0]
-    file: Spooled = await kept.save(request.stream(), MAX_BYTES, "any", what=FIELD)
-    return file
+    arrival = kept.arrival("any", MAX_BYTES, what=FIELD)
+    async for piece in request.stream():
+        await arrival.write(piece)
+    return await arrival.done()
 
 
 routes: list[BaseRoute] = [
