@@ -19,7 +19,7 @@ from gateway.work import receipt_header
 
 async def mine(request: Request) -> Response:
     """The caller's own jobs."""
-    jobs = request.app.state.jobs.mine(request.state.caller.id)
+    jobs = request.app.state.jobs.mine(request.state.caller.owner)
     return JSONResponse({"object": "list", "data": [job.document() for job in jobs]})
 
 
@@ -63,7 +63,7 @@ async def result(request: Request) -> Response:
 
 
 def _found(request: Request) -> Job:
-    job: Job = request.app.state.jobs.find(request.state.caller.id, request.path_params["id"])
+    job: Job = request.app.state.jobs.find(request.state.caller.owner, request.path_params["id"])
     return job
 
 

@@ -46,7 +46,7 @@ class Jobs:
 
     def add(self, order: Order) -> Job:
         """A new job, which has the order's files from now on. Raises `ApiError` where there are too many."""
-        owner = order.caller.id
+        owner = order.caller.owner
         order.caller.need(order.model.medium)
         mine = sum(job.owner == owner and not job.over for job in self._jobs.values())
         if mine >= MAX_QUEUED:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from gateway.accounts.caller import Caller
 from gateway.accounts.store import Store
 from gateway.kept import ResultFolder
 from tests.gateway.conftest import Gateway, Reply, eventually, running, settings_for
@@ -160,6 +161,21 @@ def test_nobody_reaches_what_is_anothers(keyed: tuple[Gateway, list[dict[str, st
     confirmed = {"confirm": "delete everything"}
     assert gateway.ask("DELETE", "/api/history", confirmed, headers=other).json == {"deleted": 0}
     assert gateway.get(row["files"][0]["url"], headers=mine).status == 200
+
+
+def test_two_keys_of_one_owner_have_one_history_and_its_jobs(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def by_key(headers: Any, *_: Any, **__: Any) -> Caller:
+        name = headers["authorization"].removeprefix("Bearer ")
+        return Caller(name, name, owner="somebody")
+
+    with running(settings_for(fake, tmp_path)) as gateway:
+        monkeypatch.setattr(gateway.state.accounts, "caller", by_key)
+        first, second = ({"Authorization": f"Bearer {name}"} for name in ("key_1", "key_2"))
+        job = gateway.post("/api/jobs/drawn", {"seed": 1}, headers=first).json["id"]
+        eventually(lambda: gateway.get(f"/api/jobs/{job}", headers=second).json["status"] == "done", 60, "not done")
+        assert [row["job"] for row in history(gateway, headers=second)] == [job]
 
 
 @pytest.mark.parametrize(
