@@ -16,7 +16,7 @@ INSTALLED := .venv/installed
 MORE := browser or db or node or fuzz# needs programs that pip does not install, or minutes
 HERE := not ($(MORE)) and not gpu
 BOTH := --numprocesses=2 --dist=loadfile # a file's tests stay together, with the servers that they share
-BENCHMARKS ?= export serve gateway steps text audio faults soak
+BENCHMARKS ?= export serve gateway moderation steps text audio faults soak
 
 help: ## what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | column -t -s $$'\t'

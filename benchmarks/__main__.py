@@ -16,6 +16,7 @@ NAMES = {
     "export": "speed and faithfulness of the certified variants (benchmarks/export.py)",
     "serve": "throughput of the server over the bare engine and other servers, overload (benchmarks/serve.py)",
     "gateway": "what the gateway costs and holds: latency, throughput, streams, a stop (benchmarks/gateway.py)",
+    "moderation": "what moderation costs: a prompt against 10,000 words, a picture (benchmarks/moderation.py)",
     "steps": "iteration-level against window batching (benchmarks/steps.py)",
     "audio": "sounds: streams in real time, first audio, what is heard, stock TorchServe (benchmarks/audio.py)",
     "text": "summaries: facts, INT8, tokens through the server (benchmarks/text.py)",

@@ -3,7 +3,7 @@
 Blocks of load alternate between the gateway (with keys, limits, metrics and the log of requests) and the socket behind
 it, one image a request: `hdgan` at paper size, 64x64, and a contact sheet of it that takes over 20 ms. Then somebody's
 ordinary requests beside 150 that are half-sent and as many that drip, 200 streams at once, and a stop under load.
-Signatures are no part of the gateway yet: their figure is left out.
+A second gateway signs every image, with a certificate for trials.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from benchmarks.sabotage import renamed
 from benchmarks.server import ROOT, Server, running
 from benchmarks.tiny import tiny_model
 from export.archive import archive
+from gateway.provenance import trial
 from handlers.runtimes.device import machine
 
 STREAMS = 200
@@ -64,6 +65,9 @@ def run(quick: bool) -> dict[str, Any]:
             figures |= streams(server, key)
             stop = Stop(server, {"Authorization": f"Bearer {key}"}, SPEED_MODEL)
             figures["lost_on_sigterm"], figures["stopped_with"] = stop.lost, stop.outcomes
+        (folder / "signed").mkdir()
+        with serving(folder / "signed", folder / "store", signature(folder / "certificates")) as (server, key):
+            figures |= signed_costs(bench, server, key)
     return {
         **figures,
         "device_class": machine().cpu,
@@ -73,8 +77,8 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(folder: Path, store: Path) -> Iterator[tuple[Server, str]]:
-    """A server behind its gateway, and a key for it."""
+def serving(folder: Path, store: Path, signed: Mapping[str, str] | None = None) -> Iterator[tuple[Server, str]]:
+    """A server behind its gateway, and a key for it; `signed`: the setting `signature`."""
     database = f"sqlite:///{folder}/gateway.db"
     environment = {"ATELIER_GATEWAY_DATABASE": database, "ATELIER_GATEWAY_KEYS": "required"}
     made = subprocess.run(
@@ -87,8 +91,16 @@ def serving(folder: Path, store: Path) -> Iterator[tuple[Server, str]]:
     if made.returncode != 0:
         raise RuntimeError(f"no key could be made: {made.stderr.strip()}")
     environment |= {"ATELIER_GATEWAY_PORT": "0", "ATELIER_GATEWAY_LOG_LEVEL": "info"}
+    if signed is not None:
+        environment["ATELIER_GATEWAY_SIGNATURE"] = json.dumps(signed)
     with running(store, folder / "run", "--gateway", "--drain-seconds", "30", environment=environment) as server:
         yield server, made.stdout.strip()
+
+
+def signature(folder: Path) -> dict[str, str]:
+    """The setting of a certificate for trials, which is made in a folder."""
+    trial.make(folder)
+    return {"certificate": str(folder / trial.CHAIN), "key": str(folder / trial.KEY)}
 
 
 def targets(server: Server, key: str, more: str = "") -> dict[str, Target]:
@@ -156,6 +168,20 @@ def costs(bench: Bench, server: Server, key: str) -> dict[str, Any]:
         "throughput_fraction_20ms": fraction("throughput_fraction_20ms", sheets, "openai"),
         "sheet_ms": round(alone.p50_ms, 1),
     }
+
+
+def signed_costs(bench: Bench, server: Server, key: str) -> dict[str, Any]:
+    """The fraction of the throughput that is left at 32 clients where every image is signed."""
+    blocks, small = Blocks(), targets(server, key)
+    found = {}
+    for name, figure in (("openai", "throughput_fraction_signed"), ("native", "throughput_fraction_signed_native")):
+        blocks.load(small[name], CLIENTS, bench.short)  # warm
+        found[figure] = bench.ratio(
+            figure,
+            lambda target=small[name]: blocks.load(target, CLIENTS, bench.seconds).good_per_s,  # type: ignore[misc]
+            lambda: blocks.load(small["straight"], CLIENTS, bench.seconds).good_per_s,
+        )
+    return found
 
 
 def neighbour(bench: Bench, server: Server, key: str, quick: bool) -> dict[str, Any]:

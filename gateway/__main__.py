@@ -1,4 +1,4 @@
-"""python -m gateway [serve]|keys|users: the door to what is served, and who may pass."""
+"""python -m gateway [serve]|keys|users|moderation|provenance: the door, who may pass, what may, and what signs it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from gateway import logs
 from gateway.accounts import commands as keys_commands
 from gateway.accounts import users_commands
+from gateway.moderation import commands as moderation_commands
+from gateway.provenance import commands as provenance_commands
 from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."
@@ -25,7 +27,12 @@ gateway.toml:
 """
 
 
-COMMANDS: dict[str, Any] = {"keys": keys_commands, "users": users_commands}
+COMMANDS: dict[str, Any] = {
+    "keys": keys_commands,
+    "users": users_commands,
+    "moderation": moderation_commands,
+    "provenance": provenance_commands,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,6 +26,11 @@ class Answer:
         self.headers: Mapping[str, str] = response.headers
         self.content_type: str = response.headers.get("Content-Type", "application/octet-stream")
         self.ended = False  # whether all of it was read
+        self.refused = False  # whether moderation refused what it says: then nothing of it is kept
+
+    def refuse(self) -> None:
+        """Moderation refuses it."""
+        self.refused = True
 
     @property
     def receipt_text(self) -> str | None:

@@ -17,14 +17,21 @@ from gateway.accounts.cookie import Cookie
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
 from gateway.history import routes as history
-from gateway.history.opened import opened
+from gateway.history.opened import opened, ring_of
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.moderation.guard import Moderation, ModerationError, Off
 from gateway.origins import Origins
+from gateway.provenance import routes as provenance
+from gateway.provenance.checking import Checks
+from gateway.provenance.signer import Signer
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
+from gateway.traces import traces
+from gateway.unfit import Unfit
 from gateway.upstream import Upstream
+from gateway.v2.room import Room
 from gateway.web.bridge import Web
 
 LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
@@ -33,7 +40,17 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route for programs; those that are asked most come first."""
-    return [*text.routes, *media.routes, *history.routes, *health.routes]
+    return [*text.routes, *media.routes, *history.routes, *provenance.routes, *health.routes]
+
+
+def _moderation(settings: Settings, metrics: Metrics, spool: Spool) -> Moderation | Off:
+    if settings.moderation is None:
+        return Off()
+    try:
+        ring = ring_of(settings) if settings.moderation.keep_texts else None
+        return Moderation(settings.moderation, metrics, spool.folder, ring)
+    except ModerationError as error:
+        raise SettingsError(str(error)) from None
 
 
 def build(settings: Settings) -> Edge:
@@ -42,9 +59,13 @@ def build(settings: Settings) -> Edge:
         spool = Spool(settings.spool or default_folder())
     except OSError as error:
         raise SettingsError(f"spool cannot be used: {error}") from None
-    upstream = Upstream(settings, spool)
+    tracing = traces(settings.otel)
+    upstream = Upstream(settings, spool, tracing)
     models = Models(upstream, settings.aliases)
+    metrics = Metrics()
+    moderation = _moderation(settings, metrics, spool)
     web = Web(settings)
+    signer = Signer(settings, spool.folder)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -53,6 +74,7 @@ def build(settings: Settings) -> Edge:
         accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless, cookie=cookie)
         web.accounts = accounts
         app.state.accounts, app.state.limits = accounts, accounts.limits
+        moderation.audit = accounts.audit
         watch = asyncio.create_task(models.watch())
         with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
             await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
@@ -64,16 +86,30 @@ def build(settings: Settings) -> Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await upstream.close()
+            await moderation.close()
+            await asyncio.to_thread(signer.close)
             await web.close()
             spool.close()
+            await asyncio.to_thread(tracing.close)
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
-    app.state.settings = settings
-    app.state.spool = spool
-    app.state.models = models
-    app.state.upstream = upstream
-    app.state.metrics = Metrics()
-    app.state.in_hand = InHand()
+    parts = {
+        "settings": settings,
+        "spool": spool,
+        "signer": signer,
+        "checks": Checks(app.state, settings, signer),
+        "traces": tracing,
+        "models": models,
+        "unfit": Unfit(settings, models),
+        "upstream": upstream,
+        "metrics": metrics,
+        "moderation": moderation,
+        "in_hand": InHand(),
+        "tensors": Room(),
+    }
+    for name, part in parts.items():
+        setattr(app.state, name, part)
+    models.on_look = app.state.unfit.tell
     return Edge(app, Origins(settings))

@@ -18,7 +18,7 @@ from gateway.spool_folder import Folder
 
 PIECE = 256 * 1024  # bytes that are kept for one write, in a thread
 FULL_SECONDS = 5.0  # after which to come again to a full disk
-Kind = Literal["image", "json"]
+Kind = Literal["image", "json", "any"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Arrival:
         self._file = -1
         digest, found = self._digest.hexdigest(), self._picture
         if found is None:
-            return Spooled(self.name, digest, self.bytes, "application/json")
+            kind = "application/json" if self._kind == "json" else "application/octet-stream"
+            return Spooled(self.name, digest, self.bytes, kind)
         return Spooled(self.name, digest, self.bytes, found.content_type, found.width, found.height)
 
     def discard(self) -> None:

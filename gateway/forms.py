@@ -12,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from gateway.arrival import Kind
 from gateway.errors import ApiError
 from gateway.spool import Arrival, Kept, Spooled
 
@@ -40,6 +41,7 @@ class FileLimits:
     max_bytes: int
     max_pixels: int | None = None
     max_files: int = 4
+    kind: Kind = "image"
 
     @property
     def max_form_bytes(self) -> int:
@@ -62,7 +64,7 @@ async def read_form(request: Request, kept: Kept, limits: FileLimits) -> Form:
             if piece is None and part not in arrivals and not part.chosen:
                 continue  # a browser sends an empty part without a file's name where none was chosen
             if part not in arrivals:
-                arrivals[part] = kept.arrival("image", limits.max_bytes, limits.max_pixels, part.name)
+                arrivals[part] = kept.arrival(limits.kind, limits.max_bytes, limits.max_pixels, part.name)
             if piece is not None:
                 await arrivals[part].write(piece)
             else:

@@ -49,6 +49,12 @@ class Metrics:
         self.ended = Counter(
             "atelier_gateway_connections_ended", "connections ended by a bound", ["bound"], registry=self.registry
         )
+        self.moderation = Counter(
+            "atelier_gateway_moderation_decisions",
+            "texts and images that a rule was met by",
+            ["category", "action", "stage"],
+            registry=self.registry,
+        )
         self.draining = Gauge("atelier_gateway_draining", "1 while the gateway stops", registry=self.registry)
 
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # looking one up by its labels costs more
@@ -61,6 +67,10 @@ class Metrics:
             self._known[route, status] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def moderated(self, category: str, action: str, stage: str) -> None:
+        """Count one decision of moderation."""
+        self.moderation.labels(category, action, stage).inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -7,7 +7,7 @@ from gateway.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PREFLIGHT_SECONDS = 600  # for which a browser remembers what is allowed
-EXPOSED = b"x-request-id, x-atelier-receipt, retry-after, x-should-retry"
+EXPOSED = b"x-request-id, x-atelier-receipt, x-atelier-marking, retry-after, x-should-retry"
 
 
 class Origins:
@@ -59,6 +59,11 @@ class Origins:
             "access-control-allow-headers": "authorization, content-type, accept",
             "access-control-max-age": str(PREFLIGHT_SECONDS),
         }
+
+
+def of_this_machine(host: bytes) -> bool:
+    """Whether a `Host` is a name of this machine that only itself uses."""
+    return _name(host.decode("latin-1")) in LOOPBACK
 
 
 def _name(host: str) -> str:

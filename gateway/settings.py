@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.moderation.settings import ClassifierSettings, ModerationSettings
+
 PREFIX = "ATELIER_GATEWAY_"
 MAX_SHOWN = 60  # characters of a wrong value in a message
 # What is wanted, where pydantic says it in words of Python: by setting, else by the type of its error.
@@ -22,7 +24,15 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "signature": 'a table, such as { certificate = "certificate.pem", key = "key.pem" }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
+    "moderation": 'a table, such as { folder = "lists" }; {} turns it on with the lists for trials',
+    "moderation.actions": 'a table, such as { self-harm = "log" }',
+    "moderation.classifier": 'a table, such as { url = "http://127.0.0.1:9000/v1/moderations" }',
+    "moderation.classifier.url": "http://HOST/PATH or https://HOST/PATH",
 }
 TYPES = {
     "dict_type": "a table, such as { name = ... }",
@@ -56,6 +66,23 @@ class LimitSettings(_Table):
     audio_seconds_a_day: int = Field(default=0, ge=0)
 
 
+class SignatureSettings(_Table):
+    """What files are signed with; PEM files, the certificate's own first, then those that issued it."""
+
+    certificate: Path
+    key: Path
+    algorithm: Literal["es256", "es384", "ps256", "ed25519"] = "es256"
+    trust: Path | None = None  # certificates of authorities whose signatures /api/provenance/verify trusts
+
+
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
 class Settings(_Table):
     """All of them, with their defaults. Seconds and bytes as the names say."""
 
@@ -73,6 +100,7 @@ class Settings(_Table):
     system: dict[str, Literal["refuse", "prepend"]] = {}
     ignore_fields: tuple[str, ...] = ()
     limits: LimitSettings = LimitSettings()
+    moderation: ModerationSettings | None = None  # a table, also an empty one, turns it on
     in_flight: int | None = Field(
         default=None, ge=1
     )  # requests of a model that are upstream at once; absent: by its limits
@@ -87,8 +115,13 @@ class Settings(_Table):
     session_idle_days: float = Field(default=7, gt=0)  # the same, where nothing is asked for so long
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    profile: Literal["eu", "cn", "none"] = "eu"  # how files are marked as generated, beside the engine's own mark
+    producer: str | None = Field(default=None, min_length=1, max_length=128)  # in the record of the profile cn
+    signature: SignatureSettings | None = None
+    verifications_a_minute: int = Field(default=30, ge=0)  # of one caller; 0: no bound
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -108,8 +141,14 @@ class Settings(_Table):
             )
         if (self.upstream is None) != (not self.models):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
+        if self.moderation is not None and self.moderation.keep_texts and self.encryption_keys is None:
+            raise ValueError("moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
+        if self.profile == "cn" and self.producer is None:
+            raise ValueError('profile is cn, whose record names who makes the content: set producer = "NAME OR CODE"')
+        if self.profile == "none" and self.signature is not None:
+            raise ValueError("profile is none and signature is set: take one of them out")
         return self
 
     @property
@@ -131,6 +170,16 @@ class Settings(_Table):
     def keyless(self) -> bool:
         """Whether everybody is let in: by `keys = "none"`, or on loopback where nothing is said."""
         return self.keys == "none" or (self.keys is None and self.on_loopback)
+
+
+# The tables that have names of their own.
+TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
+    ("limits",): LimitSettings,
+    ("moderation",): ModerationSettings,
+    ("moderation", "classifier"): ClassifierSettings,
+    ("otel",): OtelSettings,
+    ("signature",): SignatureSettings,
+}
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -168,8 +217,10 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES.get(problem["loc"][:-1], Settings)
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {key} is missing" + (f", wanted: {WANTED[key]}" if key in WANTED else ""))
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:

@@ -17,6 +17,7 @@ from gateway.answer import RECEIPT, Answer
 from gateway.described import Described
 from gateway.errors import ApiError
 from gateway.history.keeper import Making
+from gateway.provenance.signer import HEADER as MARKING
 from gateway.spool import Kept
 from gateway.streaming import Stream
 from gateway.units import Meter
@@ -46,12 +47,18 @@ class Made:
     receipt_text: str | None
     receipt: Mapping[str, Any]
     sha256s: tuple[str, ...] = ()  # of its files before they were signed; none: of what is sent
+    marking: str | None = None  # the marking profile, and what was added to its files by it
 
     @property
     def seed(self) -> int | None:
         """Of the first image or sound."""
         params = self.receipt.get("params")
         return params.get("seed") if isinstance(params, dict) else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer that it is sent as."""
+        return receipt_header(self.receipt_text) | ({} if self.marking is None else {MARKING: self.marking})
 
 
 def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Order:
@@ -89,15 +96,32 @@ async def answered(state: State, order: Order, making: Making | None = None) -> 
                     state.limits.spend(order.caller, unit, meter.amount)
 
 
-async def made(state: State, order: Order) -> Made:
-    """The whole answer."""
+async def made(state: State, order: Order, *, asked_before: bool = False) -> Made:
+    """The whole answer. Raises `ApiError`, also where moderation refuses what is asked (unless that was asked before)
+    or what was made."""
+    if not asked_before:
+        await checked(state, order)
     with state.history.making(order) as making:
         async with answered(state, order, making) as (answer, meter):
             body = await answer.read()
             meter.feed(body)
-            whole = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+            found = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+        found = await checked_result(state, order, found)
+        whole: Made = await state.signer.signed(order, found)
         making.keep(whole)
     return whole
+
+
+async def checked(state: State, order: Order) -> None:
+    """Ask moderation about every text of an order. Raises `ApiError`: 403 before for a key of other scopes."""
+    order.caller.need(order.model.medium)
+    await state.moderation.check_prompt(order)
+
+
+async def checked_result(state: State, order: Order, found: Made) -> Made:
+    """What was made, once moderation has let it pass. Raises `ApiError`."""
+    result: Made = await state.moderation.check_result(order, found)
+    return result
 
 
 def receipt_header(receipt: str | None) -> dict[str, str]:

@@ -11,13 +11,14 @@ import time
 import structlog
 
 from gateway.accounts.database import reason, told
+from gateway.accounts.decisions import Decision
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import CURRENT, Record, Use
-from gateway.accounts.store import Store
+from gateway.accounts.store import Row, Store
 from gateway.errors import overloaded
 
 ROOM = 10_000  # requests that are running, or whose rows the database has not got yet; some 10 MB
-ROOM_BYTES = 64 << 20  # of generations, which hold what was asked and so may be long
+ROOM_BYTES = 64 << 20  # of generations and decisions, which may hold what was asked and so be long
 BATCH = 500  # rows a transaction
 LINGER_SECONDS = 0.1  # how long the first row of a batch waits for others
 PAUSES = (0.1, 0.5, 1.0, 2.0)  # after a transaction that failed, after the next one, ...; the last one from then on
@@ -32,8 +33,8 @@ class Audit:
         self._store = store
         self._room, self._room_bytes = room, room_bytes
         self._taken = 0  # running, or waiting to be written
-        self._taken_bytes = 0  # of generations among them
-        self._rows: list[Record | Generation] = []
+        self._taken_bytes = 0  # of generations and decisions among them
+        self._rows: list[Row] = []
         self._uses: dict[Use, float] = {}
         self._change = threading.Condition()
         self._hurry = 0  # callers that wait for everything to be written
@@ -71,6 +72,11 @@ class Audit:
         with self._change:
             self._taken -= 1
             self._taken_bytes -= generation.size
+
+    def decide(self, decision: Decision) -> None:
+        """Moderation decided: keep it. Raises a 503 when there is no room for it."""
+        self._take(decision.size)
+        self._hand_over(decision)
 
     def use(self, use: Use, amount: float) -> None:
         """Add to a quota: with the row of the request that runs, or by itself where there is none."""
@@ -119,7 +125,7 @@ class Audit:
             self._taken += 1
             self._taken_bytes += size
 
-    def _hand_over(self, row: Record | Generation) -> None:
+    def _hand_over(self, row: Row) -> None:
         with self._change:
             self._rows.append(row)
             if len(self._rows) in (1, BATCH):  # between these two the thread sleeps on
@@ -140,12 +146,12 @@ class Audit:
                 self._busy = False
                 if written:
                     self._taken -= len(rows)
-                    self._taken_bytes -= sum(row.size for row in rows if isinstance(row, Generation))
+                    self._taken_bytes -= sum(row.size for row in rows if not isinstance(row, Record))
                 else:
                     self._rows[:0] = rows
                 self._change.notify_all()
 
-    def _write(self, rows: list[Record | Generation], uses: dict[Use, float]) -> bool:
+    def _write(self, rows: list[Row], uses: dict[Use, float]) -> bool:
         """Try until it is written, or until the end; then what was not written is told by `close`."""
         total: dict[Use, float] = dict(uses)
         for row in rows:

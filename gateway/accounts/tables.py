@@ -4,7 +4,7 @@ Names may be of any script, so MySQL is told utf8mb4; other databases ignore wha
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 # People. `password` is an Argon2id hash; one who comes by an OpenID provider has its issuer and subject instead.
@@ -139,6 +139,26 @@ FILES = Table(
     Index("files_by_sha256", "sha256"),
     Index("files_by_sent_sha256", "sent_sha256"),
     Index("files_by_result", "result"),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# What moderation decided; `text` is sealed, where it is kept at all.
+DECISIONS = Table(
+    "moderation_decisions",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("request_id", String(64), nullable=False),
+    Column("owner", String(32), nullable=False),
+    Column("route", String(128), nullable=False),
+    Column("category", String(32), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("text", LargeBinary(LONG)),
+    Column("text_key", LargeBinary(255)),
+    Column("text_key_by", String(32)),
+    Index("moderation_decisions_by_time", "created", "id"),
     mysql_charset="utf8mb4",
     mysql_engine="InnoDB",
 )

@@ -188,6 +188,8 @@ class Making:
     ) -> None:
         answer = self._answer
         if answer is not None:
+            if answer.refused:
+                self._hand_over("failed", None)
             status: Status = "done" if answer.ended else "failed" if isinstance(error, ApiError) else "cancelled"
             self._hand_over(status, Came(self._pieces, answer.content_type, answer.receipt_text))
         elif self._keeper is not None and self._row is not None:

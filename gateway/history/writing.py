@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.accounts.generations import Generation, KeptFile, dumped
 from gateway.accounts.history import SEALED, file_field
 from gateway.files import File, files_of
+from gateway.phash import picture_hash, structured, written
+from gateway.pictures import NotAPicture
 from gateway.sealed import Ring, seal
 
 MAX_CHARACTERS = 4 << 20  # of a text or of what was asked: a row is to fit into one packet of its database
@@ -83,7 +85,7 @@ class Writer:
         content = file.content if cipher is None else seal(cipher, file.content, row, file_field(index))
         sha256 = sha256s[index] if index < len(sha256s) else sent
         kind = file.content_type[:64]
-        return KeptFile(index, sha256, sent, self._put(content), len(file.content), kind)
+        return KeptFile(index, sha256, sent, self._put(content), len(file.content), kind, _looks(file))
 
     def _receipt(self, text: str | None) -> str | None:
         """Its parameters repeat some of what was asked; the rest is of the server's own making."""
@@ -104,6 +106,15 @@ class Writer:
         if row.text is not None and len(row.text) > MAX_CHARACTERS:
             more = len(row.text) - MAX_CHARACTERS
             row.text = f"{row.text[:MAX_CHARACTERS]} [and {more} more characters, which the history does not keep]"
+
+
+def _looks(file: File) -> str | None:
+    """The perceptual hash of a picture; None of one that is like any other, or none at all."""
+    try:
+        found = picture_hash(file.content)
+    except NotAPicture:
+        return None
+    return written(found) if structured(found) else None
 
 
 def text_of(body: bytes, content_type: str) -> str:

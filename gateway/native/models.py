@@ -19,7 +19,8 @@ async def listed(request: Request) -> JSONResponse:
     for alias, name in sorted(state.models.aliases.items()):
         aliases.setdefault(name, []).append(alias)
     models = [short(model) | {"aliases": aliases.get(model.name, [])} for model in await state.models.all()]
-    return JSONResponse({"models": models, "not_readable": dict(state.models.problems)})
+    marking = state.signer.document()
+    return JSONResponse({"models": models, "not_readable": dict(state.models.problems), "marking": marking})
 
 
 async def one(request: Request) -> JSONResponse:
@@ -55,7 +56,7 @@ def routes_of(model: Described) -> list[str]:
         return [*own, *(("/v1/images/edits", "/v1/images/variations") if takes_image else ("/v1/images/generations",))]
     if model.medium == "audio":
         return [*own, "/v1/audio/speech"]
-    return [*own, "/v1/chat/completions" if model.has("messages") else "/v1/completions"]
+    return [*own, "/v1/chat/completions" if model.has("messages") else "/v1/completions", "/v1/responses"]
 
 
 def image_param(model: Described) -> str | None:

@@ -21,7 +21,7 @@ from gateway.v1.asked import model_name, refuse, renamed
 from gateway.v1.image_answers import Pictures
 from gateway.v1.image_fields import FIELDS, GENERATIONS, ImageAsk, image_ask
 from gateway.v1.raw import IMAGES, wanted
-from gateway.work import Made, Order, made, ordered, receipt_header
+from gateway.work import Made, Order, made, ordered
 
 INLINE = 256 << 10  # bytes of an answer that are worked on at once; more of them in a thread
 EVENTS = "text/event-stream"
@@ -66,7 +66,7 @@ async def answer(request: Request, ask: ImageAsk, order: Order, kind: str) -> Re
         result = await unless_gone(request, made(request.app.state, order))
     except ApiError as error:
         raise renamed(error, FIELDS) from None
-    headers = receipt_header(result.receipt_text)
+    headers = result.headers
     pictures = await worked(result, image_answers.opened, result)
     if not order.params.get("grid"):
         sizes.learn(order.model, pictures.size)

@@ -16,13 +16,13 @@ from gateway.answer import Answer
 from gateway.bodies import read_json
 from gateway.departure import unless_gone
 from gateway.described import Described
-from gateway.errors import ApiError
+from gateway.errors import REFUSED, ApiError
 from gateway.units import Meter
 from gateway.upstream import MAX_BODY
 from gateway.v1.asked import model_name, refuse, renamed
 from gateway.v1.raw import SOUNDS, wanted
 from gateway.v1.speech_fields import FIELDS, SpeechAsk, reads, speech_ask
-from gateway.work import Order, Passing, answered, made, metered, ordered, receipt_header
+from gateway.work import Order, Passing, answered, checked, made, metered, ordered, receipt_header
 
 EVENTS = "text/event-stream"
 
@@ -44,14 +44,15 @@ async def speech(request: Request) -> Response:
             return await unless_gone(request, _streamed(request, order, ask))
         result = await unless_gone(request, made(state, order))
     except ApiError as error:
-        if error.param == "text":
+        if error.param == "text" and error.code != REFUSED:
             error.message += f" ({reads(model)})"
         raise renamed(error, FIELDS) from None
-    return Response(result.body, 200, receipt_header(result.receipt_text), result.content_type)
+    return Response(result.body, 200, result.headers, result.content_type)
 
 
 async def _streamed(request: Request, order: Order, ask: SpeechAsk) -> Response:
     """The sound as it comes, once its head is there."""
+    await checked(request.app.state, order)
     async with AsyncExitStack() as opened:
         answer, meter = await opened.enter_async_context(answered(request.app.state, order))
         headers = receipt_header(answer.receipt_text)

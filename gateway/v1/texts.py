@@ -18,7 +18,7 @@ from gateway.v1.asked import Asked, model_name, refuse, renamed, shown
 from gateway.v1.events import EVENTS, broken
 from gateway.v1.fields import MAX_CHOICES, MAX_SEED
 from gateway.v1.shapes import Shape, chunks, document, head
-from gateway.v1.written import Part, open_first, streamed, whole
+from gateway.v1.written import Part, allowed, open_first, prompts_checked, whole
 from gateway.work import Passing, ordered, receipt_header
 
 MAX_ASK = 1 << 20  # bytes of a request; what goes to a model is bounded by its own limit
@@ -103,6 +103,7 @@ async def answer(request: Request, ask: Ask) -> Response:
 
 
 async def _whole(request: Request, ask: Ask) -> Response:
+    await prompts_checked(request.app.state, ask.parts)
     found, answers = await whole(request.app.state, ask.parts)
     receipt = answers[0].receipt
     start = head(ask.shape, ask.shape.whole, ask.parts[0].order.model.name, receipt.get("fingerprint"))
@@ -112,18 +113,19 @@ async def _whole(request: Request, ask: Ask) -> Response:
 
 async def _streamed(request: Request, ask: Ask) -> Response:
     state = request.app.state
+    await prompts_checked(state, ask.parts)
     async with AsyncExitStack() as opened:
         first = await open_first(state, ask.parts[0], opened)
         first.stack = opened.pop_all()
         receipt = first.answer.receipt
         start = head(ask.shape, ask.shape.chunk, ask.parts[0].order.model.name, receipt.get("fingerprint"))
         headers = receipt_header(first.answer.receipt_text) if len(ask.parts) == 1 else {}
-        pieces = _named(chunks(ask.shape, start, streamed(state, ask.parts, first), ask.include_usage), ask.names)
+        pieces = named(chunks(ask.shape, start, allowed(state, ask.parts, first), ask.include_usage), ask.names)
         return Passing(first.stack, pieces, EVENTS, headers=headers, on_error=broken)
     raise AssertionError("an exit stack swallows nothing")
 
 
-async def _named(pieces: AsyncGenerator[bytes, None], names: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+async def named(pieces: AsyncGenerator[bytes, None], names: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
     """The pieces of a stream, whose errors name the caller's own fields."""
     try:
         async for piece in pieces:

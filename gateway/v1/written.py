@@ -12,11 +12,12 @@ from typing import Any
 from starlette.datastructures import State
 
 from gateway.answer import Answer
-from gateway.errors import ApiError
+from gateway.errors import REFUSED, ApiError
+from gateway.moderation.watch import Piece
 from gateway.units import Meter
 from gateway.v1.events import documents
 from gateway.v1.usage import Usage, read_usage
-from gateway.work import Made, Order, answered, made, metered
+from gateway.work import Made, Order, answered, checked, made, metered
 
 AT_ONCE = 8  # orders of one request that a model is asked for at a time
 
@@ -67,6 +68,15 @@ def _text(choice: Mapping[str, Any], part: Part) -> Text:
     return Text(part.first + choice["index"], text, choice["finish_reason"], choice.get("logprobs"))
 
 
+async def prompts_checked(state: State, parts: Sequence[Part]) -> None:
+    """Ask moderation about every prompt, each once however many texts are made of it. Raises `ApiError`."""
+    for part in {part.place: part for part in reversed(parts)}.values():
+        try:
+            await checked(state, part.order)
+        except ApiError as error:
+            raise placed(error, part) from None
+
+
 async def whole(state: State, parts: Sequence[Part]) -> tuple[list[Read], list[Made]]:
     """The answers to all parts, in their order; where one is refused, the others end."""
     places = asyncio.Semaphore(AT_ONCE)
@@ -74,7 +84,7 @@ async def whole(state: State, parts: Sequence[Part]) -> tuple[list[Read], list[M
     async def ask(part: Part) -> Made:
         async with places:
             try:
-                return await made(state, part.order)
+                return await made(state, part.order, asked_before=True)
             except ApiError as error:
                 raise placed(error, part) from None
 
@@ -116,14 +126,46 @@ async def open_first(state: State, part: Part, stack: AsyncExitStack) -> Opened:
     return Opened(stack, answer, meter)
 
 
-async def streamed(state: State, parts: Sequence[Part], first: Opened) -> AsyncGenerator[Read, None]:
-    """What the answers to all parts say as it comes, one part after the other: no place is held while one waits."""
+async def allowed(state: State, parts: Sequence[Part], first: Opened) -> AsyncGenerator[Read, None]:
+    """What the answers say as moderation lets it pass; where it does not, texts that were begun end with the reason
+    `content_filter` before the error is raised."""
+    begun: set[int] = set()
+    now = [first.answer]  # that is being read
+    items = streamed(state, parts, first, now)
+
+    def refuse() -> None:
+        now[0].refuse()
+
+    found = state.moderation.watch(parts[0].order, items, _pieces, refuse)
+    try:
+        async for one in found:
+            yield one
+            begun |= {text.index for text in one.texts}
+            begun -= {text.index for text in one.texts if text.finish_reason is not None}
+    except ApiError as error:
+        if error.code == REFUSED and begun:
+            yield Read([Text(index, "", "content_filter") for index in sorted(begun)], None, {})
+        raise
+    finally:
+        await found.aclose()
+
+
+def _pieces(one: Read) -> list[Piece]:
+    return [Piece(text.index, text.text, text.finish_reason is not None) for text in one.texts]
+
+
+async def streamed(state: State, parts: Sequence[Part], first: Opened, now: list[Answer]) -> AsyncGenerator[Read, None]:
+    """What the answers to all parts say as it comes, one part after the other: no place is held while one waits.
+
+    `now`: a place for the answer that is read.
+    """
     async with first.stack:
         async for found in _events(parts[0], first.answer, first.meter):
             yield found
     for part in parts[1:]:
         async with AsyncExitStack() as stack:
             opened = await open_first(state, part, stack)
+            now[0] = opened.answer
             async for found in _events(part, opened.answer, opened.meter):
                 yield found
 

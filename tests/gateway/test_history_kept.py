@@ -290,8 +290,10 @@ def raw(folder: Path) -> bytes:
 def test_a_job_is_in_the_history_however_it_ended(gateway: Gateway, fake: FakeUpstream) -> None:
     done = gateway.post("/api/jobs/drawn", {"seed": 1}).json["id"]
     eventually(lambda: gateway.get(f"/api/jobs/{done}").json["status"] == "done", 60, "it did not end")
-    failed = gateway.post("/api/jobs/drawn", {"seed": -1}).json["id"]
+    fake.models["drawn"].reply = lambda _: refused(500, "it broke")
+    failed = gateway.post("/api/jobs/drawn", {"seed": 2}).json["id"]
     eventually(lambda: gateway.get(f"/api/jobs/{failed}").json["status"] == "failed", 60, "it did not fail")
+    fake.models["drawn"].reply = None
     fake.hold()
     cancelled = [gateway.post("/api/jobs/drawn", {"seed": seed}).json["id"] for seed in (3, 4, 5)]
     eventually(lambda: fake.running == 2, 60, "they did not begin")
@@ -306,7 +308,7 @@ def test_a_job_is_in_the_history_however_it_ended(gateway: Gateway, fake: FakeUp
     }
     assert (len(found[done]["files"]), found[failed]["files"]) == (1, [])
     assert gateway.get(found[done]["files"][0]["url"]).body == gateway.get(f"/api/jobs/{done}/result").body
-    assert found[failed]["asked"] == {"seed": -1}
+    assert found[failed]["asked"] == {"seed": 2}
     assert gateway.state.history._audit._taken_bytes == 0
 
 
