@@ -24,7 +24,7 @@ class Result:
     """A file that is kept: the name it is found by, whose it is, what it is, and the receipt that came with it."""
 
     token: str
-    owner: str  # id of a caller
+    owner: str  # of a caller
     file: str  # its name in the folder
     bytes: int
     content_type: str

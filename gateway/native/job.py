@@ -22,7 +22,7 @@ ALIVE_SECONDS = 15.0  # between two signs of life
 class Job:
     """One job of a caller. Times are seconds since the epoch."""
 
-    owner: str  # id of a caller
+    owner: str  # of a caller
     model: str
     id: str = dataclasses.field(default_factory=lambda: f"{PREFIX}{secrets.token_hex(16)}")
     status: Status = "queued"

@@ -90,7 +90,7 @@ async def linked(request: Request, result: Made, pictures: Pictures) -> list[str
     for picture in pictures.items:
         data = await worked(result, image_answers.file_of, picture)
         kept = await request.app.state.results.keep(
-            request.state.caller.id, data, pictures.content_type, result.receipt_text
+            request.state.caller.owner, data, pictures.content_type, result.receipt_text
         )
         links.append(f"{base}/v1/results/{kept.token}.{pictures.format}")
     return links

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from gateway.accounts.caller import Caller
 from gateway.accounts.store import Store
 from gateway.kept import ResultFolder
 from tests.gateway.conftest import Gateway, Reply, eventually, running, settings_for
@@ -162,6 +163,21 @@ def test_nobody_reaches_what_is_anothers(keyed: tuple[Gateway, list[dict[str, st
     assert gateway.get(row["files"][0]["url"], headers=mine).status == 200
 
 
+def test_two_keys_of_one_owner_have_one_history_and_its_jobs(
+    fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def by_key(headers: Any, *_: Any, **__: Any) -> Caller:
+        name = headers["authorization"].removeprefix("Bearer ")
+        return Caller(name, name, owner="somebody")
+
+    with running(settings_for(fake, tmp_path)) as gateway:
+        monkeypatch.setattr(gateway.state.accounts, "caller", by_key)
+        first, second = ({"Authorization": f"Bearer {name}"} for name in ("key_1", "key_2"))
+        job = gateway.post("/api/jobs/drawn", {"seed": 1}, headers=first).json["id"]
+        eventually(lambda: gateway.get(f"/api/jobs/{job}", headers=second).json["status"] == "done", 60, "not done")
+        assert [row["job"] for row in history(gateway, headers=second)] == [job]
+
+
 @pytest.mark.parametrize(
     "path", ["/api/history/{}/files/..%2f..%2fgateway.db", "/api/history/{}/files/-1", "/api/history/{}/files/0x0"]
 )
@@ -274,8 +290,10 @@ def raw(folder: Path) -> bytes:
 def test_a_job_is_in_the_history_however_it_ended(gateway: Gateway, fake: FakeUpstream) -> None:
     done = gateway.post("/api/jobs/drawn", {"seed": 1}).json["id"]
     eventually(lambda: gateway.get(f"/api/jobs/{done}").json["status"] == "done", 60, "it did not end")
-    failed = gateway.post("/api/jobs/drawn", {"seed": -1}).json["id"]
+    fake.models["drawn"].reply = lambda _: refused(500, "it broke")
+    failed = gateway.post("/api/jobs/drawn", {"seed": 2}).json["id"]
     eventually(lambda: gateway.get(f"/api/jobs/{failed}").json["status"] == "failed", 60, "it did not fail")
+    fake.models["drawn"].reply = None
     fake.hold()
     cancelled = [gateway.post("/api/jobs/drawn", {"seed": seed}).json["id"] for seed in (3, 4, 5)]
     eventually(lambda: fake.running == 2, 60, "they did not begin")
@@ -290,7 +308,7 @@ def test_a_job_is_in_the_history_however_it_ended(gateway: Gateway, fake: FakeUp
     }
     assert (len(found[done]["files"]), found[failed]["files"]) == (1, [])
     assert gateway.get(found[done]["files"][0]["url"]).body == gateway.get(f"/api/jobs/{done}/result").body
-    assert found[failed]["asked"] == {"seed": -1}
+    assert found[failed]["asked"] == {"seed": 2}
     assert gateway.state.history._audit._taken_bytes == 0
 
 
