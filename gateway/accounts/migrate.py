@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.accounts.database import DatabaseError, open_database, reason, writing
+from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database, reason, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -24,7 +24,7 @@ LOCK = "atelier-migrate"
 
 def migrate(url: str, to: str = HEAD) -> list[str]:
     """Go up or down to a revision ("base": no tables); which revisions were run. `DatabaseError` if that cannot be."""
-    engine = open_database(url, create=True, wait=LOCK_SECONDS)
+    engine = open_database(url, create=True, wait=LOCK_SECONDS + BUSY_SECONDS)
     try:
         if to == HEAD:
             with engine.connect() as connection:
@@ -53,15 +53,18 @@ def alembic_config() -> Config:
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
     """A transaction that no other process's migrations run beside."""
-    with writing(engine, "EXCLUSIVE") as connection:
-        if engine.dialect.name != "mysql":
+    if engine.dialect.name != "mysql":
+        with writing(engine, "EXCLUSIVE") as connection:
             yield connection
-            return
+        return
+    with engine.connect() as connection:
         if connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": LOCK, "seconds": LOCK_SECONDS}) != 1:
             raise DatabaseError(f"database: another process has been migrating it for {LOCK_SECONDS} s; wait for it")
         try:
             yield connection
+            connection.commit()  # the number of the last step is there before another process looks for it
         finally:
+            connection.rollback()
             connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK})
 
 
