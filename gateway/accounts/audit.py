@@ -61,6 +61,9 @@ class Audit:
 
     def keep(self, generation: Generation) -> None:
         """It was made, or failed: hand its row, which was reserved, to the thread that writes."""
+        with self._change:  # what was written with it counts from now on
+            self._taken_bytes += generation.held - generation.size
+            generation.size = generation.held
         self._hand_over(generation)
 
     def release(self, generation: Generation) -> None:

@@ -14,7 +14,7 @@ from gateway.accounts import keys
 from gateway.accounts.database import writing
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, GENERATIONS, KEYS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, USED
 
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
 REVOKED = "revoked"  # subject of the counter that tells other processes
@@ -118,7 +118,8 @@ class Store:
         `again`: an earlier try may have been kept unseen.
         """
         records = [row for row in rows if isinstance(row, Record)]
-        tables = ((AUDIT, records), (GENERATIONS, [row for row in rows if isinstance(row, Generation)]))
+        generations = [row for row in rows if isinstance(row, Generation)]
+        tables = ((AUDIT, records), (GENERATIONS, generations))
         with writing(self.engine) as connection:
             for table, some in tables if again else ():
                 ids = [row.id for row in some]
@@ -127,6 +128,8 @@ class Store:
             for table, some in tables:
                 if some:
                     connection.execute(insert(table), [row.row() for row in some])
+            if files := [file for row in generations for file in row.file_rows()]:
+                connection.execute(insert(FILES), files)
             for key_id, at in {record.key_id: record.started for record in records}.items():
                 connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(last_used=at))
             for use, amount in uses.items():

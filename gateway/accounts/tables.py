@@ -64,25 +64,47 @@ USED = Table(
     mysql_charset="utf8mb4",
     mysql_engine="InnoDB",
 )
-# What a key's owner made. `asked` is the prompt and all parameters as JSON: what makes the same again.
+# What an owner had made. `asked` is the prompt and all parameters as JSON: what makes the same again. Where a data key
+# is there, `asked`, `receipt`, `text` and the files are sealed under it (gateway/sealed.py), the texts in base64.
 LONG = 2**24 - 1  # bytes; MySQL takes MEDIUMTEXT for it
 GENERATIONS = Table(
     "generations",
     METADATA,
     Column("id", String(32), primary_key=True),
-    Column("key_id", String(32), nullable=False),
+    Column("owner", String(32), nullable=False),
     Column("model", String(128), nullable=False),
     Column("version", String(64), nullable=False),
     Column("medium", String(16), nullable=False),
     Column("route", String(128), nullable=False),
+    Column("job", String(40)),
     Column("asked", Text(LONG), nullable=False),
     Column("receipt", Text(LONG)),
-    Column("sha256", String(64)),
-    Column("result", String(64)),
-    Column("bytes", BigInteger, nullable=False),
+    Column("text", Text(LONG)),
+    Column("sealed_by", String(32)),
+    Column("sealed_key", String(128)),
     Column("created", Double, nullable=False),
     Column("status", String(16), nullable=False),
-    Index("generations_by_key", "key_id", "created", "id"),
+    Index("generations_by_owner", "owner", "created", "id"),
+    Index("generations_by_age", "created"),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# The files of a generation. `sha256` is of the file that its seed makes, `sent_sha256` of what was sent (signed, where
+# that is done), `phash` its perceptual hash in hex; `result` names it in the store, if it is kept there.
+FILES = Table(
+    "files",
+    METADATA,
+    Column("generation", String(32), primary_key=True),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("sent_sha256", String(64), nullable=False),
+    Column("phash", String(32)),
+    Column("result", String(64)),
+    Column("bytes", BigInteger, nullable=False),
+    Column("content_type", String(64), nullable=False),
+    Index("files_by_sha256", "sha256"),
+    Index("files_by_sent_sha256", "sent_sha256"),
+    Index("files_by_result", "result"),
     mysql_charset="utf8mb4",
     mysql_engine="InnoDB",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.accounts.audit import Audit
-from gateway.accounts.generations import Generation
+from gateway.accounts.generations import Generation, KeptFile
 from gateway.accounts.store import Store
 from gateway.errors import ApiError
 from tests.support.accounts import EACH_DATABASE, held, rows, store_at
@@ -39,13 +39,16 @@ def test_a_row_has_what_makes_the_same_again(store: Store, path: Path) -> None:
     record = audit.begin("r", "key_1")
     generation = made()
     audit.reserve(generation)
-    generation.receipt, generation.sha256, generation.bytes = '{"seed":7}', "ab" * 32, 12
+    generation.receipt = '{"seed":7}'
+    generation.files = [KeptFile(i, "ab" * 32, "cd" * 32, "r", 12, "image/png") for i in range(2)]
     audit.keep(generation)
     audit.end(record, "/v1/images/generations", 200)
     assert audit.close(60) == 0
-    ((asked, *others),) = rows(path, "select asked, id, key_id, model, receipt, sha256, bytes, status from generations")
+    ((asked, *others),) = rows(path, "select asked, id, owner, model, receipt, status from generations")
     assert json.loads(asked) == {"prompt": "一只猫", "seed": 7}
-    assert others == [generation.id, "key_1", "faces", '{"seed":7}', "ab" * 32, 12, "done"]
+    assert others == [generation.id, "key_1", "faces", '{"seed":7}', "done"]
+    found = rows(path, "select generation, `index`, sha256, sent_sha256, result, bytes, content_type from files")
+    assert found == [(generation.id, i, "ab" * 32, "cd" * 32, "r", 12, "image/png") for i in range(2)]
     assert len(rows(path, "select * from audit")) == 1
 
 
@@ -75,6 +78,23 @@ def test_a_full_queue_refuses_before_the_work_begins(store: Store, path: Path, r
     audit.keep(third)
     assert audit.close(60) == 0
     assert {found for (found,) in rows(path, "select id from generations")} == {second.id, third.id}
+
+
+def test_what_was_written_counts_as_well(store: Store, path: Path) -> None:
+    """A row may grow by what the model wrote: the next one is refused then."""
+    audit = Audit(store, room_bytes=1000)
+    with held(path):
+        long = made()
+        audit.reserve(long)
+        long.text = "a" * 1000
+        audit.keep(long)
+        with pytest.raises(ApiError, match="full, 1 rows wait"):
+            audit.reserve(made())
+    assert audit.flush(60)
+    short = made()
+    audit.reserve(short)
+    audit.release(short)
+    assert audit.close(60) == 0
 
 
 def test_a_batch_that_was_kept_unseen_is_not_kept_twice(store: Store, path: Path) -> None:
