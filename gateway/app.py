@@ -15,6 +15,8 @@ from gateway import health, media, text
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
+from gateway.history import routes as history
+from gateway.history.opened import opened
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.origins import Origins
@@ -30,7 +32,7 @@ log = structlog.get_logger("gateway.app")
 
 def routes() -> list[BaseRoute]:
     """Every route for programs; those that are asked most come first."""
-    return [*text.routes, *media.routes, *health.routes]
+    return [*text.routes, *media.routes, *history.routes, *health.routes]
 
 
 def build(settings: Settings) -> Edge:
@@ -52,7 +54,7 @@ def build(settings: Settings) -> Edge:
         with contextlib.suppress(TimeoutError):  # one that hangs is not waited for
             await asyncio.wait_for(models.looked.wait(), LOOK_SECONDS)
         try:
-            async with media.parts(app.state):
+            async with opened(app.state), media.parts(app.state):
                 yield
         finally:
             watch.cancel()

@@ -26,6 +26,7 @@ async def readyz(request: Request) -> Response:
         "models": state.models.health,
         "refused": state.models.problems,
         "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
+        "results": state.history.trouble or "ok",  # the history goes on without files
     }
     return JSONResponse(document, 200 if reason is None else 503)
 
@@ -37,6 +38,8 @@ def _not_ready(state: Any) -> str | None:
         return "nothing is served: no launcher has said where"
     if state.accounts.audit.full:
         return f"the log of requests is full; of its database: {state.accounts.trouble or 'ok'}"
+    if state.history.full:
+        return f"too many answers wait to be written to the history; of its results: {state.history.trouble or 'ok'}"
     if not any(state.models.health.values()):
         return "no model takes requests just now"
     return None

@@ -75,7 +75,7 @@ class ResultFolder:
         self._bytes, self._files = sum(result.size for result in kept), len(kept)
 
     def put(self, content: bytes, name: str | None = None) -> str:
-        """Write it beside, then give it its name."""
+        """Write it beside, then give it its name. A power cut may cost what was put just before it."""
         name = secrets.token_hex(BYTES) if name is None else checked(name)
         with self._change:
             if self._files >= self._max_files or self._bytes + len(content) > self._max_bytes:
@@ -88,8 +88,6 @@ class ResultFolder:
         try:
             with os.fdopen(os.open(part, _NEW, 0o600), "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
             part.replace(self.path / name)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -32,6 +32,8 @@ TYPES = {
     "int_from_float": "a whole number",
     "float_parsing": "a number",
     "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
     "string_type": "a text",
 }
 
@@ -88,6 +90,12 @@ class Settings(_Table):
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
+    history: Literal["on", "off"] = "on"  # whether what is made is kept for whoever asked for it
+    results: Path | None = None  # the folder of its files; absent: beside the database
+    history_bytes: int = Field(default=4 << 30, ge=1)  # of all these files
+    retention_days: int = Field(default=90, ge=0)  # after which a generation goes; 0: when its owner deletes it
+    encryption_keys: Path | None = None  # a file; with it all that is kept is sealed
+    remove_personal_data: bool = True  # out of prompts and texts before they are kept
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 TAIL = 8192  # bytes of a text's end that are kept, to find its usage in
@@ -16,11 +16,14 @@ class Meter:
         params = receipt.get("params")
         self._medium = medium
         self._params: Mapping[str, Any] = params if isinstance(params, dict) else {}
+        self.beside: Callable[[bytes], None] | None = None  # is told the same
         self._tail = b""
         self._events = 0
 
     def feed(self, piece: bytes) -> None:
         """The next bytes of the answer."""
+        if self.beside is not None:
+            self.beside(piece)
         if self._medium == "text":
             self._events += piece.count(b"data: ")
             self._tail = (self._tail + piece)[-TAIL:]

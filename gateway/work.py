@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from starlette.datastructures import State
@@ -16,6 +16,7 @@ from gateway.accounts.caller import UNITS, Caller
 from gateway.answer import RECEIPT, Answer
 from gateway.described import Described
 from gateway.errors import ApiError
+from gateway.history.keeper import Making
 from gateway.spool import Kept
 from gateway.streaming import Stream
 from gateway.units import Meter
@@ -32,6 +33,8 @@ class Order:
     params: Mapping[str, Any]
     caller: Caller
     kept: Kept
+    route: str  # that it came by, as it is written in the table of routes
+    job: str | None = None  # the id of the job that it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Made:
     content_type: str
     receipt_text: str | None
     receipt: Mapping[str, Any]
+    sha256s: tuple[str, ...] = ()  # of its files before they were signed; none: of what is sent
 
     @property
     def seed(self) -> int | None:
@@ -52,13 +56,13 @@ class Made:
 
 def ordered(request: Request, model: Described, params: Mapping[str, Any]) -> Order:
     """An order of whoever sent this request."""
-    return Order(model, params, request.state.caller, request.state.kept)
+    return Order(model, params, request.state.caller, request.state.kept, request.scope["route"].path)
 
 
 @asynccontextmanager
-async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Meter]]:
+async def answered(state: State, order: Order, making: Making | None = None) -> AsyncIterator[tuple[Answer, Meter]]:
     """The answer, once its head is there. What its meter read is spent when it ends, also where its caller leaves;
-    images that broke off on the way are not.
+    images that broke off on the way are not. `making`: its caller keeps the answer; without it, it is kept as a stream.
 
     Raises `ApiError`: 403 for a key of other scopes, 429 without quota, 413, and what upstream refuses.
     """
@@ -66,11 +70,15 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
     unit = UNITS[order.model.medium]
     spooled = await _spooled(order)
     params: Mapping[str, Any] = {} if spooled is not None else order.params
-    with state.limits.hold(order.caller, unit, _expected(order)):
+    keeping = state.history.making(order) if making is None else nullcontext()
+    with keeping as stream, state.limits.hold(order.caller, unit, _expected(order)):
         async with state.upstream.generate(
             order.model.name, params, caller=order.caller.id, timeout=None, spooled=spooled
         ) as answer:
             meter, lost = Meter(order.model.medium, answer.receipt), False
+            if stream is not None:
+                stream.begun(answer)
+                meter.beside = stream.feed
             try:
                 yield answer, meter
             except ApiError:
@@ -83,10 +91,13 @@ async def answered(state: State, order: Order) -> AsyncIterator[tuple[Answer, Me
 
 async def made(state: State, order: Order) -> Made:
     """The whole answer."""
-    async with answered(state, order) as (answer, meter):
-        body = await answer.read()
-        meter.feed(body)
-        return Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+    with state.history.making(order) as making:
+        async with answered(state, order, making) as (answer, meter):
+            body = await answer.read()
+            meter.feed(body)
+            whole = Made(body, answer.content_type, answer.receipt_text, answer.receipt)
+        making.keep(whole)
+    return whole
 
 
 def receipt_header(receipt: str | None) -> dict[str, str]:

@@ -90,6 +90,11 @@ class Accounts:
         """Why the database cannot be read or written at present; None: it can."""
         return self.gone or self.audit.trouble
 
+    @property
+    def store(self) -> Store:
+        """What the database keeps; every call of it blocks."""
+        return self._store
+
     async def caller(self, headers: Headers) -> Caller:
         """Whose request this is. Raises a 401, or a 503 when the database is gone and the key was not seen lately."""
         if self._anybody is not None:

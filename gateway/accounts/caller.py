@@ -20,6 +20,11 @@ class Caller:
     name: str
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
+    owner: str = ""  # whose its history, results and jobs are; absent: its own
+
+    def __post_init__(self) -> None:
+        if not self.owner:
+            object.__setattr__(self, "owner", self.id)
 
     def may(self, scope: str) -> bool:
         """Whether its key allows `scope`."""

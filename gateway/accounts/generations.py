@@ -12,6 +12,16 @@ from typing import Any, Literal
 Status = Literal["done", "failed", "cancelled"]
 
 
+def dumped(asked: Mapping[str, Any]) -> str:
+    """JSON that UTF-8 can hold: a lone half of a surrogate pair has it all written in escapes."""
+    text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(asked, separators=(",", ":"), sort_keys=True)
+    return text
+
+
 @dataclasses.dataclass(frozen=True)
 class KeptFile:
     """One file of an answer. Digests are SHA-256 in hex: of what the seed makes, and of what was sent."""
@@ -52,13 +62,8 @@ class Generation:
     size: int = dataclasses.field(init=False)  # bytes that are counted for it in the queue
 
     def __post_init__(self, asked: Mapping[str, Any]) -> None:
-        self.asked_text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-        # A lone half of a surrogate pair is JSON, and no UTF-8: such a text is written in escapes.
-        try:
-            self.size = len(self.asked_text.encode())
-        except UnicodeEncodeError:
-            self.asked_text = json.dumps(asked, separators=(",", ":"), sort_keys=True)
-            self.size = len(self.asked_text)
+        self.asked_text = dumped(asked)
+        self.size = len(self.asked_text.encode())
 
     @property
     def held(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import time
 from collections import Counter, deque
@@ -13,9 +14,10 @@ from starlette.datastructures import State
 
 from gateway.accounts.records import CURRENT
 from gateway.errors import ApiError, overloaded
+from gateway.history.keeper import Making
 from gateway.native.job import Job
 from gateway.results import Results
-from gateway.work import Order, answered
+from gateway.work import Made, Order, answered
 
 MAX_UNFINISHED = 256  # of all callers
 MAX_QUEUED = 16  # of one caller that have not ended
@@ -35,6 +37,7 @@ class Jobs:
         self._state, self._results, self._seconds = state, results, seconds
         self._jobs: dict[str, Job] = {}
         self._orders: dict[str, Order] = {}  # of those that have not ended
+        self._makings: dict[str, Making] = {}  # of those that have not ended: their room in the history
         self._contexts: dict[str, contextvars.Context] = {}  # of those that have not begun
         self._ends: dict[str, asyncio.TimerHandle] = {}  # of those that have ended: when they are forgotten
         self._queues: dict[str, deque[Job]] = {}  # by caller
@@ -56,8 +59,10 @@ class Jobs:
         if len(self._orders) >= MAX_UNFINISHED:
             raise overloaded(f"{MAX_UNFINISHED} jobs have not ended, which is all that are taken; come again later", 5)
         job = Job(owner, order.model.name)
+        order = dataclasses.replace(order, job=job.id)
+        self._makings[job.id] = self._state.history.making(order)
         self._jobs[job.id] = job
-        self._orders[job.id] = Order(order.model, order.params, order.caller, order.kept.handed_over())
+        self._orders[job.id] = dataclasses.replace(order, kept=order.kept.handed_over())
         # What it uses is counted by itself: the record of the request that began it has ended by then.
         context = self._contexts[job.id] = contextvars.copy_context()
         context.run(CURRENT.set, None)
@@ -100,6 +105,8 @@ class Jobs:
             await asyncio.wait(tasks)
         for order in self._orders.values():
             order.kept.close()
+        for making in self._makings.values():
+            making.end("cancelled")
 
     def _begin(self) -> None:
         """Begin what may begin, one of each caller in turn."""
@@ -133,24 +140,25 @@ class Jobs:
         while True:
             job.tries += 1
             try:
-                body, content_type, receipt = await self._ask(job, order)
+                made = await self._ask(job, order)
                 break
             except ApiError as error:
                 if error.status != 503 or job.tries >= MAX_TRIES:
                     raise
                 job.bytes = 0
                 await asyncio.sleep(min(MAX_PAUSE, error.retry_after or 1.0))
-        result = await self._results.keep(job.owner, body, content_type, receipt)
-        job.to("done", token=result.token, content_type=content_type)
+        self._makings[job.id].keep(made)
+        result = await self._results.keep(job.owner, made.body, made.content_type, made.receipt_text)
+        job.to("done", token=result.token, content_type=made.content_type)
 
-    async def _ask(self, job: Job, order: Order) -> tuple[bytes, str, str | None]:
+    async def _ask(self, job: Job, order: Order) -> Made:
         pieces = []
-        async with answered(self._state, order) as (answer, meter):
+        async with answered(self._state, order, self._makings[job.id]) as (answer, meter):
             async for piece in answer.chunks():
                 meter.feed(piece)
                 pieces.append(piece)
                 job.progress(len(piece))
-            return b"".join(pieces), answer.content_type, answer.receipt_text
+            return Made(b"".join(pieces), answer.content_type, answer.receipt_text, answer.receipt)
 
     def _ran(self, job: Job, _task: asyncio.Task[None]) -> None:
         """After its task, however that ended."""
@@ -163,6 +171,7 @@ class Jobs:
 
     def _end(self, job: Job) -> None:
         self._orders.pop(job.id).kept.close()
+        self._makings.pop(job.id).end("failed" if job.status == "failed" else "cancelled")  # unless it was kept
         self._contexts.pop(job.id, None)
         if not self._queues.get(job.owner) and not self._running[job.owner]:
             self._queues.pop(job.owner, None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi import media, native, texts
+from gateway.openapi import history, media, native, texts
 from gateway.openapi.parts import JSON, Document, record
 from gateway.settings import Settings
 
@@ -29,12 +29,17 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
         ["message", "type", "param", "code"],
     )
     schemas: dict[str, Any] = {"Error": record({"error": error}, ["error"])}
-    schemas |= texts.components() | media.components() | native.components()
+    schemas |= texts.components() | media.components() | native.components() | history.components()
     failed = {"description": "what was found, what is wanted", "content": {JSON: {"schema": _ERROR}}}
     made: Document = {
         "openapi": VERSION,
         "info": {"title": "Atelier", "version": "1", "description": _ABOUT},
-        "paths": {**texts.paths(models, settings), **media.paths(models, settings), **native.paths(models)},
+        "paths": {
+            **texts.paths(models, settings),
+            **media.paths(models, settings),
+            **native.paths(models),
+            **history.paths(),
+        },
         "components": {"schemas": schemas, "responses": {"error": failed}},
     }
     if not settings.keyless:

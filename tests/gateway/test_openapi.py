@@ -134,7 +134,7 @@ def test_every_example_is_what_its_schema_says_and_is_answered_so(door: Gateway,
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models", "/v1/models/gpt-4o-mini", "/v1/audio/voices", "/api/models", "/api/jobs"]
+    "path", ["/v1/models", "/v1/models/gpt-4o-mini", "/v1/audio/voices", "/api/models", "/api/jobs", "/api/history"]
 )
 def test_lists_are_what_the_document_says(door: Gateway, document: Any, path: str) -> None:
     told = path if path in document["paths"] else "/v1/models/{name}"

@@ -1,0 +1,1 @@
+"""What was made, kept for whoever asked for it: written beside the answer, read and deleted by its owner alone."""
