@@ -1,4 +1,4 @@
-"""python -m gateway [serve]|keys: the door to what is served, and who may pass."""
+"""python -m gateway [serve]|keys|data: the door to what is served, who may pass, and what is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway import logs
 from gateway.accounts.commands import add_commands, run
+from gateway.data.commands import add_data_commands, run_data
 from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(given)
     if options.command == "keys":
         return run(options)
+    if options.command == "data":
+        return run_data(options)
     try:
         settings = load(options.settings, os.environ)
         logs.configure(settings.log_level)
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--settings", type=Path, metavar="FILE", help="settings as TOML (docs/gateway.md lists them)")
     add_commands(commands)
+    add_data_commands(commands)
     return parser
 
 

@@ -14,12 +14,12 @@ from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 HEAD = "0004"  # compared with the folder by a test; so a start that has nothing to do imports no Alembic
 FOLDER = Path(__file__).parent
 LOCK_SECONDS = 60  # how long one process waits for another one's migrations
 LOCK = "atelier-migrate"
+VERSION = "alembic_version"  # the table in which a database says where it is
 
 
 def migrate(url: str, to: str = HEAD) -> list[str]:
@@ -28,7 +28,7 @@ def migrate(url: str, to: str = HEAD) -> list[str]:
     try:
         if to == HEAD:
             with engine.connect() as connection:
-                if _current(connection) == HEAD:
+                if revision(connection) == HEAD:
                     return []
         with _alone(engine) as connection:
             return _run(connection, to)
@@ -36,6 +36,14 @@ def migrate(url: str, to: str = HEAD) -> list[str]:
         raise DatabaseError(f"database: it cannot be migrated: {reason(error)}") from error
     finally:
         engine.dispose()
+
+
+def known() -> list[str]:
+    """All revisions from the first to the last, after "base", the state without tables."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return ["base", *[script.revision for script in scripts.walk_revisions()][::-1]]
 
 
 def alembic_config() -> Config:
@@ -68,21 +76,21 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK})
 
 
-def _current(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+def revision(connection: Connection) -> str | None:
+    """Where a database is; None: it has no tables of ours."""
+    if not inspect(connection).has_table(VERSION):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION}"))
     return found
 
 
 def _run(connection: Connection, to: str) -> list[str]:
     from alembic import command
-    from alembic.script import ScriptDirectory
 
     config = alembic_config()
     config.attributes["connection"] = connection
-    order = _order(ScriptDirectory.from_config(config))
-    here = _current(connection) or "base"
+    order = known()
+    here = revision(connection) or "base"
     if here not in order:
         raise DatabaseError(
             f"database: it is at revision {here}, and this version knows {', '.join(order[1:])}: a newer version "
@@ -96,8 +104,3 @@ def _run(connection: Connection, to: str) -> list[str]:
     if to != here:
         command.downgrade(config, to)
     return order[order.index(to) + 1 : order.index(here) + 1][::-1]
-
-
-def _order(scripts: ScriptDirectory) -> list[str]:
-    """All revisions from the first to the last, after "base", the state without tables."""
-    return ["base", *[script.revision for script in scripts.walk_revisions()][::-1]]
