@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import Engine, MetaData, make_url, select
+from sqlalchemy import Engine, make_url, select
 
 from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database
 from gateway.accounts.migrate import revision
-from gateway.data.lines import line, streamed
+from gateway.data.lines import line, reflected, streamed
 from gateway.kept import NoSuchResult, ResultStore
 
 MANIFEST, DATABASE, ROWS, RESULTS = "manifest.json", "database.sqlite", "rows", "results"
@@ -32,7 +32,7 @@ PAGES = 1000  # of SQLite, that are copied at once; between them a gateway write
 
 
 class Backup(NamedTuple):
-    """How many files it has, and how many bytes."""
+    """How many files it has, and how many bytes these have; its manifest aside."""
 
     files: int
     bytes: int
@@ -58,6 +58,7 @@ def backup(url: str, results: ResultStore, to: Path, said: Callable[[str], None]
             engine.dispose()
         said(f"database: at revision {at}, {writer.bytes} bytes")
         _results(results, writer, said)
+        made = Backup(len(writer.files), writer.bytes)
         about = {"format": FORMAT, "database": kind, "revision": at, "created": time.time(), "files": writer.files}
         with writer.file(MANIFEST) as file:
             file.write(json.dumps(about, indent=1).encode())
@@ -66,7 +67,7 @@ def backup(url: str, results: ResultStore, to: Path, said: Callable[[str], None]
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    return Backup(len(writer.files), writer.bytes)
+    return made
 
 
 class Writer:
@@ -112,11 +113,9 @@ def _database(url: str, engine: Engine, writer: Writer) -> str:
             into.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
         writer.add(DATABASE)
         return "sqlite"
-    tables = MetaData()
     with engine.connect() as connection:
-        tables.reflect(connection)
         # InnoDB shows one transaction one state of all tables, whatever others write meanwhile.
-        for table in tables.sorted_tables:
+        for table in reflected(connection):
             with writer.file(f"{ROWS}/{table.name}.jsonl") as file:
                 for row in streamed(connection, select(table).order_by(*table.primary_key.columns)):
                     file.write(line(row))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Double, Float, MetaData, Select, Table
 
 AT_ONCE = 500  # rows in memory
 
@@ -42,6 +42,17 @@ def batches(file: IO[bytes]) -> Iterator[list[dict[str, Any]]]:
             batch = []
     if batch:
         yield batch
+
+
+def reflected(connection: Connection) -> list[Table]:
+    """The tables as they are there, those that others refer to first; numbers come as they are stored."""
+    found = MetaData()
+    found.reflect(connection)
+    for table in found.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, Float):
+                column.type = Double()  # MySQL's own comes as a decimal with ten digits behind its point, and no more
+    return found.sorted_tables
 
 
 def _bytes(value: object) -> dict[str, str]:

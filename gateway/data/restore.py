@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, MetaData, delete, func, insert, make_url, select
+from sqlalchemy import Connection, delete, func, insert, make_url, select
 
 from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database, writing
 from gateway.accounts.migrate import VERSION, known, migrate
 from gateway.data.backup import DATABASE, FORMAT, MANIFEST, RESULTS, ROWS, STATEMENT_SECONDS, digest_of
-from gateway.data.lines import batches
+from gateway.data.lines import batches, reflected
 from gateway.kept import NAME, ResultStore
 
 _FILE = re.compile(rf"{DATABASE}|{ROWS}/[a-z_]+\.jsonl|{RESULTS}/{NAME.pattern}")
@@ -104,9 +104,7 @@ def _empty(url: str, sqlite: bool) -> None:
     engine = open_database(url)
     try:
         with engine.connect() as connection:
-            tables = MetaData()
-            tables.reflect(connection)
-            for table in tables.sorted_tables:
+            for table in reflected(connection):
                 if table.name != VERSION and connection.scalar(select(func.count()).select_from(table)):
                     raise RestoreError(
                         f"table {table.name} of the database has rows, nothing was changed: stop the gateway, and name "
@@ -156,9 +154,7 @@ def _rows(url: str, source: Path, manifest: Manifest) -> None:
 
 
 def _inserted(connection: Connection, source: Path, manifest: Manifest) -> None:
-    tables = MetaData()
-    tables.reflect(connection)
-    for table in tables.sorted_tables:
+    for table in reflected(connection):
         name = f"{ROWS}/{table.name}.jsonl"
         if table.name == VERSION:
             continue
