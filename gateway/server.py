@@ -23,6 +23,7 @@ from gateway.app import build
 from gateway.backlog import turn_away, waiting
 from gateway.bounds import Bounds, bounded
 from gateway.edge import InHand
+from gateway.history.opened import check
 from gateway.settings import Settings, SettingsError
 from gateway.spool import MAX_FILES
 from gateway.upstream import MAX_CONNECTIONS
@@ -187,6 +188,7 @@ def serve(settings: Settings) -> None:
         migrate(settings.database or DEFAULT_DATABASE)
     except DatabaseError as error:
         raise SettingsError(f"setting {error}") from None
+    check(settings)
     with listen(settings) as found:
         made.on_start = lambda: begin(settings, found.getsockname()[1])
         made.run(sockets=[found])

@@ -49,9 +49,11 @@ def wait_ready(run_dir: Path, seconds: float, pid: int | None = None) -> dict[st
                 answer = request(state["status"], "GET", "/ready", timeout=5)
                 if answer.status == 200 and (gateway := state.get("gateway")) is not None:
                     answer = request(gateway, "GET", "/readyz", timeout=5)  # it has to find the models first
-                if answer.status == 200:
-                    return state
                 seen = answer.body.decode(errors="replace")
+                if answer.status == 200 and state.get("gateway", "") is None:  # ready only after the state was read
+                    seen = "the gateway's address is not in the state file yet"
+                elif answer.status == 200:
+                    return state
             except ssl.SSLCertVerificationError:  # the gateway's, for its public name: it lives, and tells us no more
                 return state
             except OSError as error:

@@ -52,6 +52,12 @@ def ring_of(settings: Settings) -> Ring | None:
         raise SettingsError(f"setting encryption_keys: {error}") from None
 
 
+def check(settings: Settings) -> None:
+    """Raise `SettingsError` where the history of these settings cannot be opened."""
+    results_of(settings)
+    ring_of(settings)
+
+
 @asynccontextmanager
 async def opened(state: State) -> AsyncIterator[None]:
     """`history` and `shelf` of a state that has `settings` and `accounts`. Raises `SettingsError`."""

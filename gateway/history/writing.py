@@ -69,7 +69,7 @@ class Writer:
                 _seal(row, cipher)
 
     def _take(self, row: Generation, came: Came, cipher: AESGCM | None) -> None:
-        row.receipt = _receipt(came.receipt_text)
+        row.receipt = self._receipt(came.receipt_text)
         body = None if came.pieces is None else b"".join(came.pieces)
         if row.medium == "text":
             row.text = text_of(body or b"", came.content_type)
@@ -83,6 +83,15 @@ class Writer:
         sha256 = sha256s[index] if index < len(sha256s) else sent
         kind = file.content_type[:64]
         return KeptFile(index, sha256, sent, self._put(content), len(file.content), kind)
+
+    def _receipt(self, text: str | None) -> str | None:
+        """Its parameters repeat some of what was asked; the rest is of the server's own making."""
+        if text is None:
+            return None
+        receipt = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if self._remove is not None and "params" in receipt:
+            receipt["params"] = _each(receipt["params"], self._remove)
+        return dumped(receipt)
 
     def _plain(self, row: Generation) -> None:
         """Texts without what is somebody's, each of a length that a database takes."""
@@ -116,12 +125,6 @@ def _documents(body: bytes, content_type: str) -> Iterator[Any]:
         data = event.removeprefix(b"data: ")
         if data.startswith(b"{"):
             yield json.loads(data)
-
-
-def _receipt(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return json.dumps(json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:

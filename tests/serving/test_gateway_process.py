@@ -249,6 +249,26 @@ def test_wait_asks_the_gateway_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked == ["http://status/ready", "http://gateway/readyz"] * 2
 
 
+def test_wait_reads_the_state_again_until_the_gateways_address_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {"pid": os.getpid(), "status": "http://status", "gateway": None}
+    states = [before, {**before, "gateway": "http://gateway"}]
+    answer = type("Answer", (), {"status": 200, "body": b""})  # ready at the first look, with an older state
+    monkeypatch.setattr("serving.commands.read_state", lambda _: states.pop(0))
+    monkeypatch.setattr("serving.commands.request", lambda *_, timeout: answer)
+    assert wait_ready(tmp_path, 30)["gateway"] == "http://gateway"
+
+
+def test_wait_says_that_it_waited_for_the_gateways_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {"pid": os.getpid(), "status": "http://status", "gateway": None}
+    answer = type("Answer", (), {"status": 200, "body": b""})
+    monkeypatch.setattr("serving.commands.read_state", lambda _: state)
+    monkeypatch.setattr("serving.commands.request", lambda *_, timeout: answer)
+    with pytest.raises(StartError, match="not ready after 0 s: the gateway's address is not in the state file yet"):
+        wait_ready(tmp_path, 0.3, os.getpid())
+
+
 def test_wait_asks_no_more_of_one_whose_certificate_is_for_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +277,7 @@ def test_wait_asks_no_more_of_one_whose_certificate_is_for_another_name(
     def request(address: str, method: str, path: str, timeout: float) -> object:
         if address.startswith("https:"):
             raise ssl.SSLCertVerificationError("Hostname mismatch")
-        return type("Answer", (), {"status": 200})
+        return type("Answer", (), {"status": 200, "body": b""})
 
     monkeypatch.setattr("serving.commands.read_state", lambda _: state)
     monkeypatch.setattr("serving.commands.request", request)
