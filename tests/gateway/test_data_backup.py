@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from gateway.data import backup as module
 from gateway.kept import ResultFolder
 from tests.conftest import ROOT
 from tests.gateway.kept_data import PROMPT, Data, data, data_in, settings_file
-from tests.support.accounts import EACH_DATABASE, ONLY_SQLITE, InUse, rows, sound, tables, url_of
+from tests.support.accounts import EACH_DATABASE, ONLY_MARIADB, ONLY_SQLITE, InUse, rows, sound, tables, url_of
 
 pytestmark = EACH_DATABASE
 __all__ = ["data"]
@@ -230,6 +232,31 @@ def test_a_backup_that_breaks_off_is_not_there(
     assert not (tmp_path / "backup").exists()
     assert not list(tmp_path.glob("*.part"))
     assert data.command("backup", str(tmp_path / "backup")) == 0
+
+
+@ONLY_MARIADB
+def test_a_backup_of_mysql_becomes_a_file_of_sqlite(data: Data, tmp_path: Path) -> None:
+    key = data.account("alice")
+    data.generation(key.id, b"first", prompt="half \ud800")
+    assert data.command("backup", str(tmp_path / "backup")) == 0
+    before = whole(data.path)
+    other = elsewhere(data, tmp_path / "other")
+    assert other.command("restore", str(tmp_path / "backup"), "--database", f"sqlite:///{other.path}") == 0
+    with closing(sqlite3.connect(other.path)) as connection:
+        for name, wanted in before.items():
+            assert sorted(connection.execute(f"select * from {name}").fetchall(), key=repr) == wanted, name
+
+
+@ONLY_SQLITE
+def test_a_backup_of_sqlite_is_not_taken_for_mysql(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert data.command("backup", str(tmp_path / "backup")) == 0
+    other = elsewhere(data, tmp_path / "other")
+    assert other.command("restore", str(tmp_path / "backup"), "--database", "mysql+pymysql://u:secret@127.0.0.1/d") == 1
+    said = capsys.readouterr().err
+    assert "is of a SQLite database, and mysql+pymysql was named: name a file" in said
+    assert "secret" not in said
 
 
 @ONLY_SQLITE

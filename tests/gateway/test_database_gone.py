@@ -91,4 +91,8 @@ def test_who_is_known_goes_on_and_no_row_is_lost(
     drawn = len(callers.answers) + 2  # the first, and the other's
     assert rows(path, "select count(*), count(distinct id) from audit where status = 200") == [(drawn, drawn)]
     assert rows(path, "select sum(amount) from used") == [(drawn,)], "rows and quotas are written together"
+    kept = "select count(*), count(distinct id) from generations"
+    assert rows(path, kept) == [(drawn, drawn)], "what was made is in the history, each once"
+    lost = "select count(*) from generations left join files on files.generation = generations.id where sha256 is null"
+    assert rows(path, lost) == [(0,)], "a generation without its file is torn"
     assert sound(path)
