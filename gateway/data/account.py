@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, func, or_, select
 
-from gateway.accounts.tables import FILES, GENERATIONS, KEYS, METADATA
+from gateway.accounts.tables import FILES, GENERATIONS, METADATA
 
 OWN = ("users", "api_keys")  # tables whose rows are an account, or a part of it, by their `id`
 BY = ("owner", "user_id", "key_id")  # columns that name an account
 NOBODYS = ("changes",)  # tables that say nothing of anybody; a test looks that there are no others
 # Columns that would let their reader in, or open what is sealed; an export does not have them.
-SECRET = ("hash", "password", "password_hash", "secret", "token", "csrf", "sealed_key", "sealed_by")
+SECRET = ("hash", "password", "password_hash", "secret", "token", "csrf", "sealed_key", "sealed_by", "text_key")
 
 
 class NoSuchAccount(Exception):
@@ -30,22 +30,21 @@ class Account(NamedTuple):
 
 def account_of(engine: Engine, *, user: str | None = None, key: str | None = None) -> Account:
     """The account of a user with all keys of his, or that of one key. Raises `NoSuchAccount`."""
+    keys = METADATA.tables["api_keys"].c
     with engine.connect() as connection:
         if user is not None:
-            owned = list(connection.scalars(select(KEYS.c.id).where(KEYS.c.user_id == user))) if _owned() else []
+            owned = list(connection.scalars(select(keys.id).where(keys.user_id == user))) if "user_id" in keys else []
             found = Account(user, frozenset([user, *owned]), tuple(owned))
         else:
             assert key is not None
-            owner = connection.scalar(select(KEYS.c.user_id).where(KEYS.c.id == key)) if _owned() else None
+            row = connection.execute(select(*keys).where(keys.id == key)).mappings().one_or_none()
+            owner = None if row is None else row.get("user_id")
             if owner is not None:
                 raise NoSuchAccount(f"key {key} is one of user {owner}, whose account it is: name that, --user {owner}")
-            there = connection.scalar(select(KEYS.c.id).where(KEYS.c.id == key))
-            found = Account(key, frozenset([key]), () if there is None else (key,))
+            found = Account(key, frozenset([key]), () if row is None else (key,))
         if not any(count for _, count in counted(connection, found)):
             what = "user" if user is not None else "key"
-            raise NoSuchAccount(
-                f"no {what} has the id {found.id!r}, and nothing of one is kept; see `python -m gateway keys list`"
-            )
+            raise NoSuchAccount(f"no {what} has the id {found.id!r}, and nothing of one is kept")
     return found
 
 
@@ -56,9 +55,9 @@ def tables() -> list[Table]:
 
 def of(table: Table, account: Account) -> ColumnElement[bool]:
     """Which of a table's rows are an account's."""
-    if table is FILES:
+    if table.name == FILES.name:
         mine = select(GENERATIONS.c.id).where(GENERATIONS.c.owner.in_(account.ids))
-        return FILES.c.generation.in_(mine)
+        return table.c.generation.in_(mine)
     names = [name for name in BY if name in table.c]
     if table.name in OWN:
         names.append("id")
@@ -76,7 +75,3 @@ def counted(connection: Connection, account: Account) -> Iterator[tuple[Table, i
 def public(row: dict[str, Any]) -> dict[str, Any]:
     """A row without its secrets."""
     return {name: value for name, value in row.items() if name not in SECRET}
-
-
-def _owned() -> bool:
-    return "user_id" in KEYS.c

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, Table, delete, select, update
 
 from gateway.accounts.database import writing
 from gateway.accounts.store import Store
 from gateway.accounts.tables import FILES, GENERATIONS, KEYS
-from gateway.data.account import OWN, Account, counted, of, tables
+from gateway.data.account import Account, counted, of, tables
 from gateway.data.lines import AT_ONCE
 from gateway.kept import ResultStore
 
+LAST = ("api_keys", "users")
 DELETED = "deleted"  # the name of a key of which nothing is left but its digest, so that it stays refused
 
 
@@ -27,19 +28,20 @@ def erase(engine: Engine, results: ResultStore, account: Account, said: Callable
         store.revoke(key)
     files = _history(engine, results, account)
     said(f"files: {files}")
-    rest = [table for table in reversed(tables()) if table.name not in ("files", "generations", *OWN)]
-    for table in (*rest, KEYS, *(table for table in tables() if table.name == "users")):
+    # Keys and then the user come last: without them nobody would know what else was his.
+    order = tables()[::-1]
+    order.sort(key=lambda table: LAST.index(table.name) if table.name in LAST else -1)
+    for table in order:
+        ended = table.name == KEYS.name
         with writing(engine) as connection:
-            if table is KEYS:
-                count = connection.execute(update(KEYS).where(KEYS.c.id.in_(account.keys)).values(_ended())).rowcount
-            else:
-                count = connection.execute(delete(table).where(of(table, account))).rowcount
-        said(f"{table.name}: {count} {'ended' if table is KEYS else 'rows'}")
+            change = update(table).values(_ended(table)) if ended else delete(table)
+            count = connection.execute(change.where(of(table, account))).rowcount
+        said(f"{table.name}: {count} {'ended' if ended else 'rows'}")
 
 
-def _ended() -> dict[str, Any]:
-    values: dict[str, Any] = {"name": DELETED, "hint": "", "scopes": "", "last_used": None}
-    return values | ({"user_id": None} if "user_id" in KEYS.c else {})
+def _ended(keys: Table) -> dict[str, Any]:
+    values: dict[str, Any] = {"name": DELETED, "hint": "", "scopes": "", "last_used": None, "user_id": None}
+    return {name: value for name, value in values.items() if name in keys.c}
 
 
 def left(engine: Engine, account: Account) -> dict[str, int]:
@@ -47,7 +49,8 @@ def left(engine: Engine, account: Account) -> dict[str, int]:
     with engine.connect() as connection:
         ended = select(KEYS.c.id).where(KEYS.c.id.in_(account.keys), KEYS.c.name == DELETED)
         gone = len(connection.execute(ended).all())
-        found = {table.name: count - (gone if table is KEYS else 0) for table, count in counted(connection, account)}
+        found = {table.name: count for table, count in counted(connection, account)}
+    found[KEYS.name] -= gone
     return {name: count for name, count in found.items() if count}
 
 
