@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from gateway.accounts.audit import Audit
 from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database
-from gateway.accounts.migrate import HEAD, _alone, alembic_config, migrate
+from gateway.accounts.migrate import HEAD, _alone, alembic_config, known, migrate
 from gateway.accounts.store import Store
 from gateway.accounts.tables import METADATA
 from tests.conftest import ROOT
@@ -31,6 +31,7 @@ from tests.support.accounts import EACH_DATABASE, ONLY_MARIADB, ONLY_SQLITE, row
 
 pytestmark = EACH_DATABASE
 
+ORDER = known()[1:]  # from the first to the last
 MIGRATE = """
 import sys
 from gateway.accounts.migrate import migrate
@@ -71,14 +72,14 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
     assert audit.close(60) == 0
     store.engine.dispose()
     before = rows(path, "select * from api_keys"), rows(path, "select * from audit")
-    assert migrate(url_of(path), "0002") == ["0004", "0003"]
+    assert migrate(url_of(path), "0002") == ORDER[:1:-1]
     assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
     assert "used" not in tables(path)
-    assert migrate(url_of(path)) == ["0003", "0004"]
+    assert migrate(url_of(path)) == ORDER[2:]
     assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
-    assert migrate(url_of(path), "0001") == ["0004", "0003", "0002"]
+    assert migrate(url_of(path), "0001") == ORDER[:0:-1]
     assert rows(path, "select * from api_keys") == before[0]
-    assert migrate(url_of(path)) == ["0002", "0003", "0004"]
+    assert migrate(url_of(path)) == ORDER[1:]
     assert migrate(url_of(path)) == []
     assert Store(open_database(url_of(path))).keys()[0].name == "a"
 
@@ -86,9 +87,9 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
 def test_base_is_an_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     migrate(url_of(path))
-    assert migrate(url_of(path), "base") == ["0004", "0003", "0002", "0001"]
+    assert migrate(url_of(path), "base") == ORDER[::-1]
     assert tables(path) == {"alembic_version"}
-    assert migrate(url_of(path)) == ["0001", "0002", "0003", "0004"]
+    assert migrate(url_of(path)) == ORDER
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -107,7 +108,7 @@ def test_of_processes_that_start_at_once_one_migrates(tmp_path: Path, count: int
         process.stdin.flush()
     ends = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * count, ends
-    assert sorted(said.strip() for said, _ in ends) == [*[""] * (count - 1), "0001 0002 0003 0004"]
+    assert sorted(said.strip() for said, _ in ends) == [*[""] * (count - 1), " ".join(ORDER)]
     assert store_at(tmp_path / "a.db").keys() == []
 
 
@@ -124,15 +125,16 @@ def test_a_migration_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> No
 
 
 @ONLY_MARIADB
-@pytest.mark.parametrize("broken", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("broken", ORDER)
 def test_a_migration_that_breaks_off_where_each_table_is_committed_is_gone_on_with(tmp_path: Path, broken: str) -> None:
     """A step that was run, and whose end nobody wrote down: what a kill between the two leaves."""
     path = tmp_path / "a.db"
     migrate(url_of(path), broken)
-    rows(path, f"update alembic_version set version_num='{int(broken) - 1:04}'")
-    if broken == "0001":
+    before = known()[ORDER.index(broken)]
+    rows(path, f"update alembic_version set version_num='{before}'")
+    if before == "base":
         rows(path, "delete from alembic_version")
-    assert migrate(url_of(path)) == [f"{number:04}" for number in range(int(broken), 5)]
+    assert migrate(url_of(path)) == ORDER[ORDER.index(broken) :]
     assert store_at(path).keys() == []
 
 
@@ -155,7 +157,7 @@ def test_a_process_waits_for_the_migrations_of_another(tmp_path: Path) -> None:
         assert thread.is_alive(), "it did not wait"
         assert done == []
     thread.join(120)
-    assert done == ["0002", "0003", "0004"]
+    assert done == ORDER[1:]
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_revision_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match="no revision 7; wanted one of base, 0001, 0002, 0003, 0004"):
+    with pytest.raises(DatabaseError, match=f"no revision 7; wanted one of base, {', '.join(ORDER)}"):
         migrate(url_of(tmp_path / "a.db"), "7")
 
 
