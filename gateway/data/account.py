@@ -13,7 +13,18 @@ OWN = ("users", "api_keys")  # tables whose rows are an account, or a part of it
 BY = ("owner", "user_id", "key_id")  # columns that name an account
 NOBODYS = ("changes",)  # tables that say nothing of anybody; a test looks that there are no others
 # Columns that would let their reader in, or open what is sealed; an export does not have them.
-SECRET = ("hash", "password", "password_hash", "secret", "token", "csrf", "sealed_key", "sealed_by", "text_key")
+SECRET = (
+    "hash",
+    "password",
+    "password_hash",
+    "secret",
+    "token",
+    "csrf",
+    "sealed_key",
+    "sealed_by",
+    "text_key",
+    "text_key_by",
+)
 
 
 class NoSuchAccount(Exception):
