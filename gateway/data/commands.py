@@ -42,7 +42,7 @@ EXAMPLES = {
 }
 
 
-def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `data` and its commands to those of `python -m gateway`."""
     parser = commands.add_parser(
         "data",
@@ -68,7 +68,7 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     made["restore"].add_argument("folder", type=Path, help="of a backup")
 
 
-def run_data(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run one of the commands; a foreseeable failure is one message and exit code 1."""
     try:
         settings = load(options.settings, os.environ)
