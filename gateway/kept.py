@@ -84,14 +84,13 @@ class ResultFolder:
                     f"do not fit: at most {self._max_files} files and {self._max_bytes} bytes are; delete some"
                 )
             self._files, self._bytes = self._files + 1, self._bytes + len(content)
-        part = self.path / f"{name}{_PART}"
+        part = f"{self.path}/{name}{_PART}"
         try:
-            with os.fdopen(os.open(part, _NEW, 0o600), "wb") as file:
-                file.write(content)
-            part.replace(self.path / name)
+            _write(part, content)
+            os.replace(part, f"{self.path}/{name}")
         except BaseException:
             with contextlib.suppress(OSError):
-                part.unlink()
+                Path(part).unlink()
             self._gone(len(content))
             raise
         return name
@@ -127,6 +126,17 @@ class ResultFolder:
     def _gone(self, size: int) -> None:
         with self._change:
             self._files, self._bytes = self._files - 1, self._bytes - size
+
+
+def _write(path: str, content: bytes) -> None:
+    """Without pathlib and buffers: this happens for every image that is made."""
+    descriptor = os.open(path, _NEW, 0o600)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 def sweep(store: ResultStore, before: float) -> list[str]:

@@ -6,6 +6,7 @@ the work goes on, and its row says that the file is not kept.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 THREADS = 4
 ROOM_BYTES = 64 << 20  # of answers that wait to be written; what is being made comes on top
+BATCH = 16  # answers that one thread writes, one after the other
+LINGER_SECONDS = 0.05  # for which the first of them waits for others: a thread is not woken for each
 MAX_SOUND = 1 << 20  # bytes of a stream of sound that are kept; a longer one has a row without a file
 NOT_KEPT = {"omitted": "an image that came with the request; the history does not keep it"}
 log = structlog.get_logger("gateway.history")
@@ -51,6 +54,7 @@ class Keeper:
         self._writer = Writer(self._put, ring, removed if remove else None)
         self._threads = ThreadPoolExecutor(THREADS, "history")
         self._change = threading.Condition()
+        self._batch: list[tuple[Generation, Came | None]] = []
         self._waiting = self._bytes = 0  # answers that are not handed to the log of requests yet, and what they hold
         self.trouble: str | None = None  # why the last file was not kept
 
@@ -76,11 +80,16 @@ class Keeper:
         return self._bytes >= self._room_bytes
 
     def hand_over(self, row: Generation, came: Came | None) -> None:
-        """Write it; its caller does not wait for that."""
+        """Write it; its caller, on the event loop, does not wait for that."""
         with self._change:
             self._waiting += 1
             self._bytes += came.size if came is not None else 0
-        self._threads.submit(self._write, row, came)
+            self._batch.append((row, came))
+            size = len(self._batch)
+        if size == BATCH:
+            self._submit()
+        elif size == 1:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._submit)
 
     def release(self, row: Generation) -> None:
         """Nothing was made."""
@@ -89,6 +98,7 @@ class Keeper:
     def flush(self, seconds: float) -> bool:
         """Wait until all that was made is in the database; False if that takes longer. It blocks."""
         until = time.monotonic() + seconds
+        self._submit()
         with self._change:
             if not self._change.wait_for(lambda: self._waiting == 0, seconds):
                 return False
@@ -96,10 +106,21 @@ class Keeper:
 
     def close(self, seconds: float) -> int:
         """Write what waits, for at most so long; how many answers are lost. It blocks."""
+        self._submit()
         with self._change:
             self._change.wait_for(lambda: self._waiting == 0, seconds)
             self._threads.shutdown(wait=False, cancel_futures=True)
             return self._waiting
+
+    def _submit(self) -> None:
+        with self._change:
+            batch, self._batch = self._batch, []
+            if batch:
+                self._threads.submit(self._write_all, batch)
+
+    def _write_all(self, batch: list[tuple[Generation, Came | None]]) -> None:
+        for row, came in batch:
+            self._write(row, came)
 
     def _write(self, row: Generation, came: Came | None) -> None:
         try:

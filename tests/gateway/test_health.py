@@ -8,6 +8,7 @@ def test_health_and_readiness(gateway: Gateway) -> None:
     ready = gateway.get("/readyz")
     models = dict.fromkeys(("altered", "chat", "digits", "drawn", "summary", "told"), True)
     document = {"ready": True, "reason": None, "models": models, "refused": {}, "database": "ok"}
+    document |= {"results": "ok"}
     assert (ready.status, ready.json) == (200, document)
     assert len(ready.headers["x-request-id"]) == 32
     assert ready.headers["x-content-type-options"] == "nosniff"

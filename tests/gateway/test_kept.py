@@ -79,10 +79,10 @@ def test_a_link_is_not_followed(folder: ResultFolder, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_leaves_nothing_behind(folder: ResultFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_part: Path, _name: Path) -> None:
+    def full(_part: str, _name: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         folder.put(b"x" * 100)
     assert list(folder.path.iterdir()) == []
