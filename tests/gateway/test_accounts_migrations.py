@@ -32,6 +32,7 @@ from tests.support.accounts import EACH_DATABASE, ONLY_MARIADB, ONLY_SQLITE, row
 pytestmark = EACH_DATABASE
 
 ORDER = known()[1:]  # from the first to the last
+KEPT = "select id, hash, name, scopes, created, last_used, tokens_a_day from api_keys"  # later steps add to it
 MIGRATE = """
 import sys
 from gateway.accounts.migrate import migrate
@@ -72,14 +73,14 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
     audit.end(audit.begin("r", key.id), "/v1/models", 200)
     assert audit.close(60) == 0
     store.engine.dispose()
-    before = rows(path, "select * from api_keys"), rows(path, "select * from audit")
+    before = rows(path, KEPT), rows(path, "select * from audit")
     assert migrate(url_of(path), "0002") == ORDER[:1:-1]
-    assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
+    assert (rows(path, KEPT), rows(path, "select * from audit")) == before
     assert "used" not in tables(path)
     assert migrate(url_of(path)) == ORDER[2:]
-    assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
+    assert (rows(path, KEPT), rows(path, "select * from audit")) == before
     assert migrate(url_of(path), "0001") == ORDER[:0:-1]
-    assert rows(path, "select * from api_keys") == before[0]
+    assert rows(path, KEPT) == before[0]
     assert migrate(url_of(path)) == ORDER[1:]
     assert migrate(url_of(path)) == []
     assert Store(open_database(url_of(path))).keys()[0].name == "a"
