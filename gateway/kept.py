@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 BYTES = 24  # of a name; 192 bits
 MAX_FILES = 100_000
-_NAME = re.compile(r"[0-9a-f]{48}")
+NAME = re.compile(r"[0-9a-f]{48}")
 _PART = ".part"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -41,8 +41,8 @@ class KeptResult(NamedTuple):
 class ResultStore(Protocol):
     """What keeps results. Every call blocks: from the event loop, in a thread alone."""
 
-    def put(self, content: bytes) -> str:
-        """Keep it whole or not at all, and name it. Raises `NoRoom`, `OSError`."""
+    def put(self, content: bytes, name: str | None = None) -> str:
+        """Keep it whole or not at all, and name it; `name`: that of a backup. Raises `NoRoom`, `OSError`."""
 
     def get(self, name: str) -> bytes:
         """What is kept by a name. Raises `NoSuchResult`, `OSError`."""
@@ -55,9 +55,9 @@ class ResultStore(Protocol):
 
 
 class ResultFolder:
-    """Results as files of mode 0600 in a folder of mode 0700. One process writes to it."""
+    """Results as files of mode 0600 in a folder of mode 0700. One process writes to it; a command may work `beside`."""
 
-    def __init__(self, path: Path, max_bytes: int, max_files: int = MAX_FILES) -> None:
+    def __init__(self, path: Path, max_bytes: int, max_files: int = MAX_FILES, *, beside: bool = False) -> None:
         self.path, self._max_bytes, self._max_files = path.absolute(), max_bytes, max_files
         self._change = threading.Lock()
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,14 +68,15 @@ class ResultFolder:
                 f"{self.path} has mode {mode:04o} and belongs to user {found.st_uid}, wanted a folder of this user's "
                 f"({os.geteuid()}) with 0700, because results lie in it: `chmod 700` it, or name another folder"
             )
-        for left in self.path.glob(f"*{_PART}"):  # of a process that was killed
-            if _NAME.fullmatch(left.stem):
+        for left in () if beside else self.path.glob(f"*{_PART}"):  # of a process that was killed
+            if NAME.fullmatch(left.stem):
                 left.unlink()
         kept = list(self.list())
         self._bytes, self._files = sum(result.size for result in kept), len(kept)
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: bytes, name: str | None = None) -> str:
         """Write it beside, then give it its name. A power cut may cost what was put just before it."""
+        name = secrets.token_hex(BYTES) if name is None else checked(name)
         with self._change:
             if self._files >= self._max_files or self._bytes + len(content) > self._max_bytes:
                 raise NoRoom(
@@ -83,7 +84,6 @@ class ResultFolder:
                     f"do not fit: at most {self._max_files} files and {self._max_bytes} bytes are; delete some"
                 )
             self._files, self._bytes = self._files + 1, self._bytes + len(content)
-        name = secrets.token_hex(BYTES)
         part = f"{self.path}/{name}{_PART}"
         try:
             _write(part, content)
@@ -101,7 +101,7 @@ class ResultFolder:
             with os.fdopen(os.open(self._file(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 return file.read()
         except FileNotFoundError:
-            raise _nothing(name) from None
+            raise nothing(name) from None
 
     def delete(self, name: str) -> None:
         """Remove the file."""
@@ -114,16 +114,14 @@ class ResultFolder:
         """Files of ours alone: what else lies in the folder is left as it is."""
         with os.scandir(self.path) as found:
             for entry in found:
-                if not _NAME.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                if not NAME.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
                     continue
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     about = entry.stat(follow_symlinks=False)
                     yield KeptResult(entry.name, about.st_size, about.st_mtime)
 
     def _file(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise _nothing(name)
-        return self.path / name
+        return self.path / checked(name)
 
     def _gone(self, size: int) -> None:
         with self._change:
@@ -149,5 +147,13 @@ def sweep(store: ResultStore, before: float) -> list[str]:
     return names
 
 
-def _nothing(name: str) -> NoSuchResult:
+def checked(name: str) -> str:
+    """A name that a store gave; whatever else somebody asks for there is not. Raises `NoSuchResult`."""
+    if not NAME.fullmatch(name):
+        raise nothing(name)
+    return name
+
+
+def nothing(name: str) -> NoSuchResult:
+    """The error for a name that nothing is kept by."""
     return NoSuchResult(f"no result is kept as {name[:60]!r}: its time is over, it was deleted, or it never was")

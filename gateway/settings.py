@@ -126,7 +126,7 @@ class Settings(_Table):
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
     history: Literal["on", "off"] = "on"  # whether what is made is kept for whoever asked for it
-    results: Path | None = None  # the folder of its files; absent: beside the database
+    results: str | None = None  # where its files are, a folder or s3://BUCKET/PREFIX; absent: beside the database
     history_bytes: int = Field(default=4 << 30, ge=1)  # of all these files
     retention_days: int = Field(default=90, ge=0)  # after which a generation goes; 0: when its owner deletes it
     encryption_keys: Path | None = None  # a file; with it all that is kept is sealed

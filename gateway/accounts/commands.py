@@ -39,7 +39,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "keys", help="make, show and revoke API keys", description=__doc__, epilog=example, formatter_class=RAW
     )
     below = parser.add_subparsers(dest="keys_command", required=True, metavar="{create,list,revoke,migrate}")
-    create = _add(below, "create", CREATE, "--name alice --scope image:generate --images-a-day 500 --expires 90d")
+    create = add_command(
+        below, "keys create", CREATE, "--name alice --scope image:generate --images-a-day 500 --expires 90d"
+    )
     create.add_argument("--name", required=True, type=_name, help="whose key it is, or what for")
     create.add_argument(
         "--scope", action="append", default=[], choices=SCOPES, help="what it may do; may be repeated; default: all"
@@ -49,9 +51,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for limit in LIMITS:
         option = f"--{limit.replace('_', '-')}"
         create.add_argument(option, type=_count, metavar="N", help="0: no bound; default: what the settings say")
-    _add(below, "list", LIST, "").add_argument("--json", action="store_true", help="as JSON")
-    _add(below, "revoke", REVOKE, "key_0123456789abcdef").add_argument("id", help="the id that `keys list` shows")
-    _add(below, "migrate", MIGRATE, "--to 0002").add_argument(
+    add_command(below, "keys list", LIST, "").add_argument("--json", action="store_true", help="as JSON")
+    add_command(below, "keys revoke", REVOKE, "key_0123456789abcdef").add_argument(
+        "id", help="the id that `keys list` shows"
+    )
+    add_command(below, "keys migrate", MIGRATE, "--to 0002").add_argument(
         "--to", default=HEAD, metavar="REVISION", help=f"default: {HEAD}; what a later one added goes when it goes down"
     )
 
@@ -82,11 +86,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add(
+def add_command(
     below: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, example: str
 ) -> argparse.ArgumentParser:
-    shown = f"example: python -m gateway keys {name} {example}".rstrip()
-    parser = below.add_parser(name, help=what, description=what, epilog=shown, formatter_class=RAW)
+    """A command by its whole name, such as "keys list", with an example, a database and settings."""
+    shown = f"example: python -m gateway {name} {example}".rstrip()
+    parser = below.add_parser(
+        name.rsplit(maxsplit=1)[-1], help=what, description=what, epilog=shown, formatter_class=RAW
+    )
     parser.add_argument(
         "--database", metavar="URL", help="sqlite:///FILE or mysql+pymysql://...; default: the settings"
     )

@@ -17,8 +17,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuch
 WANTED = "wanted: sqlite:///FOLDER/FILE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 DEFAULT_DATABASE = "sqlite:///artifacts/gateway/gateway.db"
 CONNECTIONS = 6  # look-ups, the writer, the watcher
-MYSQL_TIMEOUTS = {"connect_timeout": 2, "read_timeout": 5, "write_timeout": 5}  # seconds
-BUSY_SECONDS = 5.0  # how long a statement waits for another process's transaction
+CONNECT_SECONDS = 2  # for which MySQL is waited for
+BUSY_SECONDS = 5.0  # how long a statement waits for another process's transaction, and on MySQL for its answer
 
 
 class DatabaseError(Exception):
@@ -36,9 +36,8 @@ def open_database(url: str, *, create: bool = False, wait: float = BUSY_SECONDS)
     if parsed.get_backend_name() != "mysql":
         raise DatabaseError(f"database: {parsed.drivername} is not known; {WANTED}")
     try:
-        return create_engine(
-            parsed, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, connect_args=MYSQL_TIMEOUTS
-        )
+        timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": wait, "write_timeout": wait}
+        return create_engine(parsed, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, connect_args=timeouts)
     except (ImportError, NoSuchModuleError) as error:
         raise DatabaseError(
             f"database: {parsed.drivername} needs a package that is not there ({error}): pip install PyMySQL"

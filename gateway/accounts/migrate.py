@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.accounts.database import DatabaseError, open_database, reason, writing
+from gateway.accounts.database import BUSY_SECONDS, DatabaseError, open_database, reason, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 HEAD = "0006"  # compared with the folder by a test; so a start that has nothing to do imports no Alembic
 FOLDER = Path(__file__).parent
 LOCK_SECONDS = 60  # how long one process waits for another one's migrations
 LOCK = "atelier-migrate"
+VERSION = "alembic_version"  # the table in which a database says where it is
 
 
 def migrate(url: str, to: str = HEAD) -> list[str]:
     """Go up or down to a revision ("base": no tables); which revisions were run. `DatabaseError` if that cannot be."""
-    engine = open_database(url, create=True, wait=LOCK_SECONDS)
+    engine = open_database(url, create=True, wait=LOCK_SECONDS + BUSY_SECONDS)
     try:
         if to == HEAD:
             with engine.connect() as connection:
-                if _current(connection) == HEAD:
+                if revision(connection) == HEAD:
                     return []
         with _alone(engine) as connection:
             return _run(connection, to)
@@ -36,6 +36,14 @@ def migrate(url: str, to: str = HEAD) -> list[str]:
         raise DatabaseError(f"database: it cannot be migrated: {reason(error)}") from error
     finally:
         engine.dispose()
+
+
+def known() -> list[str]:
+    """All revisions from the first to the last, after "base", the state without tables."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return ["base", *[script.revision for script in scripts.walk_revisions()][::-1]]
 
 
 def alembic_config() -> Config:
@@ -53,33 +61,36 @@ def alembic_config() -> Config:
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
     """A transaction that no other process's migrations run beside."""
-    with writing(engine, "EXCLUSIVE") as connection:
-        if engine.dialect.name != "mysql":
+    if engine.dialect.name != "mysql":
+        with writing(engine, "EXCLUSIVE") as connection:
             yield connection
-            return
+        return
+    with engine.connect() as connection:
         if connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": LOCK, "seconds": LOCK_SECONDS}) != 1:
             raise DatabaseError(f"database: another process has been migrating it for {LOCK_SECONDS} s; wait for it")
         try:
             yield connection
+            connection.commit()  # the number of the last step is there before another process looks for it
         finally:
+            connection.rollback()
             connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK})
 
 
-def _current(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+def revision(connection: Connection) -> str | None:
+    """Where a database is; None: it has no tables of ours."""
+    if not inspect(connection).has_table(VERSION):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION}"))
     return found
 
 
 def _run(connection: Connection, to: str) -> list[str]:
     from alembic import command
-    from alembic.script import ScriptDirectory
 
     config = alembic_config()
     config.attributes["connection"] = connection
-    order = _order(ScriptDirectory.from_config(config))
-    here = _current(connection) or "base"
+    order = known()
+    here = revision(connection) or "base"
     if here not in order:
         raise DatabaseError(
             f"database: it is at revision {here}, and this version knows {', '.join(order[1:])}: a newer version "
@@ -93,8 +104,3 @@ def _run(connection: Connection, to: str) -> list[str]:
     if to != here:
         command.downgrade(config, to)
     return order[order.index(to) + 1 : order.index(here) + 1][::-1]
-
-
-def _order(scripts: ScriptDirectory) -> list[str]:
-    """All revisions from the first to the last, after "base", the state without tables."""
-    return ["base", *[script.revision for script in scripts.walk_revisions()][::-1]]

@@ -19,7 +19,8 @@ from gateway.accounts.history import History
 from gateway.history.keeper import Keeper
 from gateway.history.retention import EVERY_SECONDS, sweep
 from gateway.history.shelf import Shelf
-from gateway.kept import ResultFolder, ResultStore
+from gateway.kept import ResultStore
+from gateway.objects import open_results
 from gateway.sealed import Ring, SealError, read_ring
 from gateway.settings import Settings, SettingsError
 
@@ -27,13 +28,13 @@ END_SECONDS = 3.0  # for which a stop waits for what is to be written
 log = structlog.get_logger("gateway.history")
 
 
-def results_of(settings: Settings) -> ResultStore:
-    """The store that the settings name. Raises `SettingsError`."""
-    folder = settings.results or results_folder(settings.database or DEFAULT_DATABASE)
+def results_of(settings: Settings, *, beside: bool = False) -> ResultStore:
+    """The store that the settings name; `beside` a gateway that may write to it. Raises `SettingsError`."""
+    place = settings.results or results_folder(settings.database or DEFAULT_DATABASE)
     try:
-        return ResultFolder(folder, settings.history_bytes)
-    except OSError as error:
-        raise SettingsError(f"setting results: {folder} cannot be used: {error}") from None
+        return open_results(place, settings.history_bytes, beside=beside)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"setting results: {place} cannot be used: {error}") from None
 
 
 def results_folder(database: str) -> Path:

@@ -38,7 +38,7 @@ class Full:
         self.full = True
         self.kept: dict[str, bytes] = {}
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: bytes, name: str | None = None) -> str:
         if self.full:
             raise OSError(28, "No space left on device: the disk is full")
         name = f"{len(self.kept):048x}"

@@ -34,6 +34,15 @@ def test_equal_contents_have_names_of_their_own(folder: ResultFolder) -> None:
         folder.get(first)
 
 
+def test_a_command_beside_a_gateway_leaves_what_that_writes(folder: ResultFolder) -> None:
+    part = folder.path / f"{'a' * 48}.part"
+    part.write_bytes(b"half")
+    assert list(ResultFolder(folder.path, max_bytes=100, beside=True).list()) == []
+    assert part.exists()
+    ResultFolder(folder.path, max_bytes=100)
+    assert not part.exists()
+
+
 def test_room_is_bounded_and_given_back(folder: ResultFolder) -> None:
     name = folder.put(b"x" * 60)
     with pytest.raises(NoRoom, match="1 files with 60 bytes are kept, and 41 more bytes do not fit"):

@@ -97,9 +97,14 @@ def held(path: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+def tables(path: Path) -> set[str]:
+    """The names of a database's tables."""
+    query = "show tables" if InUse.server else "select name from sqlite_master where type='table'"
+    return {name for (name,) in rows(path, query)}
+
+
 def sound(path: Path) -> bool:
     """Whether a database finds nothing wrong with itself."""
     if InUse.server is None:
         return rows(path, "pragma integrity_check") == [("ok",)]
-    names = ", ".join(name for (name,) in rows(path, "show tables"))
-    return {said for *_, said in rows(path, f"check table {names}")} == {"OK"}
+    return {said for *_, said in rows(path, f"check table {', '.join(tables(path))}")} == {"OK"}

@@ -1,0 +1,1 @@
+"""What an operator does with everything that is kept: export, deletion, rotation of keys, backup and restore."""
