@@ -1,4 +1,4 @@
-"""python -m gateway [serve]|keys: the door to what is served, and who may pass."""
+"""python -m gateway [serve]|keys|users: the door to what is served, and who may pass."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from gateway import logs
-from gateway.accounts.commands import add_commands, run
+from gateway.accounts import commands as keys_commands
+from gateway.accounts import users_commands
 from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."
@@ -23,14 +25,18 @@ gateway.toml:
 """
 
 
+COMMANDS: dict[str, Any] = {"keys": keys_commands, "users": users_commands}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a foreseeable failure is one message and exit code 1."""
     given = sys.argv[1:] if arguments is None else arguments
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given = ["serve", *given]
     options = _parser().parse_args(given)
-    if options.command == "keys":
-        return run(options)
+    if options.command in COMMANDS:
+        code: int = COMMANDS[options.command].run(options)
+        return code
     try:
         settings = load(options.settings, os.environ)
         logs.configure(settings.log_level)
@@ -55,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help=SERVE, description=SERVE, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     serve.add_argument("--settings", type=Path, metavar="FILE", help="settings as TOML (docs/gateway.md lists them)")
-    add_commands(commands)
+    for module in COMMANDS.values():
+        module.add_commands(commands)
     return parser
 
 

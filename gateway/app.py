@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from gateway import health, media, text
 from gateway.accounts.auth import Accounts
+from gateway.accounts.cookie import Cookie
 from gateway.accounts.database import DEFAULT_DATABASE
 from gateway.edge import Edge, InHand
 from gateway.history import routes as history
@@ -48,7 +49,9 @@ def build(settings: Settings) -> Edge:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         url = settings.database or DEFAULT_DATABASE
-        accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless)
+        cookie = Cookie(settings.secure, settings.session_days, settings.session_idle_days)
+        accounts = await Accounts.open(url, settings.limits, keyless=settings.keyless, cookie=cookie)
+        web.accounts = accounts
         app.state.accounts, app.state.limits = accounts, accounts.limits
         watch = asyncio.create_task(models.watch())
         with contextlib.suppress(TimeoutError):  # one that hangs is not waited for

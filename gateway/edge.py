@@ -95,7 +95,8 @@ class Edge:
             raise errors.overloaded("the gateway is stopping; send the request again")
         if scope["query_string"] and scope["method"] == "POST":
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
-        caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]))
+        changes = scope["method"] not in ("GET", "HEAD")
+        caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]), changes)
         scope["state"]["owner"] = None if caller.id == ANYBODY.id else caller.id
         async with state.limits.admit(caller):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)

@@ -83,6 +83,8 @@ class Settings(_Table):
     body_seconds: float = Field(default=30, gt=0)
     idle_seconds: float = Field(default=30, gt=0)  # of a connection between two requests
     send_seconds: float = Field(default=30, gt=0)  # without that a caller reads a byte of its answer
+    session_days: float = Field(default=30, gt=0)  # after which a browser signs in again
+    session_idle_days: float = Field(default=7, gt=0)  # the same, where nothing is asked for so long
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -119,6 +121,11 @@ class Settings(_Table):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def secure(self) -> bool:
+        """Whether callers come over TLS, to this process or to what stands before it."""
+        return self.tls_certificate is not None or (self.public_url or "").startswith("https://")
 
     @property
     def keyless(self) -> bool:

@@ -1,4 +1,4 @@
-"""From a request's headers to its caller: keys are looked up in a thread, and remembered for a short time."""
+"""From a request's headers to its caller: keys and sessions, looked up in a thread and remembered for a short time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 
-from gateway.accounts import keys
+from gateway.accounts import keys, sessions
 from gateway.accounts.audit import Audit
 from gateway.accounts.caller import ANYBODY, Caller
+from gateway.accounts.cookie import Cookie
 from gateway.accounts.database import DatabaseError, open_database, reason, told
 from gateway.accounts.migrate import migrate
+from gateway.accounts.passwords import Passwords
+from gateway.accounts.people import Users
+from gateway.accounts.sessions import Session, Sessions
 from gateway.accounts.store import Key, Store
 from gateway.errors import ApiError, overloaded
 from gateway.limits import Limits
@@ -40,7 +44,7 @@ ONCE_MORE = "send it as `Authorization: Bearer atl_...`; `python -m gateway keys
 
 @dataclasses.dataclass
 class _Seen:
-    key: Key | None  # None: nobody has this key
+    key: Key | Session | None  # None: nobody has this key
     at: float  # by the monotonic clock
     caller: Caller | None = None
 
@@ -48,8 +52,10 @@ class _Seen:
 class Accounts:
     """The callers of one gateway. Made by `open`; everything else is for its event loop."""
 
-    def __init__(self, store: Store, defaults: LimitSettings, keyless: bool) -> None:
+    def __init__(self, store: Store, defaults: LimitSettings, keyless: bool, cookie: Cookie) -> None:
         self._store = store
+        self.cookie, self.users, self.passwords = cookie, Users(store.engine), Passwords()
+        self.sessions = Sessions(store.engine, cookie.days, cookie.idle_days)
         self._defaults = defaults
         self._anybody = dataclasses.replace(ANYBODY, limits=defaults) if keyless else None
         self._threads = ThreadPoolExecutor(THREADS, "accounts")
@@ -64,10 +70,12 @@ class Accounts:
         self.limits = Limits(self.audit)
 
     @classmethod
-    async def open(cls, url: str, defaults: LimitSettings, *, keyless: bool = False) -> Self:
+    async def open(
+        cls, url: str, defaults: LimitSettings, *, keyless: bool = False, cookie: Cookie | None = None
+    ) -> Self:
         """Bring the database up to date and begin. Raises `DatabaseError` when it cannot be used."""
         await asyncio.to_thread(migrate, url)
-        accounts = cls(Store(await asyncio.to_thread(open_database, url)), defaults, keyless)
+        accounts = cls(Store(await asyncio.to_thread(open_database, url)), defaults, keyless, cookie or Cookie())
         accounts._revocations = await accounts._in_thread(accounts._store.revocations)
         day = accounts.limits.day()
         accounts.limits.load(ANYBODY.id, day, await accounts._in_thread(lambda: accounts._store.used(ANYBODY.id, day)))
@@ -95,27 +103,46 @@ class Accounts:
         """What the database keeps; every call of it blocks."""
         return self._store
 
-    async def caller(self, headers: Headers) -> Caller:
-        """Whose request this is. Raises a 401, or a 503 when the database is gone and the key was not seen lately."""
+    async def caller(self, headers: Headers, changes: bool = False) -> Caller:
+        """Whose request this is: by its key, or by the cookie of a session where it brings no key.
+
+        `changes`: it may change something, so by a cookie it has to come from a page of ours (403 otherwise).
+        Raises a 401, or a 503 when the database is gone and the key was not seen lately.
+        """
         if self._anybody is not None:
             return self._anybody
-        digest = keys.digest(_bearer(headers))
+        token = None if "authorization" in headers else self.cookie.token(headers)
+        if token is None:
+            return _checked(await self._known(keys.digest(_bearer(headers)), session=False))
+        if changes and not sessions.is_ours(token, headers):
+            raise ApiError(
+                403,
+                f"this comes by a session, but not from a page of ours: send the header {sessions.CSRF} with what "
+                "GET /web/session tells, or an API key",
+                code="csrf",
+            )
+        seen = await self._known(sessions.digest(token), session=True)
+        if not isinstance(seen.key, Session) or seen.key.over(self.cookie.idle_days) or seen.caller is None:
+            raise _refused("this session is over: sign in again", "session_over")
+        return seen.caller
+
+    async def _known(self, digest: str, session: bool) -> _Seen:
         seen = self._seen.get(digest)
         age = math.inf if seen is None else time.monotonic() - seen.at
         if seen is None or age > (FRESH_SECONDS if seen.key is None else GRACE_SECONDS):
-            seen = await self._ask(digest)
+            seen = await self._ask(digest, session)
         elif age > FRESH_SECONDS and self.gone is None and len(self._asked) < LOOK_UPS:
-            self._begin(digest)  # nobody waits for it: what is revoked the watcher tells
+            self._begin(digest, session)  # nobody waits for it: what is revoked the watcher tells
         if digest in self._seen:
             self._seen.move_to_end(digest)
-        return _checked(seen)
+        return seen
 
-    async def _ask(self, digest: str) -> _Seen:
-        """Look a key up, once for however many requests wait for it."""
+    async def _ask(self, digest: str, session: bool) -> _Seen:
+        """Look it up, once for however many requests wait for it."""
         if digest not in self._asked and len(self._asked) >= LOOK_UPS:
             raise overloaded("too many keys are being looked up; send the request again")
         try:
-            return await asyncio.shield(self._begin(digest))
+            return await asyncio.shield(self._begin(digest, session))
         except (SQLAlchemyError, DatabaseError):
             raise ApiError(
                 503,
@@ -125,10 +152,10 @@ class Accounts:
                 retry_after=2.0,
             ) from None
 
-    def _begin(self, digest: str) -> asyncio.Task[_Seen]:
+    def _begin(self, digest: str, session: bool) -> asyncio.Task[_Seen]:
         task = self._asked.get(digest)
         if task is None:
-            task = self._asked[digest] = asyncio.create_task(self._look_up(digest))
+            task = self._asked[digest] = asyncio.create_task(self._look_up(digest, session))
             task.add_done_callback(lambda done: self._asked_for(digest, done))
         return task
 
@@ -137,26 +164,37 @@ class Accounts:
         if not done.cancelled() and isinstance(error := done.exception(), SQLAlchemyError):
             self._lost(error)
 
-    async def _look_up(self, digest: str) -> _Seen:
+    async def _look_up(self, digest: str, session: bool) -> _Seen:
         began, day, forgotten = time.monotonic(), self.limits.day(), self._forgotten
-        found = await self._in_thread(lambda: self._find(digest, day))
+        found = await self._in_thread(lambda: self._find(digest, day, session))
         seen = _Seen(None, began)
         if found is not None and hmac.compare_digest(found[0].hash, digest):
             key, used = found
-            self.limits.load(key.id, day, used)
-            own = self._defaults.model_copy(update=dict(key.limits))
-            seen = _Seen(key, began, Caller(key.id, key.name, frozenset(key.scopes), own))
+            caller = self._session_caller(key) if isinstance(key, Session) else self._key_caller(key)
+            self.limits.load(caller.id, day, used)
+            seen = _Seen(key, began, caller)
         if forgotten == self._forgotten:
             self._seen[digest] = seen
             while len(self._seen) > REMEMBERED:
                 self._seen.popitem(last=False)
         return seen
 
-    def _find(self, digest: str, day: str) -> tuple[Key, dict[str, float]] | None:
+    def _session_caller(self, session: Session) -> Caller:
+        user = session.user  # quotas are the user's, whichever browser asks
+        return Caller(user.id, user.name, limits=self._defaults, owner=user.id)
+
+    def _key_caller(self, key: Key) -> Caller:
+        own = self._defaults.model_copy(update=dict(key.limits))
+        return Caller(key.id, key.name, frozenset(key.scopes), own, key.user_id or key.id)
+
+    def _find(self, digest: str, day: str, session: bool) -> tuple[Key | Session, dict[str, float]] | None:
         """In a thread; those that waited for one do not wait for a database that is gone as well."""
         if self.gone is not None:
             raise DatabaseError(self.gone)
-        return self._store.find(digest, day)
+        if not session:
+            return self._store.find(digest, day)
+        found = self.sessions.find(digest)
+        return None if found is None else (found, self._store.used(found.user.id, day))
 
     async def _watch(self) -> None:
         """Notice revocations by other processes, and a database that is gone or back."""
@@ -206,7 +244,7 @@ def _bearer(headers: Headers) -> str:
 
 def _checked(seen: _Seen) -> Caller:
     key = seen.key
-    if key is None or seen.caller is None:
+    if not isinstance(key, Key) or seen.caller is None:
         raise _refused(
             "nobody has this API key: `python -m gateway keys list` shows those there are", "invalid_api_key"
         )

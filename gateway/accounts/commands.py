@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.accounts.caller import SCOPES
 from gateway.accounts.database import DEFAULT_DATABASE, DatabaseError, open_database, reason
 from gateway.accounts.migrate import HEAD, migrate
+from gateway.accounts.people import NoSuchUser, Users
 from gateway.accounts.store import LIMITS, Key, NoSuchKey, Store
+from gateway.accounts.users_commands import find
 from gateway.settings import SettingsError, load
 
 MAX_NAME = 100
@@ -43,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--scope", action="append", default=[], choices=SCOPES, help="what it may do; may be repeated; default: all"
     )
     create.add_argument("--expires", type=_expiry, metavar="DAYS|DATE", help="90d, or 2027-06-30 (UTC); default: never")
+    create.add_argument("--user", metavar="NAME", help="the user it belongs to; default: none")
     for limit in LIMITS:
         option = f"--{limit.replace('_', '-')}"
         create.add_argument(option, type=_count, metavar="N", help="0: no bound; default: what the settings say")
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             key = _store(url).revoke(options.id)
             print(f"{key.id} ({key.name}) was revoked {_day(key.revoked)}")
-    except (DatabaseError, NoSuchKey, SettingsError) as error:
+    except (DatabaseError, NoSuchKey, NoSuchUser, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except SQLAlchemyError as error:
@@ -97,7 +100,8 @@ def _store(url: str) -> Store:
 
 def _create(store: Store, options: argparse.Namespace) -> None:
     limits = {name: value for name in LIMITS if (value := getattr(options, name)) is not None}
-    text, key = store.create(options.name, sorted(set(options.scope)), options.expires, limits)
+    user = None if options.user is None else find(Users(store.engine), options.user).id
+    text, key = store.create(options.name, sorted(set(options.scope)), options.expires, limits, user)
     print(text)
     print(
         f"{key.id} for {key.name}: {' '.join(key.scopes) or 'every scope'}, expires {_day(key.expires) or 'never'}. "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-HEAD = "0004"  # compared with the folder by a test; so a start that has nothing to do imports no Alembic
+HEAD = "0005"  # compared with the folder by a test; so a start that has nothing to do imports no Alembic
 FOLDER = Path(__file__).parent
 LOCK_SECONDS = 60  # how long one process waits for another one's migrations
 LOCK = "atelier-migrate"

@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, update
 
 from gateway.accounts import keys
+from gateway.accounts.changes import REVOKED, tell
 from gateway.accounts.database import writing
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, SESSIONS, USED
 
+MAX_SHOWN = 1000  # rows of what was used
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
-REVOKED = "revoked"  # subject of the counter that tells other processes
 
 
 class NoSuchKey(Exception):
@@ -37,6 +38,7 @@ class Key:
     expires: float | None
     revoked: float | None
     last_used: float | None
+    user_id: str | None  # whose it is
     limits: Mapping[str, int]  # those of its own; 0: no bound
 
 
@@ -52,6 +54,7 @@ class Store:
         scopes: Sequence[str] = (),
         expires: float | None = None,
         limits: Mapping[str, int] | None = None,
+        user: str | None = None,
     ) -> tuple[str, Key]:
         """Make a key; the text that is given back here is kept nowhere."""
         text = keys.new_key()
@@ -63,6 +66,7 @@ class Store:
             "scopes": " ".join(scopes),
             "created": time.time(),
             "expires": expires,
+            "user_id": user,
             **dict(limits or {}),
         }
         with writing(self.engine) as connection:
@@ -88,29 +92,51 @@ class Store:
         with self.engine.connect() as connection:
             return [_key(row) for row in connection.execute(select(KEYS).order_by(KEYS.c.created)).mappings()]
 
-    def revoke(self, key_id: str) -> Key:
-        """End a key for good, and tell every process that knows it. Once more changes nothing. Raises `NoSuchKey`."""
+    def keys_of(self, user: str) -> list[Key]:
+        """The keys of one user, the oldest first."""
+        mine = select(KEYS).where(KEYS.c.user_id == user).order_by(KEYS.c.created)
+        with self.engine.connect() as connection:
+            return [_key(row) for row in connection.execute(mine).mappings()]
+
+    def revoke(self, key_id: str, user: str | None = None) -> Key:
+        """End a key for good, and tell every process that knows it. Once more changes nothing. `user`: only his.
+
+        Raises `NoSuchKey`.
+        """
+        which = KEYS.c.id == key_id if user is None else (KEYS.c.id == key_id) & (KEYS.c.user_id == user)
         with writing(self.engine) as connection:
-            connection.execute(
-                update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)).values(revoked=time.time())
-            )
-            row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).mappings().one_or_none()
+            connection.execute(update(KEYS).where(which, KEYS.c.revoked.is_(None)).values(revoked=time.time()))
+            row = connection.execute(select(KEYS).where(which)).mappings().one_or_none()
             if row is None:
                 raise NoSuchKey(f"no key has the id {key_id!r}; python -m gateway keys list shows them")
-            count = update(CHANGES).where(CHANGES.c.subject == REVOKED).values(count=CHANGES.c.count + 1)
-            if not connection.execute(count).rowcount:
-                connection.execute(insert(CHANGES), {"subject": REVOKED, "count": 1})
+            tell(connection)
             return _key(row)
 
     def revocations(self) -> int:
-        """How often a key was revoked: what a process has in memory is stale once this has grown."""
+        """How often a key or a session ended: what a process has in memory is stale once this has grown."""
         with self.engine.connect() as connection:
             return connection.scalar(select(CHANGES.c.count).where(CHANGES.c.subject == REVOKED)) or 0
 
     def revoked(self) -> list[str]:
-        """The digests of all keys that were revoked."""
+        """The digests of all keys and sessions that were ended."""
         with self.engine.connect() as connection:
-            return list(connection.scalars(select(KEYS.c.hash).where(KEYS.c.revoked.is_not(None))))
+            ended = [select(table.c.hash).where(table.c.revoked.is_not(None)) for table in (KEYS, SESSIONS)]
+            return [digest for query in ended for digest in connection.scalars(query)]
+
+    def used_by_day(self, days: int) -> list[tuple[str, str, str, float]]:
+        """Day, key or user, unit and amount of the newest days, for people who look after a gateway."""
+        newest = select(USED.c.day).distinct().order_by(USED.c.day.desc()).limit(days)
+        with self.engine.connect() as connection:
+            shown = list(connection.scalars(newest))
+            query = select(USED.c.day, USED.c.key_id, USED.c.unit, USED.c.amount).where(USED.c.day.in_(shown))
+            query = query.order_by(USED.c.day.desc(), USED.c.key_id, USED.c.unit).limit(MAX_SHOWN)
+            return [(row.day, row.key_id, row.unit, row.amount) for row in connection.execute(query)]
+
+    def last_requests(self, count: int) -> list[dict[str, Any]]:
+        """The newest rows of the log of requests."""
+        newest = select(AUDIT).order_by(AUDIT.c.started.desc()).limit(count)
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(newest).mappings()]
 
     def write(self, rows: Sequence[Record | Generation], uses: Mapping[Use, float], again: bool = False) -> None:
         """Keep requests and what they made, and add to quotas, all or nothing.

@@ -7,6 +7,39 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 METADATA = MetaData()
+# People. `password` is an Argon2id hash; one who comes by an OpenID provider has its issuer and subject instead.
+USERS = Table(
+    "users",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("folded", String(200), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("password", String(200)),
+    Column("issuer", String(200)),
+    Column("subject", String(200)),
+    Column("created", Double, nullable=False),
+    Column("disabled", Double),
+    Index("users_by_subject", "subject"),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
+# One row a browser that signed in; `hash` is the SHA-256 of what its cookie holds.
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(32), nullable=False),
+    Column("agent", String(200), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("revoked", Double),
+    Index("sessions_by_user", "user_id"),
+    mysql_charset="utf8mb4",
+    mysql_engine="InnoDB",
+)
 KEYS = Table(
     "api_keys",
     METADATA,
@@ -24,6 +57,7 @@ KEYS = Table(
     Column("images_a_day", BigInteger),
     Column("tokens_a_day", BigInteger),
     Column("audio_seconds_a_day", BigInteger),
+    Column("user_id", String(32)),
     mysql_charset="utf8mb4",
     mysql_engine="InnoDB",
 )

@@ -10,10 +10,13 @@ from a2wsgi import WSGIMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.errors import ApiError
+from gateway.accounts.auth import Accounts
+from gateway.errors import ApiError, overloaded
 from gateway.settings import Settings
 from gateway.web.pages import pages
 
+LOGINS = 8  # that may wait for their turn at once; more are told to come again, and the page goes on
+COSTLY = frozenset({"/web/login", "/web/account/password", "/web/admin/users"})  # they hash a password
 THREADS = 4  # that write pages; who comes when all are at work waits, as many as there may be connections
 
 
@@ -21,7 +24,9 @@ class Web:
     """The page's routes, and the threads behind them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._wsgi = WSGIMiddleware(pages(settings), workers=THREADS)  # type: ignore[arg-type]
+        self.accounts: Accounts | None = None  # once they are open
+        self._logins = 0
+        self._wsgi = WSGIMiddleware(pages(settings, self._opened), workers=THREADS)  # type: ignore[arg-type]
         # A route for the page alone: a mount at the root would answer for every path that nobody has.
         self.routes: list[BaseRoute] = [Route("/", self, methods=["GET"]), Mount("/web", self)]
 
@@ -29,6 +34,16 @@ class Web:
         """One request. The answer is whole before any of it is sent, so that no slow reader holds a thread."""
         if not scope["query_string"].isascii():
             raise ApiError(400, "the query string is not ASCII: other letters are written as %XX")
+        logging_in = scope["method"] == "POST" and scope["path"] in COSTLY
+        if logging_in and self._logins >= LOGINS:
+            raise overloaded("many are signing in just now; try again", 2.0)
+        self._logins += logging_in
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._logins -= logging_in
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         messages: list[Message] = []
 
         async def keep(message: MutableMapping[str, Any]) -> None:
@@ -39,6 +54,10 @@ class Web:
         body = b"".join(message.get("body", b"") for message in messages)
         await send(messages[0])
         await send({"type": "http.response.body", "body": body})
+
+    def _opened(self) -> Accounts:
+        assert self.accounts is not None  # nobody is let in before
+        return self.accounts
 
     async def close(self) -> None:
         """End the threads."""

@@ -12,9 +12,9 @@ USUAL = "en"
 FOLDER = Path(__file__).parent / "templates"
 
 
-def dictionaries() -> dict[str, Mapping[str, str]]:
-    """Language -> key -> text, of every dictionary in `templates/`."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+def dictionaries(folder: Path = FOLDER) -> dict[str, Mapping[str, str]]:
+    """Language -> key -> text, of every dictionary in a folder of templates."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def chosen(asked: str | None, accept: LanguageAccept, known: Mapping[str, object]) -> str:

@@ -22,7 +22,7 @@ from gateway.accounts.migrate import HEAD, alembic_config, migrate
 from gateway.accounts.store import Store
 from gateway.accounts.tables import METADATA
 from tests.conftest import ROOT
-from tests.support.accounts import rows, store_at, url_of
+from tests.support.accounts import STEPS, rows, store_at, url_of
 
 MIGRATE = """
 import sys
@@ -35,6 +35,9 @@ print(*migrate(sys.argv[1]), flush=True)
 
 def scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
+
+
+KEPT = "select id, hash, name, scopes, created, last_used, tokens_a_day from api_keys"  # later steps add to it
 
 
 def test_the_last_revision_is_the_one_that_a_start_compares_with() -> None:
@@ -58,16 +61,16 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
     audit.end(audit.begin("r", key.id), "/v1/models", 200)
     assert audit.close(60) == 0
     store.engine.dispose()
-    before = rows(path, "select * from api_keys"), rows(path, "select * from audit")
-    assert migrate(url_of(path), "0002") == ["0004", "0003"]
-    assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
+    before = rows(path, KEPT), rows(path, "select * from audit")
+    assert migrate(url_of(path), "0002") == STEPS[:1:-1]
+    assert (rows(path, KEPT), rows(path, "select * from audit")) == before
     with pytest.raises(sqlite3.OperationalError, match="no such table: used"):
         rows(path, "select * from used")
-    assert migrate(url_of(path)) == ["0003", "0004"]
-    assert (rows(path, "select * from api_keys"), rows(path, "select * from audit")) == before
-    assert migrate(url_of(path), "0001") == ["0004", "0003", "0002"]
-    assert rows(path, "select * from api_keys") == before[0]
-    assert migrate(url_of(path)) == ["0002", "0003", "0004"]
+    assert migrate(url_of(path)) == STEPS[2:]
+    assert (rows(path, KEPT), rows(path, "select * from audit")) == before
+    assert migrate(url_of(path), "0001") == STEPS[:0:-1]
+    assert rows(path, KEPT) == before[0]
+    assert migrate(url_of(path)) == STEPS[1:]
     assert migrate(url_of(path)) == []
     assert Store(open_database(url_of(path))).keys()[0].name == "a"
 
@@ -75,9 +78,9 @@ def test_down_and_up_keep_the_rows_of_what_stays(tmp_path: Path) -> None:
 def test_base_is_an_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     migrate(url_of(path))
-    assert migrate(url_of(path), "base") == ["0004", "0003", "0002", "0001"]
+    assert migrate(url_of(path), "base") == STEPS[::-1]
     assert rows(path, "select name from sqlite_master where type='table'") == [("alembic_version",)]
-    assert migrate(url_of(path)) == ["0001", "0002", "0003", "0004"]
+    assert migrate(url_of(path)) == STEPS
 
 
 def test_of_processes_that_start_at_once_one_migrates(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_of_processes_that_start_at_once_one_migrates(tmp_path: Path) -> None:
         process.stdin.flush()
     ends = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * 4, ends
-    assert sorted(said.strip() for said, _ in ends) == ["", "", "", "0001 0002 0003 0004"]
+    assert sorted(said.strip() for said, _ in ends) == ["", "", "", " ".join(STEPS)]
     assert store_at(tmp_path / "a.db").keys() == []
 
 
@@ -121,7 +124,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_revision_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match="no revision 7; wanted one of base, 0001, 0002, 0003, 0004"):
+    with pytest.raises(DatabaseError, match=f"no revision 7; wanted one of base, {', '.join(STEPS)}"):
         migrate(url_of(tmp_path / "a.db"), "7")
 
 

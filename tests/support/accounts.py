@@ -18,11 +18,12 @@ from starlette.datastructures import Headers
 
 from gateway.accounts.auth import Accounts
 from gateway.accounts.database import open_database
-from gateway.accounts.migrate import migrate
+from gateway.accounts.migrate import HEAD, migrate
 from gateway.accounts.store import Store
 from gateway.settings import LimitSettings
 from tests.support.mariadb import MariaDB
 
+STEPS = [f"{number:04}" for number in range(1, int(HEAD) + 1)]  # the migrations, the oldest first
 EACH_DATABASE = pytest.mark.usefixtures("each_database")
 ONLY_SQLITE = pytest.mark.parametrize("each_database", ["sqlite"], indirect=True)
 ONLY_MARIADB = pytest.mark.parametrize("each_database", [pytest.param("mariadb", marks=pytest.mark.db)], indirect=True)

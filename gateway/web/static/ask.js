@@ -33,7 +33,9 @@ export async function post(path, request, words) {
 
 /** The same for GET, and for whatever `options` say. */
 export async function ask(path, options, key, words) {
-  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const { csrf } = document.documentElement.dataset; // of a session: what comes by its cookie shows that we sent it
+  const own = key ? { Authorization: `Bearer ${key}` } : csrf ? { "X-CSRF-Token": csrf } : {};
+  const headers = { ...options.headers, ...own };
   let response;
   try {
     response = await fetch(path, { ...options, headers });

@@ -9,7 +9,8 @@ import { decoded, shot, withMore, withSeed } from "./shots.js";
 import { clear, show } from "./sound.js";
 
 const words = JSON.parse(document.documentElement.dataset.words);
-const wantsKey = document.documentElement.dataset.keys === "required";
+const { keys } = document.documentElement.dataset; // "none", "session" of who is signed in, or "required"
+const wantsKey = keys !== "none";
 const PLAYED = new Set(["audio/wav", "audio/x-wav", "audio/flac", "audio/ogg", "audio/mpeg"]);
 const SOUND_ENDINGS = { "audio/mpeg": "mp3", "audio/ogg": "ogg", "audio/flac": "flac", "audio/pcm": "pcm" };
 const MAX_SEED = 2 ** 53 - 1;
@@ -21,7 +22,7 @@ function studio() {
     shots: [], at: -1, texts: [], turns: [], draft: "", sounds: [], played: -1, wave: false,
 
     async init() {
-      if (!wantsKey) await this.look();
+      if (keys !== "required") await this.look();
     },
 
     /** Which models there are. */
@@ -68,7 +69,7 @@ function studio() {
     get more() { return this.fields.filter((field) => !field.first); },
     get told() { return this.ready ? sentences(this.model, words) : []; },
     get figures() { return this.ready ? figures(this.model) : []; },
-    get asksForKey() { return wantsKey; },
+    get asksForKey() { return keys === "required"; },
     get shown() { return this.shots[this.at] ?? null; },
     get caption() { return this.shown ? this.title(this.shown) : ""; },
     get sound() { return this.sounds[this.played] ?? null; },
