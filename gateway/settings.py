@@ -17,6 +17,8 @@ MAX_SHOWN = 60  # characters of a wrong value in a message
 WANTED = {
     "upstream": "unix:/PATH of a socket",
     "public_url": "http://HOST or https://HOST",
+    "oidc.issuer": "https://HOST, as the provider calls itself",
+    "oidc.client_id": "what the provider knows this gateway by",
     "origins": 'a list of pages, such as ["https://app.example"]',
     "ignore_fields": 'a list of fields, such as ["style"]',
     "models": 'a list of names, such as ["faces"]',
@@ -56,6 +58,19 @@ class LimitSettings(_Table):
     audio_seconds_a_day: int = Field(default=0, ge=0)
 
 
+class OidcSettings(_Table):
+    """An OpenID provider that people may sign in by."""
+
+    issuer: str = Field(pattern=r"^https?://[^/]")  # as it calls itself, letter by letter
+    client_id: str = Field(min_length=1)
+    client_secret_file: Path | None = None  # absent: a public client
+    name: str = "OpenID"  # on the page: "Sign in with ..."
+    make_users: bool = True  # whoever it lets in gets an account; false: only those whom it brought before
+
+
+TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "oidc": OidcSettings}  # those with names of their own
+
+
 class Settings(_Table):
     """All of them, with their defaults. Seconds and bytes as the names say."""
 
@@ -89,6 +104,7 @@ class Settings(_Table):
     tls_key: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    oidc: OidcSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -108,6 +124,8 @@ class Settings(_Table):
             )
         if (self.upstream is None) != (not self.models):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
+        if self.oidc is not None and (self.public_url is None or self.keyless):
+            raise ValueError('oidc needs public_url, where its provider sends browsers back to, and keys = "required"')
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
         return self
@@ -168,7 +186,7 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = LimitSettings if len(problem["loc"]) > 1 else Settings  # the one table with names of its own
+            table = TABLES[str(problem["loc"][0])] if len(problem["loc"]) > 1 else Settings
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

@@ -52,6 +52,7 @@ GATEWAY_PACKAGES = {
     "a2wsgi",
     "aiohttp",
     "alembic",
+    "argon2",
     "authlib",
     "flask",
     "joserfc",

@@ -27,6 +27,7 @@ SCOPE = "openid profile"
 MINUTES = 10  # from the beginning of a sign-in to its end
 UNDER_WAY = 4096  # sign-ins; the oldest is forgotten first
 METADATA_SECONDS = 3600.0
+DOWN_SECONDS = 5.0  # for which a provider that did not describe itself is not asked again
 MAX_WORD = 2048  # characters of a code or a state
 MAX_SUBJECT = 200  # characters; the standard allows 255 bytes, and the table keeps 200
 NAMES = ("preferred_username", "name")  # claims that a person is called by, the best first
@@ -71,6 +72,7 @@ class OpenId:
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._change = threading.Lock()
         self._metadata: tuple[dict[str, Any], Keys, float] | None = None
+        self._down = ("", -DOWN_SECONDS)  # why it did not describe itself, and when
         self._asking = threading.Lock()
 
     def begin(self, browser: str) -> str:
@@ -123,6 +125,9 @@ class OpenId:
             known = self._metadata
             if known is not None and time.monotonic() - known[2] < METADATA_SECONDS:
                 return known[0], known[1]
+            why, at = self._down
+            if why and time.monotonic() - at < DOWN_SECONDS:
+                raise SignInError(why)
             url = f"{self.client.issuer.rstrip('/')}/.well-known/openid-configuration"
             try:
                 found = document(url)
@@ -134,6 +139,7 @@ class OpenId:
                         raise ProviderError(f"{url} names no {name}")
                     safe(found[name])
             except ProviderError as error:
+                self._down = str(error), time.monotonic()
                 raise SignInError(str(error)) from None
             self._metadata = found, Keys(found["jwks_uri"]), time.monotonic()
             return self._metadata[0], self._metadata[1]
