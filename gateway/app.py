@@ -24,7 +24,10 @@ from gateway.origins import Origins
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Spool
 from gateway.spool_folder import default_folder
+from gateway.traces import traces
+from gateway.unfit import Unfit
 from gateway.upstream import Upstream
+from gateway.v2.room import Room
 from gateway.web.bridge import Web
 
 LOOK_SECONDS = 1.0  # that a start waits for the models to say what they are
@@ -42,7 +45,8 @@ def build(settings: Settings) -> Edge:
         spool = Spool(settings.spool or default_folder())
     except OSError as error:
         raise SettingsError(f"spool cannot be used: {error}") from None
-    upstream = Upstream(settings, spool)
+    tracing = traces(settings.otel)
+    upstream = Upstream(settings, spool, tracing)
     models = Models(upstream, settings.aliases)
     web = Web(settings)
 
@@ -66,14 +70,19 @@ def build(settings: Settings) -> Edge:
             await upstream.close()
             await web.close()
             spool.close()
+            await asyncio.to_thread(tracing.close)
             if lost := await accounts.close():
                 log.error("the log of requests could not be written to its end", rows=lost, reason=accounts.trouble)
 
     app = Starlette(routes=[*routes(), *web.routes], lifespan=lifespan)
     app.state.settings = settings
     app.state.spool = spool
+    app.state.traces = tracing
     app.state.models = models
+    app.state.unfit = Unfit(settings, models)
+    models.on_look = app.state.unfit.tell
     app.state.upstream = upstream
     app.state.metrics = Metrics()
     app.state.in_hand = InHand()
+    app.state.tensors = Room()
     return Edge(app, Origins(settings))

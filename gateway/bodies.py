@@ -26,6 +26,14 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
     charset = options.strip().lower().removeprefix("charset=").strip('"')
     if charset not in ("", "utf-8", "utf8"):
         raise ApiError(415, f"the charset is {charset[:60]}, wanted utf-8")
+    return parse(await read_bytes(request, most))
+
+
+async def read_bytes(request: Request, most: int) -> bytes:
+    """The body of a request, of at most `most` bytes, packed (gzip, deflate) or not.
+
+    Raises `ApiError`: 413, 415, 400.
+    """
     unpack = _unpacking(request.headers.get("content-encoding", "identity").strip().lower())
     body, came = bytearray(), 0
     try:
@@ -40,7 +48,7 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
         raise ApiError(400, f"the body is not packed as Content-Encoding says: {error}") from None
     if unpack is not None and (not unpack.eof or unpack.unused_data):
         raise ApiError(400, "the packed body does not end where it should; send one whole stream")
-    return parse(bytes(body))
+    return bytes(body)
 
 
 def parse(body: bytes) -> dict[str, Any]:

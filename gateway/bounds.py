@@ -87,11 +87,6 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     @property
-    def has_asked(self) -> bool:
-        """Whether a request's head has come on it, or it is closing."""
-        return self.transport.is_closing() or self.cycle is not None
-
-    @property
     def is_idle(self) -> bool:
         """Whether it is not in the middle of a request that has a head."""
         return self.cycle is None or (self.cycle.response_complete and self.phase != "body")

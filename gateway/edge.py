@@ -13,17 +13,21 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.accounts.caller import ANYBODY
+from gateway.accounts.caller import share_of
 from gateway.errors import ApiError
 from gateway.logs import request_id
-from gateway.origins import Origins
+from gateway.origins import Origins, of_this_machine
 from gateway.spool import Cleared
+from gateway.traces import Span, tell
 
 HEALTH = "/healthz"
-PUBLIC = frozenset({HEALTH, "/readyz", "/openapi.json", "/docs", "/"})  # without a key, also while draining
+PUBLIC = frozenset(  # without a key, also while draining
+    {HEALTH, "/readyz", "/openapi.json", "/docs", "/", "/v2/health/live", "/v2/health/ready"}
+)
 METRICS = "/metrics"  # also while draining, but with a key where keys are wanted
 OPEN = ("/v1/results/", "/web/")  # the same: whoever knows the name of a result may have it; the page's files
 SECURITY = [
@@ -34,6 +38,7 @@ SECURITY = [
     (b"cache-control", b"no-store"),
 ]
 PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")  # unless a page says so
+HSTS = (b"strict-transport-security", b"max-age=31536000")  # over TLS: browsers come by no other way for a year
 PIECE = 64 << 10  # bytes of a body that are handed on before its reader has taken some
 MAX_HELD = 256 << 20  # bytes of answers that their readers have not taken, of all callers together
 CLOSE = (b"connection", b"close")
@@ -61,6 +66,13 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"] in PUBLIC:  # a launcher and a kubelet ask all the time
+            await self._exchange(scope, receive, send, None)
+            return
+        with self.state.traces.request(scope["headers"]) as span:
+            await self._exchange(scope, receive, send, span)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
         exchange = Exchange(self, scope, send)
         in_hand = self.state.in_hand
         in_hand.requests += 1
@@ -69,17 +81,18 @@ class Edge:
         except ClientDisconnect:
             exchange.status = 499
             self.state.metrics.left.inc()
-        except (Exception, asyncio.CancelledError) as error:  # cancelled: the time to stop is over
+        # Whatever a route raises is an answer, and logged by `_told`. Cancelled: the time to stop is over.
+        except (Exception, asyncio.CancelledError) as error:
             told = _told(error)
             exchange.reason = told.message if told.status >= 500 else None
             if exchange.status is None:
-                await errors.response(told)(scope, receive, exchange.send)
+                await errors.response(told, scope["path"])(scope, receive, exchange.send)
             else:
                 log.warning("an answer broke off", reason=told.message)
         finally:
             in_hand.requests -= 1
             in_hand.unread -= exchange.held
-            self._account(exchange, scope)
+            self._account(exchange, scope, span)
 
     async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         state = self.state
@@ -93,20 +106,30 @@ class Edge:
             return
         if state.in_hand.draining and scope["path"] != METRICS:
             raise errors.overloaded("the gateway is stopping; send the request again")
-        if scope["query_string"] and scope["method"] == "POST":
+        if scope["query_string"] and scope["method"] == "POST" and self._takes(scope):
             raise ApiError(400, "the request has a query string, which nothing here reads: send all in the body")
         changes = scope["method"] not in ("GET", "HEAD")
         caller = scope["state"]["caller"] = await state.accounts.caller(Headers(raw=scope["headers"]), changes)
-        scope["state"]["owner"] = None if caller.id == ANYBODY.id else caller.id
-        async with state.limits.admit(caller):
+        scope["state"]["owner"] = share_of(caller.owner)
+        works = scope["method"] == "POST"  # to ask about a job is no work beside it
+        async with state.limits.admit(caller, works=works):
             scope["state"]["record"] = state.accounts.audit.begin(scope["state"]["id"], caller.id)
-            await self.router(scope, receive, exchange.send)
+            with state.accounts.standing.running(caller):
+                await self.router(scope, receive, exchange.send)
 
-    def _account(self, exchange: Exchange, scope: Scope) -> None:
+    def _takes(self, scope: Scope) -> bool:
+        """Whether a route takes this path and method; what none takes is told so by the router."""
+        found = next((route for route in self.app.router.routes if route.matches(scope)[0] is Match.FULL), None)
+        endpoint = getattr(found, "endpoint", None)
+        return found is not None and (not isinstance(endpoint, type) or hasattr(endpoint, scope["method"].lower()))
+
+    def _account(self, exchange: Exchange, scope: Scope, span: Span | None) -> None:
         route = getattr(scope.get("route"), "path", "none")
         seconds = time.perf_counter() - exchange.began
         status = exchange.status or 499
         self.state.metrics.answered(route, status, seconds)
+        if span is not None:
+            tell(span, exchange.id, scope["method"], route, status)
         caller = scope["state"].get("caller")
         if (record := scope["state"].get("record")) is not None:
             self.state.accounts.audit.end(record, route, status)
@@ -136,6 +159,7 @@ class Exchange:
         self.hosts: list[bytes] = []
         self.origin: bytes | None = None
         self._edge, self._send = edge, send
+        self.secure = scope.get("scheme") == "https"
         headers = []
         for item in scope["headers"]:
             name = item[0]
@@ -177,6 +201,8 @@ class Exchange:
         headers = [*given, *(item for item in SECURITY if item[0] not in names), (b"x-request-id", self.id.encode())]
         if b"content-security-policy" not in names:
             headers.append(PAGE)
+        if self.secure and self.hosts and not of_this_machine(self.hosts[0]):
+            headers.append(HSTS)
         if self._edge.origins.allows(self.origin):
             headers += self._edge.origins.headers(self.origin or b"")
         if self._edge.state.in_hand.draining:

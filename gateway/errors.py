@@ -36,6 +36,7 @@ WORDS: dict[int, tuple[str, str | None]] = {
     499: ("the request was cancelled", "cancelled"),
     504: ("the deadline passed before the answer was whole", "deadline"),
 }
+INFERENCE = "/v2"  # the path below which errors are {"error": "what is wrong"}
 OTHER = "the model answered in a way that nobody expected; the log of the server has it"
 FAILED = "the model could not compute this request; the log of the server has the reason"
 
@@ -84,14 +85,18 @@ class ApiError(Exception):
         return {"error": error}
 
 
-def response(error: ApiError) -> Response:
-    """The answer to a request that failed; the outer layer adds the request's id, as to every answer."""
+def response(error: ApiError, path: str = "") -> Response:
+    """The answer to a request that failed, of the Open Inference Protocol's shape below its `path`.
+
+    The outer layer adds the request's id, as to every answer.
+    """
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
-    return Response(json.dumps(error.document()), error.status, headers, "application/json")
+    document = {"error": error.message} if path == INFERENCE or path.startswith(f"{INFERENCE}/") else error.document()
+    return Response(json.dumps(document), error.status, headers, "application/json")
 
 
 def overloaded(message: str, seconds: float = 1.0) -> ApiError:

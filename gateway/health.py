@@ -19,19 +19,21 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 while the gateway takes requests and a model can be asked, else 503 with the reason."""
     state = request.app.state
-    reason = _not_ready(state)
+    reason = not_ready(state)
     document = {
         "ready": reason is None,
         "reason": reason,
         "models": state.models.health,
         "refused": state.models.problems,
         "database": state.accounts.trouble or "ok",  # callers who were seen lately are served without it
+        "warnings": state.unfit.found(),
         "results": state.history.trouble or "ok",  # the history goes on without files
     }
     return JSONResponse(document, 200 if reason is None else 503)
 
 
-def _not_ready(state: Any) -> str | None:
+def not_ready(state: Any) -> str | None:
+    """Why no request would be served just now; None where they would."""
     if state.in_hand.draining:
         return "draining"
     if state.upstream.place is None or state.upstream.missing:

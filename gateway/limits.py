@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.accounts.audit import Audit
-from gateway.accounts.caller import ANYBODY, UNITS, Caller
+from gateway.accounts.caller import UNITS, Caller, share_of
 from gateway.accounts.records import Use
 from gateway.errors import ApiError
 
@@ -30,7 +30,9 @@ class Limits:
         self._clock = clock
         self._now = now
         self._recent: dict[str, deque[float]] = {}  # of a key: when it asked, at most its requests a minute
-        self._running: dict[str, int] = {}
+        self._running: Counter[str] = Counter()  # requests of a key
+        self._jobs: Counter[str] = Counter()  # jobs of it that are at work
+        self.freed: Callable[[], None] = _nothing  # called when a caller may have one more at once
         self._day = self.day()
         self._known: set[str] = set()  # keys that were met
         self._used: dict[tuple[str, str], float] = {}  # (key, unit) -> used on this day
@@ -51,26 +53,44 @@ class Limits:
             self._used[key_id, unit] = self._used.get((key_id, unit), 0.0) + amount
 
     @asynccontextmanager
-    async def admit(self, caller: Caller) -> AsyncIterator[None]:
-        """For as long as a request runs. Raises a 429 over the rate, or over the number at once."""
+    async def admit(self, caller: Caller, works: bool = True) -> AsyncIterator[None]:
+        """For as long as a request runs. Raises a 429 over the rate, or over the number at once.
+
+        Jobs at work are among the latter for a request that `works`; who asks about them is not kept from it.
+        """
         most = caller.limits.concurrent
-        running = self._running.get(caller.id, 0)
-        if most and running >= most:
+        running, jobs = self._running[caller.id], self._jobs[caller.id] if works else 0
+        if most and running + jobs >= most:
+            beside = f" and {jobs} jobs at work" if jobs else ""
             raise ApiError(
                 429,
-                f"{_who(caller)} has {running} requests running, and may have {most} at once: wait for one to end",
+                f"{_who(caller)} has {running} requests running{beside}, and may have {most} at once: "
+                "wait for one to end",
                 code="rate_limit_exceeded",
                 retry_after=1.0,
                 should_retry=True,
             )
         self._count(caller)
-        self._running[caller.id] = running + 1
+        self._running[caller.id] += 1
         try:
             yield
         finally:
-            self._running[caller.id] -= 1
-            if not self._running[caller.id]:
-                del self._running[caller.id]
+            _less(self._running, caller.id)
+            if most:
+                self.freed()
+
+    def takes_job(self, caller: Caller) -> bool:
+        """Whether one more job of this caller may begin: what he has at once, requests included, leaves room for it."""
+        most = caller.limits.concurrent
+        return not most or self._running[caller.id] + self._jobs[caller.id] < most
+
+    def job_began(self, caller: Caller) -> None:
+        """Count a job at work, until `job_ended`."""
+        self._jobs[caller.id] += 1
+
+    def job_ended(self, caller: Caller) -> None:
+        """Count it no more."""
+        _less(self._jobs, caller.id)
 
     @contextmanager
     def hold(self, caller: Caller, unit: str, amount: float = 1.0) -> Iterator[None]:
@@ -149,6 +169,16 @@ class Limits:
         )
 
 
+def _nothing() -> None:
+    """Nobody waits for room."""
+
+
+def _less(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
+
+
 def _who(caller: Caller) -> str:
     """Whom a limit counts, as its refusal says it."""
-    return "everybody together" if caller.id == ANYBODY.id else f"key {caller.id}"
+    return "everybody together" if share_of(caller.id) is None else f"key {caller.id}"

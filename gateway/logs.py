@@ -97,7 +97,8 @@ def configure(level: str) -> Lines:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a line for whatever is no HTTP helps nobody
+    for name in ("uvicorn.error", "python_multipart"):  # a line for whatever is no HTTP and no form helps nobody
+        logging.getLogger(name).setLevel(logging.ERROR)
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -39,6 +39,7 @@ class Models:
         self._asking: dict[str, asyncio.Task[Described]] = {}
         self.problems: dict[str, str] = {}  # by model: why it is not offered
         self.looked = asyncio.Event()  # set once it was looked at all models
+        self.on_look: Callable[[], None] = lambda: None  # called after each look
         self.health: dict[str, bool] = {}  # by model: whether it took requests when it was looked at
 
     @property
@@ -99,7 +100,8 @@ class Models:
         while True:
             try:
                 await self.refresh()
-            except Exception:
+                self.on_look()
+            except Exception:  # a watcher that ended would serve what is gone, and never what is new
                 log.exception("models could not be refreshed")
             self.looked.set()
             await asyncio.sleep(REFRESH_SECONDS)

@@ -61,6 +61,11 @@ class Origins:
         }
 
 
+def of_this_machine(host: bytes) -> bool:
+    """Whether a `Host` is a name of this machine that only itself uses."""
+    return _name(host.decode("latin-1")) in LOOPBACK
+
+
 def _name(host: str) -> str:
     """Without a port, in lower case."""
     name, colon, port = host.rpartition(":")

@@ -12,7 +12,6 @@ import zlib
 
 MAX_HEAD = 512 * 1024  # bytes until the size must be known: cameras put previews and colour profiles before it
 MAX_SEGMENTS = 1024  # of a JPEG before its frame; a colour profile takes 255 at most
-CONTENT_TYPES = ("image/png", "image/jpeg", "image/webp")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # of each type of colour
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what decoders read

@@ -25,6 +25,7 @@ from gateway.bounds import Bounds, bounded
 from gateway.edge import InHand
 from gateway.settings import Settings, SettingsError
 from gateway.spool import MAX_FILES
+from gateway.tls import Certificate
 from gateway.upstream import MAX_CONNECTIONS
 
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # who listens everywhere is reached there
@@ -57,6 +58,10 @@ class Server(uvicorn.Server):
             )
             return made
 
+        if config.ssl is not None:
+            certificate, key = self._settings.tls_certificate, self._settings.tls_key
+            assert certificate is not None and key is not None
+            Certificate(config.ssl, certificate, key).renew(loop)
         # As uvicorn does it, but that a handshake has as long as a head has.
         handshake = self._settings.header_seconds if config.ssl is not None else None
         self.servers = [

@@ -24,6 +24,9 @@ WANTED = {
     "models": 'a list of names, such as ["faces"]',
     "aliases": 'a table, such as { gpt-image-1 = "faces" }',
     "voices": 'a table, such as { minor = { key = "Am" } }',
+    "otel": 'a table, such as { endpoint = "http://127.0.0.1:4318/v1/traces" }',
+    "otel.endpoint": "the whole address of a collector, such as http://127.0.0.1:4318/v1/traces",
+    "otel.sample": "a share of the requests, from 0 to 1",
     "system": 'a table, such as { chat = "prepend" }',
 }
 TYPES = {
@@ -68,7 +71,12 @@ class OidcSettings(_Table):
     make_users: bool = True  # whoever it lets in gets an account; false: only those whom it brought before
 
 
-TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "oidc": OidcSettings}  # those with names of their own
+class OtelSettings(_Table):
+    """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
+
+    endpoint: str = Field(pattern=r"^https?://[^/]+/.*")
+    service_name: str = Field(default="atelier-gateway", min_length=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
 
 
 class Settings(_Table):
@@ -105,6 +113,7 @@ class Settings(_Table):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
     oidc: OidcSettings | None = None
+    otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
     results_bytes: int = Field(default=256 << 20, ge=1)  # of all that are kept
@@ -151,6 +160,10 @@ class Settings(_Table):
         return self.keys == "none" or (self.keys is None and self.on_loopback)
 
 
+# Those with names of their own.
+TABLES: dict[str, type[_Table]] = {"limits": LimitSettings, "oidc": OidcSettings, "otel": OtelSettings}
+
+
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """Settings of a file and of the environment. Raises `SettingsError` that names key, value and what is wanted."""
     values: dict[str, Any] = {}
@@ -186,7 +199,7 @@ def _told(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         shown = str(problem["input"])[:MAX_SHOWN]
         if problem["type"] == "extra_forbidden":
-            table = TABLES[str(problem["loc"][0])] if len(problem["loc"]) > 1 else Settings
+            table = TABLES.get(str(problem["loc"][0]), Settings) if len(problem["loc"]) > 1 else Settings
             lines.append(f"setting {key} is unknown; known: {', '.join(table.model_fields)}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

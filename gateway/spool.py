@@ -7,7 +7,7 @@ when the answer it was for is out, also after errors and when its caller has lef
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterable
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +36,8 @@ class Spool:
         self._folder = Folder(folder)
         self._max_total, self._max_files = max_total, max_files
         self._there: dict[Arrival, str | None] = {}  # whose it is; None: nobody's in particular
+        self._files_of: Counter[str] = Counter()
+        self._bytes_of: Counter[str] = Counter()
         self.bytes = 0  # of all that is there
 
     @property
@@ -47,25 +49,6 @@ class Spool:
     def files(self) -> int:
         """How many are there, with those that are still arriving."""
         return len(self._there)
-
-    async def save(
-        self,
-        stream: AsyncIterable[bytes],
-        max_bytes: int,
-        kind: Kind,
-        *,
-        max_pixels: int | None = None,
-        what: str = "image",
-    ) -> Spooled:
-        """A stream as a file, which its caller has to `remove`. Raises `ApiError`, and leaves nothing then."""
-        arrival = self.arrival(kind, max_bytes, max_pixels, what)
-        try:
-            async for data in stream:
-                await arrival.write(data)
-            return await arrival.done()
-        except BaseException:
-            arrival.discard()
-            raise
 
     def arrival(
         self,
@@ -81,17 +64,14 @@ class Spool:
         """
         if len(self._there) >= self._max_files:
             raise _full(f"{self._max_files} uploads are being worked on, which is all that is taken")
-        if owner is not None and len(self._of(owner)) >= self._max_files // SHARE:
+        if owner is not None and self._files_of[owner] >= self._max_files // SHARE:
             raise _full(f"{owner} has {self._max_files // SHARE} uploads that are being worked on, one caller's share")
         take = functools.partial(self._take, owner)
         arrival = Arrival(self._folder, take, self._forget, kind, max_bytes, max_pixels, what)
         self._there[arrival] = owner
+        if owner is not None:
+            self._files_of[owner] += 1
         return arrival
-
-    def remove(self, spooled: Spooled) -> None:
-        """Remove a file; one that is gone already is no error."""
-        for arrival in [arrival for arrival in self._there if arrival.name == spooled.name]:
-            arrival.discard()
 
     def close(self) -> None:
         """Remove everything of this gateway."""
@@ -99,21 +79,24 @@ class Spool:
             arrival.discard()
         self._folder.close()
 
-    def _of(self, owner: str) -> list[Arrival]:
-        return [arrival for arrival, whose in self._there.items() if whose == owner]
-
     def _take(self, owner: str | None, count: int) -> None:
         if self.bytes + count > self._max_total:
             raise _full(f"all uploads together have {self.bytes} bytes, at most {self._max_total} are kept")
         if owner is not None:
-            share, own = self._max_total // SHARE, sum(arrival.bytes for arrival in self._of(owner))
+            share, own = self._max_total // SHARE, self._bytes_of[owner]
             if own + count > share:
                 raise _full(f"the uploads of {owner} have {own} bytes, and one caller's share is {share}")
+            self._bytes_of[owner] += count
         self.bytes += count
 
     def _forget(self, arrival: Arrival) -> None:
-        self._there.pop(arrival, None)
+        owner = self._there.pop(arrival)
         self.bytes -= arrival.bytes
+        if owner is not None:
+            self._bytes_of[owner] -= arrival.bytes
+            self._files_of[owner] -= 1
+            if not self._files_of[owner]:  # nothing is remembered of who has nothing here
+                del self._files_of[owner], self._bytes_of[owner]
 
 
 class Kept:
@@ -139,21 +122,6 @@ class Kept:
         arrival = self._spool.arrival(kind, max_bytes, max_pixels, what, self.owner)
         self._arrivals.append(arrival)
         return arrival
-
-    async def save(
-        self,
-        stream: AsyncIterable[bytes],
-        max_bytes: int,
-        kind: Kind,
-        *,
-        max_pixels: int | None = None,
-        what: str = "image",
-    ) -> Spooled:
-        """As that of `Spool`, removed with the others."""
-        arrival = self.arrival(kind, max_bytes, max_pixels, what)
-        async for data in stream:
-            await arrival.write(data)
-        return await arrival.done()
 
     async def body(self, data: bytes) -> Spooled:
         """A request to a model as a file: JSON of any length, which the model's own limit bounds."""

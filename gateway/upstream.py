@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from gateway import described
-from gateway.accounts.caller import ANYBODY
+from gateway.accounts.caller import share_of
 from gateway.answer import LOST, Answer, late
 from gateway.described import Described
 from gateway.errors import from_upstream, overloaded
@@ -24,6 +24,7 @@ from gateway.logs import request_id
 from gateway.place import Place, find
 from gateway.settings import Settings
 from gateway.spool import Kept, Spool, Spooled
+from gateway.traces import Off, Traces
 
 MAX_CONNECTIONS = 320  # to the front end, of all models together: with 400 it becomes slow
 RESERVED = 8  # of them that one model, however busy, leaves to each of the others
@@ -39,8 +40,8 @@ JSON = "application/json"
 class Upstream:
     """The one client of what serves. `start` it within the event loop, `close` it at the end."""
 
-    def __init__(self, settings: Settings, spool: Spool) -> None:
-        self._settings, self._spool = settings, spool
+    def __init__(self, settings: Settings, spool: Spool, traces: Traces | Off | None = None) -> None:
+        self._settings, self._spool, self._traces = settings, spool, traces or Off()
         self._session: aiohttp.ClientSession | None = None
         self._words: aiohttp.ClientSession | None = None  # control words never wait behind requests
         self._described: dict[str, Described] = {}
@@ -136,14 +137,18 @@ class Upstream:
         place of `params`; `params` that are long become one. Raises `ApiError` for everything that is no answer.
         """
         body = _json(params if spooled is None else spooled.reference())
-        with Kept(self._spool, None if caller == ANYBODY.id else caller) as kept:
+        with Kept(self._spool, share_of(caller)) as kept:
             if len(body) > MAX_BODY:
                 body = _json((await kept.body(body)).reference())
-            async with self._ask(name, body, caller, timeout) as answer:
-                yield answer
+            carried: dict[str, str] = {}
+            with self._traces.upstream(name, carried):
+                async with self._ask(name, body, caller, timeout, carried) as answer:
+                    yield answer
 
     @asynccontextmanager
-    async def _ask(self, name: str, body: bytes, caller: str, timeout: float | None) -> AsyncIterator[Answer]:
+    async def _ask(
+        self, name: str, body: bytes, caller: str, timeout: float | None, carried: Mapping[str, str]
+    ) -> AsyncIterator[Answer]:
         model = self._described.get(name)
         if model is None:
             model = await self.describe(name)
@@ -160,6 +165,7 @@ class Upstream:
             raise late() if left <= 0 else overloaded(f"model {name} is not being served just now", 2.0)
         identity = f"{request_id.get()}.{next(self._count)}"
         headers = {
+            **carried,
             "Content-Type": JSON,
             "X-Atelier-Id": identity,
             "X-Atelier-Caller": caller,

@@ -1,7 +1,8 @@
 """The messages between a proxy and its engine process, and their frames on the socket pair.
 
 Frame: type of message (1 byte), request number (8 bytes), length (4 bytes), payload. Big-endian; the payload of `Data`
-is its bytes, of `Submit` its deadline (8 bytes) and body, of every other message its fields as a JSON object.
+is its bytes, of `Submit` its deadline (8 bytes), the length of its name (2), name and body, of every other message its
+fields as a JSON object.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _HEAD = struct.Struct("!BQI")
-_DEADLINE = struct.Struct("!d")
+_SUBMISSION = struct.Struct("!dH")
 MAX_PAYLOAD = 64 * 1024 * 1024  # bytes of a frame
 
 
@@ -22,11 +23,12 @@ class Submit:
     """Proxy to engine: compute this request.
 
     `body` is JSON in UTF-8 that the proxy has read once. `deadline` is on the clock of time.monotonic, which on Linux
-    both processes share: setting the machine's clock moves nothing.
+    both processes share: setting the machine's clock moves nothing. `name` is what its caller calls it, for the log.
     """
 
     body: bytes
     deadline: float
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,8 @@ def pack(number: int, message: Message) -> bytes:
     if isinstance(message, Data):
         payload = message.body
     elif isinstance(message, Submit):
-        payload = _DEADLINE.pack(message.deadline) + message.body
+        name = message.name.encode()
+        payload = _SUBMISSION.pack(message.deadline, len(name)) + name + message.body
     else:
         fields = vars(message)
         payload = json.dumps(fields).encode() if fields else b""
@@ -156,14 +159,19 @@ def _message(code: int, payload: bytes) -> Message:
     if code == _CODES[Data]:
         return Data(payload)
     if code == _CODES[Submit]:
-        if len(payload) < _DEADLINE.size:
-            raise ValueError(
-                f"a submission of {len(payload)} bytes, at least {_DEADLINE.size} are sent: this is no frame"
-            )
-        return Submit(payload[_DEADLINE.size :], _DEADLINE.unpack_from(payload)[0])
+        return _submission(payload)
     try:
         return _TYPES[code](**(json.loads(payload) if payload else {}))
     except RecursionError:
         raise ValueError(f"a frame of type {code} is nested too deeply") from None
     except TypeError as error:
         raise ValueError(f"a frame of type {code} has other fields than it should: {error}") from None
+
+
+def _submission(payload: bytes) -> Submit:
+    if len(payload) < (start := _SUBMISSION.size):
+        raise ValueError(f"a submission of {len(payload)} bytes, at least {start} are sent: this is no frame")
+    deadline, size = _SUBMISSION.unpack_from(payload)
+    if len(payload) < start + size:
+        raise ValueError(f"a submission ends within its name of {size} bytes: this is no frame")
+    return Submit(payload[start + size :], deadline, payload[start : start + size].decode())

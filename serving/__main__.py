@@ -53,6 +53,7 @@ def _run(options: argparse.Namespace) -> int:
             options.gateway,
             options.gateway_settings,
             options.spool,
+            options.log_format,
         )
         _check_writable(options.run_dir, "--run-dir")
         if options.gateway_settings is not None and not options.gateway:
@@ -151,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
         "CAP_SYS_NICE, without which the engine logs that and serves as it is, e.g. --engine-nice -15"
     )
     option("--engine-nice", type=_nice, default=0, metavar="N", help=nice)
+    form = (
+        "of torchserve.log: lines for people, or JSON objects as in gateway.log (default: text), e.g. --log-format json"
+    )
+    option("--log-format", choices=("text", "json"), default="text", help=form)
     patience = (
         "end with exit code 1 after N losses of TorchServe without 5 quiet minutes in between, for a supervisor that "
         "should decide (default: never; pauses grow to a minute), e.g. --give-up-after 6"

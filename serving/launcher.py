@@ -53,6 +53,7 @@ class Options:
     gateway: bool = False  # run beside TorchServe, with its settings from this file, if there is one
     gateway_settings: Path | None = None
     spool: Path | None = None  # where the gateway puts what is large; None: `serving.spool.default_folder()`
+    log_format: str = "text"  # of torchserve.log: "text" or "json"
 
 
 def up(options: Options, say: Say = print) -> int:
@@ -179,7 +180,8 @@ class Launch:
         if self._torchserve is None:
             store.check_memory(self._models)
             log = options.run_dir / "torchserve.log"
-            self._torchserve = TorchServe(self._private.folder, log, self._spool, options.engine_nice)
+            given = (self._private.folder, log, self._spool, options.engine_nice, options.log_format)
+            self._torchserve = TorchServe(*given)
         torchserve, names = self._torchserve, [model.manifest.name for model in self._models]
         if self._merged is None or self._server is None:
             self._merged = Merged(torchserve, self._status)
@@ -217,7 +219,7 @@ class Launch:
             f"{time.monotonic() - loaded:.1f} s warm-up with {warmed})"
         )
         if not self._served:
-            self._say(usage(self._state, self._models))
+            self._say(usage(self._state, self._models, self._options.gateway_settings))
         self._served = True
         self._losses.serving()
         return self._watch(torchserve)

@@ -32,6 +32,7 @@ ASK_SECONDS = 5.0
 ENGINE_NICE = "ATELIER_ENGINE_NICE"  # read by handlers/engine/priority.py
 NONCE = "ATELIER_NONCE"  # read by handlers/proxy/doors.py
 SPOOL = "ATELIER_SPOOL"  # read by handlers/spool.py
+LOG_FORMAT = "ATELIER_LOG_FORMAT"  # read by handlers/logs.py and log4j2.xml
 # What a worker needs of the environment. PYTHONPATH stays out: it would shadow the archive's own modules.
 _KEEP_ENVIRONMENT = (
     "PATH",
@@ -61,12 +62,12 @@ class TorchServe:
     `start`, then `workers`; `kill` leaves no process, `stop` no file either but the log.
     """
 
-    def __init__(self, store: Path, log: Path, spool: Path, engine_nice: int = 0) -> None:
+    def __init__(self, store: Path, log: Path, spool: Path, engine_nice: int = 0, log_format: str = "text") -> None:
         self._private = PrivateFolder()
         self.folder = self._private.path
         self.log = ServerLog(log)
         self.metrics_folder = self.folder / "metrics"  # what workers count; it outlives them
-        self._store, self._spool, self._engine_nice = store, spool, engine_nice
+        self._store, self._spool, self._engine_nice, self._log_format = store, spool, engine_nice, log_format
         self.nonce = secrets.token_hex(16)  # what our control words carry, so that no caller's are obeyed
         try:
             self.addresses = config.addresses(self.folder)
@@ -263,5 +264,6 @@ class TorchServe:
             ENGINE_NICE: str(self._engine_nice),
             NONCE: self.nonce,
             SPOOL: str(self._spool),
+            LOG_FORMAT: self._log_format,
             "PYTHONDONTWRITEBYTECODE": "1",
         }

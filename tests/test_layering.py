@@ -49,6 +49,7 @@ HANDLER_PACKAGES = {
 }
 # The same for gateway/: what requirements/gateway.txt installs, and what comes with it. No numpy, no torch.
 GATEWAY_PACKAGES = {
+    "PIL",
     "a2wsgi",
     "aiohttp",
     "alembic",
@@ -67,6 +68,7 @@ GATEWAY_PACKAGES = {
     "stdnum",
     "structlog",
     "uvicorn",
+    "opentelemetry",  # by gateway/traces.py, where it is configured
     "werkzeug",
     "yarl",
 }

@@ -26,6 +26,7 @@ from gateway.accounts.migrate import migrate
 from gateway.accounts.passwords import Passwords
 from gateway.accounts.people import Users
 from gateway.accounts.sessions import Session, Sessions
+from gateway.accounts.standing import Standing
 from gateway.accounts.store import Key, Store
 from gateway.errors import ApiError, overloaded
 from gateway.limits import Limits
@@ -66,6 +67,7 @@ class Accounts:
         self._forgotten = 0  # how often keys were forgotten: what a look-up found that began before is not kept
         self._watcher: asyncio.Task[None] | None = None
         self.gone: str | None = None  # why the database does not answer
+        self.standing = Standing()
         self.audit = Audit(store)
         self.limits = Limits(self.audit)
 
@@ -185,7 +187,7 @@ class Accounts:
 
     def _key_caller(self, key: Key) -> Caller:
         own = self._defaults.model_copy(update=dict(key.limits))
-        return Caller(key.id, key.name, frozenset(key.scopes), own, key.user_id or key.id)
+        return Caller(key.id, key.name, frozenset(key.scopes), own, key.user_id or key.id, key.expires)
 
     def _find(self, digest: str, day: str, session: bool) -> tuple[Key | Session, dict[str, float]] | None:
         """In a thread; those that waited for one do not wait for a database that is gone as well."""
@@ -204,7 +206,7 @@ class Accounts:
             try:
                 count = await loop.run_in_executor(self._watching, self._store.revocations)
                 new = count != self._revocations
-                revoked = await loop.run_in_executor(self._watching, self._store.revoked) if new else []
+                revoked = await loop.run_in_executor(self._watching, self._store.revoked) if new else {}
             except Exception as error:  # a watcher that ended would let revoked keys go on
                 self._lost(error)
                 continue
@@ -216,6 +218,7 @@ class Accounts:
                 self._forgotten += 1
                 for digest in revoked:
                     self._seen.pop(digest, None)
+                self.standing.revoke(revoked.values())
 
     def _lost(self, error: Exception) -> None:
         if self.gone is None:

@@ -21,6 +21,7 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     limits: LimitSettings = LimitSettings()
     owner: str = ""  # whose its history, results and jobs are; absent: its own
+    expires: float | None = None  # when its key does, in seconds since 1970
 
     def __post_init__(self) -> None:
         if not self.owner:
@@ -46,3 +47,8 @@ class Caller:
 
 
 ANYBODY = Caller("anybody", "anybody")  # where no keys are wanted
+
+
+def share_of(identity: str) -> str | None:
+    """Whose share is used of what callers divide among them; None for everybody together, who may have all of it."""
+    return None if identity == ANYBODY.id else identity

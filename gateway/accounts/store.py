@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, case, func, insert, or_, select, update
 
 from gateway.accounts import keys
 from gateway.accounts.changes import REVOKED, tell
 from gateway.accounts.database import writing
 from gateway.accounts.generations import Generation
 from gateway.accounts.records import Record, Use
-from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, SESSIONS, USED
+from gateway.accounts.tables import AUDIT, CHANGES, FILES, GENERATIONS, KEYS, SESSIONS, USED, USERS
 
 MAX_SHOWN = 1000  # rows of what was used
 LIMITS = ("requests_a_minute", "concurrent", "images_a_day", "tokens_a_day", "audio_seconds_a_day")
@@ -117,11 +117,19 @@ class Store:
         with self.engine.connect() as connection:
             return connection.scalar(select(CHANGES.c.count).where(CHANGES.c.subject == REVOKED)) or 0
 
-    def revoked(self) -> list[str]:
-        """The digests of all keys and sessions that were ended."""
+    def revoked(self) -> dict[str, str]:
+        """Of all keys and sessions that were ended, by their digest: whose requests end with them.
+
+        That is the key, or the user who may not sign in any more; a session that ended alone ends none.
+        """
+        out = or_(USERS.c.id.is_(None), USERS.c.disabled.is_not(None))
+        whose = case((out, SESSIONS.c.user_id), else_=SESSIONS.c.id)
+        ended = select(SESSIONS.c.hash, whose.label("id")).outerjoin(USERS, USERS.c.id == SESSIONS.c.user_id)
         with self.engine.connect() as connection:
-            ended = [select(table.c.hash).where(table.c.revoked.is_not(None)) for table in (KEYS, SESSIONS)]
-            return [digest for query in ended for digest in connection.scalars(query)]
+            of_keys = connection.execute(select(KEYS.c.hash, KEYS.c.id).where(KEYS.c.revoked.is_not(None)))
+            found = {row.hash: row.id for row in of_keys}
+            rows = connection.execute(ended.where(SESSIONS.c.revoked.is_not(None)))
+            return found | {row.hash: row.id for row in rows}
 
     def used_by_day(self, days: int) -> list[tuple[str, str, str, float]]:
         """Day, key or user, unit and amount of the newest days, for people who look after a gateway."""

@@ -13,6 +13,7 @@ from gateway.errors import ApiError
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
+PREFIX = "job_"  # of every id
 STEP_SECONDS = 0.1  # between two events of mere progress
 ALIVE_SECONDS = 15.0  # between two signs of life
 
@@ -23,7 +24,7 @@ class Job:
 
     owner: str  # id of a caller
     model: str
-    id: str = dataclasses.field(default_factory=lambda: f"job_{secrets.token_hex(16)}")
+    id: str = dataclasses.field(default_factory=lambda: f"{PREFIX}{secrets.token_hex(16)}")
     status: Status = "queued"
     created: float = dataclasses.field(default_factory=time.time)
     started: float | None = None

@@ -6,20 +6,22 @@ import json
 from collections.abc import AsyncGenerator
 
 from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.errors import ApiError
-from gateway.native.job import Job
+from gateway.native.job import PREFIX, Job
 from gateway.native.orders import order_of
+from gateway.native.values import check
 from gateway.streaming import Stream
 from gateway.work import receipt_header
 
 
 async def mine(request: Request) -> Response:
     """The caller's own jobs."""
-    jobs = request.app.state.jobs.mine(request.state.caller.id)
+    jobs = request.app.state.jobs.mine(request.state.caller.owner)
     return JSONResponse({"object": "list", "data": [job.document() for job in jobs]})
 
 
@@ -28,8 +30,21 @@ class OneJob(HTTPEndpoint):
 
     async def post(self, request: Request) -> Response:
         """202 with the job, and where it is."""
-        job = request.app.state.jobs.add(await order_of(request, request.path_params["id"]))
+        if request.path_params["id"].startswith(PREFIX) and not self._begins(request):
+            await self.method_not_allowed(request)
+        order = await order_of(request, request.path_params["id"])
+        check(order.model, order.params)
+        job = request.app.state.jobs.add(order)
         return JSONResponse(job.document(), 202, {"location": f"/api/jobs/{job.id}"})
+
+    async def method_not_allowed(self, request: Request) -> Response:
+        """A 405 that lists what this one takes, which a job and a model do not have in common."""
+        raise HTTPException(405, headers={"Allow": "POST" if self._begins(request) else "DELETE, GET, HEAD"})
+
+    @staticmethod
+    def _begins(request: Request) -> bool:
+        models, name = request.app.state.models, request.path_params["id"]
+        return name in models.names or name in models.aliases
 
     async def get(self, request: Request) -> Response:
         """How a job is."""
@@ -63,7 +78,7 @@ async def result(request: Request) -> Response:
 
 
 def _found(request: Request) -> Job:
-    job: Job = request.app.state.jobs.find(request.state.caller.id, request.path_params["id"])
+    job: Job = request.app.state.jobs.find(request.state.caller.owner, request.path_params["id"])
     return job
 
 

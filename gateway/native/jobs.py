@@ -43,10 +43,11 @@ class Jobs:
         self._queues: dict[str, deque[Job]] = {}  # by caller
         self._running: Counter[str] = Counter()  # by caller
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        state.limits.freed = self._begin
 
     def add(self, order: Order) -> Job:
         """A new job, which has the order's files from now on. Raises `ApiError` where there are too many."""
-        owner = order.caller.id
+        owner = order.caller.owner
         order.caller.need(order.model.medium)
         mine = sum(job.owner == owner and not job.over for job in self._jobs.values())
         if mine >= MAX_QUEUED:
@@ -115,13 +116,18 @@ class Jobs:
             begun = False
             for owner in list(self._queues):
                 queue = self._queues[owner]
-                if queue and self._running[owner] < MAX_RUNNING and len(self._tasks) < MAX_AT_WORK:
+                if queue and len(self._tasks) < MAX_AT_WORK and self._may_begin(queue[0]):
                     self._queues[owner] = self._queues.pop(owner)  # to the end of the row
                     self._start(queue.popleft())
                     begun = True
 
+    def _may_begin(self, job: Job) -> bool:
+        caller = self._orders[job.id].caller
+        return self._running[job.owner] < MAX_RUNNING and self._state.limits.takes_job(caller)
+
     def _start(self, job: Job) -> None:
         self._running[job.owner] += 1
+        self._state.limits.job_began(self._orders[job.id].caller)
         work = self._run(job, self._orders[job.id])
         task = self._tasks[job.id] = asyncio.create_task(work, context=self._contexts.pop(job.id))
         task.add_done_callback(functools.partial(self._ran, job))
@@ -132,12 +138,13 @@ class Jobs:
             await self._work(job, order)
         except ApiError as error:
             job.to("failed", error=error.plain())
-        except Exception:
+        except Exception:  # nobody waits for this task: what it raises would be lost, and the job never over
             log.exception("a job could not be done", job=job.id)
             job.to("failed", error=ApiError(500, "the gateway could not do this job; its log has the reason"))
 
     async def _work(self, job: Job, order: Order) -> None:
         while True:
+            self._state.accounts.standing.check(order.caller)  # it waited: its key may not do anything any more
             job.tries += 1
             try:
                 made = await self._ask(job, order)
@@ -164,6 +171,7 @@ class Jobs:
         """After its task, however that ended."""
         del self._tasks[job.id]
         self._running[job.owner] -= 1
+        self._state.limits.job_ended(self._orders[job.id].caller)
         if not job.over:
             job.to("cancelled")
         self._end(job)

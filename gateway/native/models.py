@@ -55,7 +55,7 @@ def routes_of(model: Described) -> list[str]:
         return [*own, *(("/v1/images/edits", "/v1/images/variations") if takes_image else ("/v1/images/generations",))]
     if model.medium == "audio":
         return [*own, "/v1/audio/speech"]
-    return [*own, "/v1/chat/completions" if model.has("messages") else "/v1/completions"]
+    return [*own, "/v1/chat/completions" if model.has("messages") else "/v1/completions", "/v1/responses"]
 
 
 def image_param(model: Described) -> str | None:

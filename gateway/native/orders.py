@@ -11,7 +11,7 @@ from gateway.bodies import read_json, value_of
 from gateway.described import Described, Spec
 from gateway.errors import ApiError
 from gateway.forms import FileLimits, read_form
-from gateway.native.models import needs_image
+from gateway.native.models import image_param, needs_image
 from gateway.work import Order, ordered
 
 INLINE = "b64_json"  # a small image may stand in the request itself
@@ -34,6 +34,8 @@ async def order_of(request: Request, name: str) -> Order:
     if unknown:  # never handed on: words of our own, such as those for uploads, are not a caller's to say
         known = ", ".join(model.params)
         raise ApiError(400, f"model {model.name} knows no {unknown[0][:60]!r}; it knows {known}", param=unknown[0][:60])
+    if (image := image_param(model)) is not None and params.get(image) is None:
+        raise needs_image(model)
     return ordered(request, model, params)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.described import Described
-from gateway.openapi import history, media, native, texts
+from gateway.openapi import history, inference, media, native, texts
 from gateway.openapi.parts import JSON, Document, record
 from gateway.settings import Settings
 
@@ -29,7 +29,8 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
         ["message", "type", "param", "code"],
     )
     schemas: dict[str, Any] = {"Error": record({"error": error}, ["error"])}
-    schemas |= texts.components() | media.components() | native.components() | history.components()
+    schemas |= texts.components() | media.components() | native.components() | inference.components()
+    schemas |= history.components()
     failed = {"description": "what was found, what is wanted", "content": {JSON: {"schema": _ERROR}}}
     made: Document = {
         "openapi": VERSION,
@@ -37,10 +38,11 @@ def document(models: Sequence[Described], settings: Settings) -> Document:
         "paths": {
             **texts.paths(models, settings),
             **media.paths(models, settings),
+            **inference.paths(),
             **native.paths(models),
             **history.paths(),
         },
-        "components": {"schemas": schemas, "responses": {"error": failed}},
+        "components": {"schemas": schemas, "responses": {"error": failed, **inference.responses()}},
     }
     if not settings.keyless:
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

@@ -23,7 +23,7 @@ def paths() -> Document:
     gone = {"204": {"description": "it is gone, with its files"}}
     delete = operation("deleteGeneration", "delete it with its files", gone, tag=TAG, parameters=[_ID])
     file = answer("the file as it was sent", {"*/*": None})
-    index = in_path("index", "of the file, from 0")
+    index = in_path("index", "of the file, from 0") | {"schema": {"type": "integer", "minimum": 0}}
     read = operation("getGenerationFile", "a file, to be saved", file, tag=TAG, parameters=[_ID, index])
     return {
         "/api/history": {"get": listed, "delete": cleared},

@@ -7,7 +7,19 @@ from typing import Any
 
 from gateway.described import Described
 from gateway.native.models import image_param
-from gateway.openapi.parts import EVENTS, FORM, JSON, Document, answer, in_path, operation, per_model, record, reference
+from gateway.openapi.parts import (
+    EVENT,
+    EVENTS,
+    FORM,
+    JSON,
+    Document,
+    answer,
+    in_path,
+    operation,
+    per_model,
+    record,
+    reference,
+)
 from gateway.openapi.requests import Rules, Schemas, request
 from gateway.settings import Settings
 from gateway.v1 import image_fields, speech_fields
@@ -81,7 +93,7 @@ def _form(models: Sequence[Described], settings: Settings, table: Table, files: 
 
 
 def _images(name: str, summary: str, body: Document) -> Document:
-    kinds = {JSON: reference("Images"), EVENTS: _STRING, **dict.fromkeys(_IMAGE_TYPES)}
+    kinds = {JSON: reference("Images"), EVENTS: EVENT, **dict.fromkeys(_IMAGE_TYPES)}
     return operation(
         name, summary, answer("as JSON; as events with stream; as bytes by Accept", kinds), tag=IMAGES, body=body
     )
@@ -120,7 +132,9 @@ def _speech(models: Sequence[Described], settings: Settings) -> Document:
         examples[model.name] = {"value": {"model": model.name, **({"input": text} if text else {}), **said}}
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
     kinds = ("audio/mpeg", "audio/ogg", "audio/flac", "audio/wav", "audio/pcm")
-    answers = answer("the sound as it is made; as events with stream_format sse", dict.fromkeys((*kinds, EVENTS)))
+    answers = answer(
+        "the sound as it is made; as events with stream_format sse", {**dict.fromkeys(kinds), EVENTS: EVENT}
+    )
     return operation(
         "createSpeech", "a sound that a model makes of a text, or by itself", answers, tag=SOUNDS, body=body
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gateway.described import Described
 from gateway.openapi.parts import (
+    EVENT,
     EVENTS,
     FORM,
     JSON,
@@ -82,7 +83,7 @@ def _job(name: str, summary: str, method: str) -> Document:
 
 
 def _events() -> Document:
-    answers = answer("events named `job` until it has ended", {EVENTS: {"type": "string"}})
+    answers = answer("events named `job` until it has ended", {EVENTS: EVENT})
     return operation("watchJob", "how a job goes on", answers, tag=JOBS, parameters=[_ID])
 
 

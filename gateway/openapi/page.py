@@ -73,6 +73,8 @@ def _body(kind: str, content: Mapping[str, Any], key: str, url: str) -> Iterator
             yield f"<h3>{escape(one['title'])}</h3>"
         if "description" in one:
             yield f"<p>{escape(one['description'])}</p>"
+        if "properties" not in one:
+            continue
         yield "<table><tr><th>field</th><th>takes</th><th>meaning</th></tr>"
         for name, field in one["properties"].items():
             needed = " (required)" if name in one.get("required", ()) else ""

@@ -13,6 +13,15 @@ FORM = "multipart/form-data"
 _TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
 
 
+# What each event of a stream is.
+EVENT: Document = {
+    "type": "object",
+    "description": "of each server-sent event; data is JSON",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+
+
 def nullable(schema: Mapping[str, Any]) -> Document:
     """The same, or null, which says nothing."""
     made = dict(schema)

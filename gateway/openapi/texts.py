@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gateway.described import Described
-from gateway.openapi.parts import EVENTS, JSON, Document, answer, in_path, operation, per_model, record, reference
+from gateway.openapi import responses
+from gateway.openapi.parts import (
+    EVENT,
+    EVENTS,
+    JSON,
+    Document,
+    answer,
+    in_path,
+    operation,
+    per_model,
+    record,
+    reference,
+)
 from gateway.openapi.requests import Rules, request
+from gateway.openapi.text_fields import TAG, schemas
 from gateway.settings import Settings
 from gateway.v1.chat import chats
 from gateway.v1.completions import SOURCES, completes
-from gateway.v1.fields import CHAT, COMPLETIONS, Fields
+from gateway.v1.fields import CHAT, COMPLETIONS
 from gateway.v1.messages import SYSTEM, TURNS
 
-TAG = "texts"
 _INTEGER, _STRING = {"type": "integer"}, {"type": "string"}
 _CONTENT = {
     "oneOf": [
@@ -35,6 +46,7 @@ def paths(models: Sequence[Described], settings: Settings) -> Document:
         found["/v1/chat/completions"] = {"post": _chat(talking, settings)}
     if writing := [model for model in models if completes(model)]:
         found["/v1/completions"] = {"post": _completions(writing, settings)}
+    found |= responses.paths(models, settings)
     listed = answer("models and aliases", {JSON: reference("Models")})
     found["/v1/models"] = {"get": operation("listModels", "every model, and what it can", listed, tag=TAG)}
     name = in_path("name", "a model's name, or an alias")
@@ -46,14 +58,14 @@ def paths(models: Sequence[Described], settings: Settings) -> Document:
 def _chat(models: Sequence[Described], settings: Settings) -> Document:
     asks, examples = [], {}
     for model in models:
-        rules = Rules(CHAT.table, _schemas(CHAT, {"messages": _messages(settings.system.get(model.name, "refuse"))}))
+        rules = Rules(CHAT.table, schemas(CHAT, {"messages": _messages(settings.system.get(model.name, "refuse"))}))
         asks.append(request(rules, model, settings, ["messages"], "chat with"))
         messages = model.example.get("messages", [{"role": "user", "content": "Hello"}])
         examples[model.name] = {"value": {"model": model.name, "messages": messages}}
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
     answers = answer(
         "the assistant's turn; with stream, chunks of it",
-        {JSON: reference("ChatCompletion"), EVENTS: reference("ChatCompletionStream")},
+        {JSON: reference("ChatCompletion"), EVENTS: EVENT},
     )
     return operation("createChatCompletion", "the next turn of a conversation", answers, tag=TAG, body=body)
 
@@ -62,37 +74,17 @@ def _completions(models: Sequence[Described], settings: Settings) -> Document:
     asks, examples = [], {}
     for model in models:
         source = next(name for name in SOURCES if model.has(name))
-        rules = Rules(COMPLETIONS.table, _schemas(COMPLETIONS, {}), SOURCES)
+        rules = Rules(COMPLETIONS.table, schemas(COMPLETIONS, {}), SOURCES)
         required = ["prompt"] if source == "text" else []
         asks.append(request(rules, model, settings, required, "texts of"))
         examples[model.name] = {"value": {"model": model.name, "prompt": model.example.get(source, "")}}
     body = {JSON: {"schema": per_model(asks), "examples": examples}}
     answers = answer(
         "n texts of each prompt; with stream, chunks of them",
-        {JSON: reference("Completion"), EVENTS: reference("CompletionStream")},
+        {JSON: reference("Completion"), EVENTS: EVENT},
     )
     summary = "how prompts go on, or what texts say in short"
     return operation("createCompletion", summary, answers, tag=TAG, body=body)
-
-
-def _schemas(fields: Fields, finer: Mapping[str, Document]) -> Any:
-    """What a field may be for a model: within the bounds of its parameter; at neutral values where it has none."""
-
-    def schema(name: str, model: Described) -> Document:
-        field = fields.honoured[name]
-        made: Document = {**finer.get(name, field.schema), "description": field.doc}
-        if field.param is None:
-            return made
-        spec = model.params.get(field.param)
-        if spec is None:
-            return {"enum": list(field.neutral) or [None], "description": field.doc}
-        bounds = {"minimum": spec.minimum, "maximum": spec.maximum}
-        whole = {
-            key: int(value) if value == int(value) else value for key, value in bounds.items() if value is not None
-        }
-        return {**made, **whole, **({} if spec.default is None else {"default": spec.default})}
-
-    return schema
 
 
 def _messages(policy: str) -> Document:
@@ -111,13 +103,11 @@ def components() -> Document:
     logprobs = {"type": ["object", "null"]}
     chat = {"index": _INTEGER, "message": turn, "logprobs": logprobs, "finish_reason": reason}
     text = {"index": _INTEGER, "text": _STRING, "logprobs": {"type": "null"}, "finish_reason": reason}
-    events = {"type": "string", "description": "server-sent events: chunks as JSON after `data: `, then [DONE]"}
     return {
         "Usage": usage,
         "ChatCompletion": _answer("chat.completion", chat),
-        "ChatCompletionStream": events,
         "Completion": _answer("text_completion", text),
-        "CompletionStream": events,
+        **responses.components(),
         "Model": _model(),
         "Models": record(
             {"object": {"enum": ["list"]}, "data": {"type": "array", "items": reference("Model")}}, ["data"]

@@ -16,34 +16,38 @@ REFUSED = {"tool": "no model here calls tools", "function": "no model here calls
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {"tool_calls": ([],), "annotations": ([],)}
 
 
-def turns(messages: Sequence[Any], model: Described, policy: Policy) -> list[dict[str, str]]:
+def turns(
+    messages: Sequence[Any], model: Described, policy: Policy, field: str = "messages", told: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """The turns of a conversation. Raises `ApiError` whose `param` is the place of what is wrong.
 
-    What a system or developer message says comes before the next turn of the user, where the policy is "prepend".
+    What a system or developer message says comes before the next turn of the user, where the policy is "prepend", and
+    so does what was `told` before all of them. `field`: what the caller calls the messages.
     """
     found: list[dict[str, str]] = []
-    told: list[str] = []
+    waiting = list(told)
     for at, message in enumerate(messages):
-        place = f"messages[{at}]"
+        place = f"{field}[{at}]"
         role, content = _role(message, place), _content(message, place)
         if role in SYSTEM:
             if policy == "refuse":
-                refuse(f"{place}.role", f"{place} has the role {role}; {_remedy(model)}")
-            told.append(content)
+                refuse(f"{place}.role", f"{place} has the role {role}; {remedy(model)}")
+            waiting.append(content)
             continue
         wanted = TURNS[len(found) % 2]
         if role != wanted:
             again = f"; join the two of the {role} into one message" if found and at else ""
             refuse(f"{place}.role", f"{place} has the role {role}, wanted {wanted}: they take turns{again}")
-        if role == "user" and told:
-            content, told = "\n\n".join((*told, content)), []
+        if role == "user" and waiting:
+            content, waiting = "\n\n".join((*waiting, content)), []
         found.append({"role": role, "content": content})
-    if told or len(found) % 2 == 0:
-        refuse("messages", "messages must end with one of the user, which is what is answered")
+    if waiting or len(found) % 2 == 0:
+        refuse(field, f"{field} must end with one of the user, which is what is answered")
     return found
 
 
-def _remedy(model: Described) -> str:
+def remedy(model: Described) -> str:
+    """What is told whoever sends words to a model beside the conversation."""
     return (
         f"model {model.name} was not trained to follow one: leave it out, "
         f'or have the operator set system = {{{model.name} = "prepend"}}, which puts it before what the user says'

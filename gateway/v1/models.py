@@ -10,13 +10,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from gateway.described import Described
+from gateway.errors import overloaded
 from gateway.native.models import routes_of
+
+LOADING_SECONDS = 2.0  # after which to ask again
 
 
 async def listed(request: Request) -> JSONResponse:
     """Models by name, then the operator's aliases of those that are there."""
     models = request.app.state.models
     known = {model.name: model for model in await models.all()}
+    if not known and not models.problems:
+        raise overloaded("no model answers yet, they are being loaded: ask again", LOADING_SECONDS)
     entries = [entry(model, model.name) for model in known.values()]
     entries += [entry(known[name], alias) for alias, name in sorted(models.aliases.items()) if name in known]
     return JSONResponse({"object": "list", "data": entries})

@@ -118,12 +118,12 @@ async def _streamed(request: Request, ask: Ask) -> Response:
         receipt = first.answer.receipt
         start = head(ask.shape, ask.shape.chunk, ask.parts[0].order.model.name, receipt.get("fingerprint"))
         headers = receipt_header(first.answer.receipt_text) if len(ask.parts) == 1 else {}
-        pieces = _named(chunks(ask.shape, start, streamed(state, ask.parts, first), ask.include_usage), ask.names)
+        pieces = named(chunks(ask.shape, start, streamed(state, ask.parts, first), ask.include_usage), ask.names)
         return Passing(first.stack, pieces, EVENTS, headers=headers, on_error=broken)
     raise AssertionError("an exit stack swallows nothing")
 
 
-async def _named(pieces: AsyncGenerator[bytes, None], names: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+async def named(pieces: AsyncGenerator[bytes, None], names: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
     """The pieces of a stream, whose errors name the caller's own fields."""
     try:
         async for piece in pieces:

@@ -32,9 +32,9 @@ class BatchScheduler:
         """False: nothing is computed beside the ticks that could stand still."""
         return False
 
-    def submit(self, number: int, params: Any, deadline: float | None) -> None:
+    def submit(self, number: int, params: Any, deadline: float | None, name: str = "") -> None:
         """Take a request, or refuse it at once."""
-        job = self._replies.take(self._generator.parse, number, params, deadline)
+        job = self._replies.take(self._generator.parse, number, params, deadline, name=name)
         if job is not None:
             self._waiting.add(job)
 

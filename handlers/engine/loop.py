@@ -123,7 +123,7 @@ def obey(guard: Guard, scheduler: Scheduler, outbox: Outbox, frame: Frame) -> No
             except (ValueError, RecursionError):  # the proxy read it, with another depth of calls around it
                 scheduler.unreadable(frame.number)
             else:
-                scheduler.submit(frame.number, params, frame.message.deadline)
+                scheduler.submit(frame.number, params, frame.message.deadline, frame.message.name)
         elif isinstance(frame.message, Cancel):
             scheduler.cancel(frame.number)
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from handlers import metrics
+from handlers import logs, metrics
 from handlers.bundle import Bundle, read
 from handlers.engine import receipts
 from handlers.engine.batch_scheduler import BatchScheduler
@@ -41,7 +41,7 @@ def main(file_descriptor: int, folder: str, proxy: int) -> int:
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the proxy's to handle; it closes the socket
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="engine: %(message)s")
+    logs.configure("engine", sys.stderr)
     connection = socket.socket(fileno=file_descriptor)
     if os.getppid() != proxy:  # it died before the kernel knew that we want to go with it
         return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from handlers import metrics
 from handlers.engine.replies import Job
+from handlers.logs import about
 
 TOGETHER = 4  # sources at once: FP32 gains nothing by more, and the first of them would wait for the last
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Reader:
         future, jobs = self._found, self.jobs
         self._found, self.jobs = None, []
         if (error := future.exception()) is not None:
-            log.error("the reader failed", exc_info=error)
+            log.error("the reader failed", exc_info=error, extra=about(*(job.name for job in jobs)))
             return jobs, {}
         metrics.READ_SECONDS.labels(self._name).observe(time.monotonic() - self._began)
         return jobs, future.result()
@@ -68,14 +69,15 @@ class Reader:
             try:
                 return self._read_batch(jobs)
             except Exception:
-                log.exception("%d sources cannot be read together; they are read one by one", len(jobs))
+                names = about(*(job.name for job in jobs))
+                log.exception("%d sources cannot be read together; they are read one by one", len(jobs), extra=names)
         found: dict[Job, Any] = {}
         for job in jobs:
             self._began = time.monotonic()  # each has the whole time
             try:
                 found |= self._read_batch([job])
             except Exception:
-                log.exception("a source cannot be read: %s", job)
+                log.exception("a source cannot be read: %s", job, extra=about(job.name))
         return found
 
     def _read_batch(self, jobs: Sequence[Job]) -> dict[Job, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from handlers import metrics
 from handlers.frames import Beat, Data, End, Message, Refused, Started, pack
 from handlers.generator import BatchGenerator, Request, StepGenerator
+from handlers.logs import about
 from handlers.refusals import Refusal, deadline_passed, not_computed
 
 PULSE_SECONDS = 0.5
@@ -30,6 +31,7 @@ class Job:
     params: Any
     deadline: float | None  # on the clock of time.monotonic
     rows: int = 1  # its share of what is computed at once: images, texts
+    name: str = ""  # what its caller calls it, for the log
     slot: Any = None  # of a StepGenerator
     flushed: float = 0.0  # when something of it was last sent, on the clock of time.monotonic; 0: never
     taken: float = dataclasses.field(default_factory=time.monotonic)  # when it came
@@ -78,6 +80,7 @@ class Replies:
         params: Any,
         deadline: float | None,
         most_rows: int | None = None,
+        name: str = "",
     ) -> Job | None:
         """The request as a job, or None after refusing it: also one that wants more rows than there can be."""
         self._open[number] = False
@@ -86,11 +89,11 @@ class Replies:
             rows = int(getattr(parsed, "rows", 1))
             if rows < 1 or (most_rows is not None and rows > most_rows):
                 raise ValueError(f"a request of {rows} rows, wanted from 1 to {most_rows or 'any number'}")
-            return Job(number, parsed, None if deadline is None else float(deadline), rows)
+            return Job(number, parsed, None if deadline is None else float(deadline), rows, name)
         except Refusal as error:
             self.refuse(number, error)
         except Exception:
-            log.exception("parsing a request failed")
+            log.exception("parsing a request failed", extra=about(name))
             self.fail(number)
         return None
 
@@ -107,7 +110,7 @@ class Replies:
                 self.refuse(job.number, error)
                 continue
             except Exception:
-                log.exception("a request has no receipt")
+                log.exception("a request has no receipt", extra=about(job.name))
                 self.fail(job.number)
                 continue
             self._open[job.number] = True
@@ -179,7 +182,8 @@ class Replies:
             try:
                 found = run(jobs)
             except Exception:
-                log.exception("%d requests failed together; they are tried one by one", len(jobs))
+                names = about(*(job.name for job in jobs))
+                log.exception("%d requests failed together; they are tried one by one", len(jobs), extra=names)
                 self.alive()
             else:
                 self._barren = 0
@@ -192,7 +196,7 @@ class Replies:
             except Refusal as error:
                 self.refuse(job.number, error)
             except Exception:
-                log.exception("a request failed: %s", job)
+                log.exception("a request failed: %s", job, extra=about(job.name))
                 self.fail(job.number)
                 failed += 1
             else:

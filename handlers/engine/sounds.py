@@ -7,6 +7,7 @@ import logging
 from handlers import metrics
 from handlers.engine.replies import Job
 from handlers.generator import SoundSlot
+from handlers.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ def count_first(model: str, job: Job, now: float) -> None:
     try:
         metrics.FIRST_AUDIO_SECONDS.labels(model).observe(now - job.taken)
     except Exception:  # the answer is whole all the same
-        log.exception("the first sound of %s cannot be counted", job)
+        log.exception("the first sound of %s cannot be counted", job, extra=about(job.name))
 
 
 def count_whole(model: str, job: Job) -> None:
@@ -28,4 +29,4 @@ def count_whole(model: str, job: Job) -> None:
     try:
         metrics.REAL_TIME_FACTOR.labels(model).observe(job.stepped / job.slot.seconds)
     except Exception:
-        log.exception("the real-time factor of %s cannot be counted", job)
+        log.exception("the real-time factor of %s cannot be counted", job, extra=about(job.name))

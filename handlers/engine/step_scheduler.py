@@ -15,6 +15,7 @@ from handlers.engine.replies import Job, Replies
 from handlers.engine.sounds import count_first, count_whole
 from handlers.engine.waiting import Waiting
 from handlers.generator import ReadingGenerator, StepGenerator
+from handlers.logs import about
 from handlers.refusals import not_computed
 
 PATIENCE_SECONDS = 0.005  # for sources that are being read while there is nothing to step
@@ -45,9 +46,10 @@ class StepScheduler:
         """Jobs whose sources are being read."""
         return () if self._reader is None else self._reader.jobs
 
-    def submit(self, number: int, params: Any, deadline: float | None) -> None:
+    def submit(self, number: int, params: Any, deadline: float | None, name: str = "") -> None:
         """Take a request, or refuse it at once."""
-        job = self._replies.take(self._generator.parse, number, params, deadline, self._generator.capacity)
+        most = self._generator.capacity
+        job = self._replies.take(self._generator.parse, number, params, deadline, most, name)
         if job is not None:
             self._waiting.add(job)
 
@@ -146,7 +148,8 @@ class StepScheduler:
         def step(jobs: list[Job]) -> None:
             # After a step that raised none may be stepped a second time: its text would not be that of its seed.
             if len(jobs) == 1 and (jobs[0].slot.items != before[jobs[0]] or jobs[0].slot.finished is not None):
-                log.error("a step that raised had moved a text, which cannot go on: %s", jobs[0])
+                name = about(jobs[0].name)
+                log.error("a step that raised had moved a text, which cannot go on: %s", jobs[0], extra=name)
                 raise not_computed()
             began = time.perf_counter()
             self._replies.timed(len(jobs), lambda: self._generator.step([job.slot for job in jobs]))
@@ -166,7 +169,7 @@ class StepScheduler:
         try:
             data = self._generator.drain(job.slot)
         except Exception:
-            log.exception("encoding an answer failed: %s", job)
+            log.exception("encoding an answer failed: %s", job, extra=about(job.name))
             self._leave(job)
             self._replies.fail(job.number)
             return
@@ -187,6 +190,6 @@ class StepScheduler:
         try:
             self._generator.cancel(job.slot)
         except Exception:  # the others go on; the slot is lost
-            log.exception("a slot could not be given back: %s", job)
+            log.exception("a slot could not be given back: %s", job, extra=about(job.name))
         if job in self._live:
             self._live.remove(job)

@@ -242,5 +242,4 @@ def width(body: bytes) -> int:
 
 def _key(call: Call) -> tuple[str, str] | None:
     """What a request is called: by whom, and how."""
-    name = call.headers.get("x-atelier-id")
-    return None if not name else (call.headers.get("x-atelier-caller", ""), name)
+    return None if not call.name else (call.headers.get("x-atelier-caller", ""), call.name)

@@ -17,6 +17,7 @@ from typing import Any
 from handlers.bundle import BundleHead
 from handlers.frames import Cancel, Data, End, Failed, Frame, Message, Ready, Refused, Started, Submit, pack
 from handlers.identity import HOME
+from handlers.logs import about
 from handlers.proxy.control import Control
 from handlers.proxy.doors import Doors
 from handlers.proxy.engine_process import EngineProcess
@@ -63,7 +64,7 @@ class Service:
         except Refusal as refusal:
             self._refuse(call, refusal)
         except Exception:  # an exception that left here would fail every request in flight
-            log.exception("a request could not be taken")
+            log.exception("a request could not be taken", extra=about(call.name))
             self._refuse(call, Refusal(500, "the request could not be read; the server's log has the reason"))
         else:
             if pending is not None:
@@ -99,7 +100,7 @@ class Service:
 
     def _check_name(self, call: Call) -> None:
         """Raise `Refusal` for a name (X-Atelier-Id) that is too long, or that another request of this caller has."""
-        if len(call.headers.get("x-atelier-id", "")) > MAX_ID_CHARACTERS:
+        if len(call.name) > MAX_ID_CHARACTERS:
             raise Refusal(400, f"X-Atelier-Id has more than {MAX_ID_CHARACTERS} characters", "X-Atelier-Id")
         if self._queue.named(call) is not None:
             raise Refusal(409, "a request of that X-Atelier-Id is not answered yet; give each its own", "X-Atelier-Id")
@@ -114,9 +115,9 @@ class Service:
                 if pending.deadline <= time.monotonic():  # its timer is about to say so: nobody wants it computed
                     self._end(pending, deadline_passed(), leaving=False)
                 else:
-                    self.engine.send(pack(pending.number, Submit(pending.body, pending.deadline)))
+                    self.engine.send(pack(pending.number, Submit(pending.body, pending.deadline, pending.call.name)))
             except Exception:
-                log.exception("a request could not be handed to the engine")
+                log.exception("a request could not be handed to the engine", extra=about(pending.call.name))
                 self._end(pending, Refusal(500, "the request could not be handed on; the server's log has the reason"))
 
     def _on_frames(self, frames: list[Frame]) -> None:
@@ -132,11 +133,13 @@ class Service:
             self._failures = 0
             return frames
         except Exception:
-            log.exception("a frame of the engine could not be passed on")
+            pending = self._queue.get(number)
+            names = about(pending.call.name if pending is not None else "")
+            log.exception("a frame of the engine could not be passed on", extra=names)
             self._failures += 1
             if self._failures == MAX_FAILURES:
                 self.engine.kill(f"{MAX_FAILURES} of the engine's frames in a row could not be passed on")
-            if (pending := self._queue.get(number)) is not None:
+            if pending is not None:
                 lost = Refusal(500, "the answer could not be passed on; the server's log has the reason")
                 return self._ended(pending, lost, leaving=True)  # behind what the frames before it gave
             return b""
@@ -173,7 +176,11 @@ class Service:
     def _on_lost(self, why: str) -> None:
         """The engine died: what it had begun fails, what it had not begun goes back to the head of the queue."""
         self._failures = 0
-        for pending in self._queue.take_back():
+        lost = self._queue.take_back()
+        if lost:
+            names = about(*(pending.call.name for pending in lost))
+            log.error("%d requests are lost with their engine", len(lost), extra=names)
+        for pending in lost:
             message = f"the engine was restarted while it computed this ({why}); nothing is kept, send it again"
             self._drop(pending, Refusal(503, message))
         self._queue.counts.restart()

@@ -47,6 +47,11 @@ class Call:
     values: dict[str, bytes]  # parameter name -> value; a plain body is called "body"; at most MAX_VALUES
 
     @property
+    def name(self) -> str:
+        """What its caller calls it (X-Atelier-Id); "" where he does not."""
+        return self.headers.get("x-atelier-id", "")
+
+    @property
     def is_http(self) -> bool:
         """What comes over gRPC has no header, but for the front end's own; every HTTP request has one, even if no Host.
 

@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from handlers import logs
 from handlers.bundle import BundleHead
 from handlers.identity import Identity, handlers_digest
 from handlers.manifest import MANIFEST, BundleError, read_manifest
@@ -149,7 +150,7 @@ def archived_bundle(context: Any) -> BundleHead:
 def load(context: Any) -> None:
     """Check the bundle beside the handlers, start its engine, and take the place of the worker's own loop."""
     began = time.monotonic()
-    logging.getLogger().setLevel(logging.WARNING)
+    logs.configure("proxy", sys.stdout)
     bundle = archived_bundle(context)
     service = Service(bundle, doors=Doors.of_environment())
     service.engine.start()

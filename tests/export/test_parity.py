@@ -147,6 +147,7 @@ class Exotic(torch.nn.Module):
         return torch.tanh(square[:, None].expand(-1, 3, -1, -1))
 
 
+@pytest.mark.slow
 def test_an_operator_without_an_onnx_form_is_named() -> None:
     message = r"at graph node %\w+: .*aten\.linalg_matrix_exp.*Write that part of the model with operators ONNX has"
     with pytest.raises(ExportError, match=message):

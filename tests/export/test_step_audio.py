@@ -27,6 +27,7 @@ def test_parity_of_every_runtime_with_pytorch() -> None:
         assert {difference.tensor for difference in differences} == {"logits", "push"}
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_their_batch() -> None:
     assert batch_invariant(tiny.kind().graphs["step"], tiny.session(), 4, seed=2)
 

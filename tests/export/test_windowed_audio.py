@@ -92,6 +92,7 @@ def operators(data: bytes) -> set[str]:
     return {node.op_type for node in onnx.load_from_string(data).graph.node}
 
 
+@pytest.mark.slow
 def test_the_generator_goes_as_it_is_into_the_rewritten_form_of_the_decoder() -> None:
     decoder, generator = (
         made("fp32_rewritten", "decoder", ("generator",)),

@@ -40,7 +40,7 @@ async def plain(request: Request) -> Response:
     return await unless_gone(request, whole())
 
 
-async def by_name(headers: Any) -> Caller:
+async def by_name(headers: Any, changes: bool = False) -> Caller:
     """The word after Bearer is a caller's name."""
     name = headers.get("authorization", "").removeprefix("Bearer ")
     return Caller(name, name) if name else ANYBODY

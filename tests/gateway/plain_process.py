@@ -50,7 +50,8 @@ def process(folder: Path, **settings: Any) -> Iterator[Process]:
     try:
         assert started.stdout is not None
         line = started.stdout.readline()
-        assert line.startswith("gateway at http://127.0.0.1:"), f"it said {line!r} and {log.read_text()}"
+        begins = ("gateway at http://127.0.0.1:", "gateway at https://127.0.0.1:")
+        assert line.startswith(begins), f"it said {line!r} and {log.read_text()}"
         yield Process(started, int(line.split("/")[2].split(":")[1]), log)
     finally:
         started.kill()

@@ -1,4 +1,4 @@
-"""Connections as no client would use them."""
+"""Connections as no client would use them, beside what `tests/support/raw_http.py` has of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-def connected(port: int, **options: int) -> socket.socket:
-    """A connection; `receive_buffer`: bytes that the kernel keeps for a reader who does not read."""
-    made = socket.socket()
-    if "receive_buffer" in options:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options["receive_buffer"])
-    made.settimeout(30)
-    made.connect(("127.0.0.1", port))
-    return made
+from tests.support.raw_http import connected, to_the_end
 
 
 def request(path: str, document: Any = None, *headers: str, method: str = "POST", length: int | None = None) -> bytes:
@@ -52,15 +44,6 @@ def answer_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return status, headers, body
 
 
-def to_the_end(connection: socket.socket) -> bytes:
-    """Everything until the other side closes."""
-    data = b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := connection.recv(65_536):
-            data += piece
-    return data
-
-
 def ended(connection: socket.socket) -> bool:
     """Whether the other side has closed it; what else came is thrown away."""
     while select.select([connection], [], [], 0)[0]:
@@ -80,3 +63,6 @@ def many(port: int, count: int, sent: bytes, **options: int) -> Iterator[list[so
         for connection in made:
             connection.sendall(sent)
         yield made
+
+
+__all__ = ["answer_of", "connected", "ended", "head_of", "many", "request", "to_the_end"]

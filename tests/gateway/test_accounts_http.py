@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import health
-from gateway.accounts import keys
+from gateway.accounts import audit, keys
 from gateway.accounts.store import Store
 from gateway.departure import unless_gone
 from gateway.limits import Limits
@@ -182,10 +182,12 @@ def test_the_log_has_every_request_that_was_let_in(start: Callable[..., Any], st
     ]
 
 
+@pytest.mark.slow
 @ONLY_SQLITE
 def test_a_full_disk_under_the_log_is_a_503_with_its_reason(
-    start: Callable[..., Any], store: Store, path: Path
+    start: Callable[..., Any], store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(audit, "PAUSES", (0.05,))
     text, _ = store.create("a")
     full = [True]
     with start() as gateway:

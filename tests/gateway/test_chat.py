@@ -381,5 +381,5 @@ def test_a_caller_who_leaves_a_stream_ends_its_work(fake: FakeUpstream, gateway:
         stream = api.chat.completions.create(model="chat", messages=HELLO, stream=True)
         assert next(iter(stream)).choices[0].delta.role == "assistant"
         stream.close()
-        eventually(lambda: len(fake.cancelled) == 1, 10, "the request was not cancelled")
-    eventually(lambda: not fake.running, 10, "the request was not ended")
+        eventually(lambda: len(fake.cancelled) == 1, 30, "the request was not cancelled")
+    eventually(lambda: not fake.running, 30, "the request was not ended")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from tests.gateway.conftest import Gateway
 
 
@@ -7,7 +9,15 @@ def test_health_and_readiness(gateway: Gateway) -> None:
     assert gateway.get("/healthz").json == {"status": "ok"}
     ready = gateway.get("/readyz")
     models = dict.fromkeys(("altered", "chat", "digits", "drawn", "summary", "told"), True)
-    document = {"ready": True, "reason": None, "models": models, "refused": {}, "database": "ok"}
+    document: Any = {
+        "ready": True,
+        "reason": None,
+        "models": models,
+        "refused": {},
+        "database": "ok",
+        "warnings": [],
+        "results": "ok",
+    }
     assert (ready.status, ready.json) == (200, document)
     assert len(ready.headers["x-request-id"]) == 32
     assert ready.headers["x-content-type-options"] == "nosniff"

@@ -18,7 +18,7 @@ from tests.gateway.test_native import form
 from tests.support.fake_upstream import refused
 
 
-async def by_name(headers: Any) -> Caller:
+async def by_name(headers: Any, changes: bool = False) -> Caller:
     """The word after Bearer is a caller's name."""
     name = headers.get("authorization", "").removeprefix("Bearer ")
     return Caller(name, name) if name else ANYBODY
@@ -73,6 +73,7 @@ def test_progress_comes_while_it_is_made(served: Media) -> None:
         connection.request("GET", f"/api/jobs/{job}/events")
         answer = connection.getresponse()
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
         seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["bytes"] < 1000:
             line = answer.readline()
@@ -123,13 +124,46 @@ def test_another_s_job_is_as_one_that_never_was(served: Media) -> None:
 
 
 def test_what_the_model_refuses_is_told_by_the_job(served: Media) -> None:
-    job = began(served.gateway, "drawn", {"truncation": 9})
-    found = ended(served.gateway, job)
+    model = served.fake.models["drawn"]
+    model.reply = lambda _asked: refused(400, "truncation is too far", "truncation")
+    try:
+        job = began(served.gateway, "drawn", {"truncation": 1})
+        found = ended(served.gateway, job)
+    finally:
+        model.reply = None
     assert found["status"] == "failed"
     assert found["error"]["param"] == "truncation"
     assert error(served.gateway.get(f"/api/jobs/{job}/result"))[:2] == (400, "truncation")
     assert error(served.gateway.post("/api/jobs/drawn", {"sed": 1}))[:2] == (400, "sed")
     assert error(served.gateway.post("/api/jobs/nothing", {}))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "param", "said"),
+    [
+        ("drawn", {"truncation": 9}, "truncation", "truncation is 9, wanted a number at least 0, at most 1"),
+        ("drawn", {"truncation": True}, "truncation", "wanted a number"),
+        ("drawn", {"n": 1.5}, "n", "n is 1.5, wanted an integer at least 1, at most 16"),
+        ("drawn", {"n": 10**400}, "n", "wanted an integer"),
+        ("drawn", {"grid": 1}, "grid", "grid is 1, wanted true or false"),
+        ("drawn", {"format": "gif"}, "format", "format is 'gif', wanted one of png, jpeg, webp"),
+        ("drawn", {"format": 7}, "format", "format is 7, wanted one of png"),
+        ("chat", {}, "messages", "messages is missing; model chat answers it"),
+        ("chat", {"messages": []}, "messages", "wanted a list of objects with role and content"),
+        ("summary", {"text": None}, "text", "text is missing"),
+        ("summary", {"text": "long", "stop": [7]}, "stop", "wanted a string or a list of strings"),
+    ],
+)
+def test_what_cannot_be_right_begins_no_job(
+    served: Media, model: str, params: dict[str, Any], param: str, said: str
+) -> None:
+    status, named, message = error(served.gateway.post(f"/api/jobs/{model}", params))
+    assert (status, named, said in message) == (400, param, True), message
+
+
+@pytest.mark.parametrize("params", [{"n": 2.0, "seed": None}, {"format": "JPG"}, {"truncation": 1}])
+def test_what_a_model_takes_begins_a_job(served: Media, params: dict[str, Any]) -> None:
+    assert ended(served.gateway, began(served.gateway, "drawn", params))["status"] == "done"
 
 
 def test_a_busy_model_is_asked_again(served: Media, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +296,9 @@ def test_what_a_job_uses_is_counted_for_its_caller(tmp_path: Path) -> None:
         assert (found["status"], found["error"]["code"]) == ("failed", "insufficient_quota")
 
 
-def test_methods_are_told(served: Media) -> None:
-    reply = served.gateway.ask("PUT", "/api/jobs/x")
-    assert reply.status == 405
-    assert {word.strip() for word in reply.headers["allow"].split(",")} >= {"GET", "POST", "DELETE"}
+def test_methods_are_told_of_a_job_and_of_a_model(served: Media) -> None:
+    for path, methods in (("job_7", {"GET", "HEAD", "DELETE"}), ("drawn", {"POST"})):
+        reply = served.gateway.ask("PUT", f"/api/jobs/{path}")
+        assert reply.status == 405
+        assert {word.strip() for word in reply.headers["allow"].split(",")} == methods
+    assert served.gateway.post("/api/jobs/job_7", {}).status == 405

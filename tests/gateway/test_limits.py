@@ -245,3 +245,24 @@ def test_what_is_remembered_of_minutes_goes_with_the_day(limits: Limits, clock: 
     clock.passed = 3600
     assert limits.used(caller(), "images") == 0
     assert set(limits._recent) == {"key_2"}
+
+
+def test_a_job_begins_where_what_runs_leaves_room_for_it(limits: Limits) -> None:
+    who, other, freed = caller(concurrent=2), caller("key_2", concurrent=1), []
+    limits.freed = lambda: freed.append(limits.takes_job(who))
+
+    async def run() -> None:
+        limits.job_began(who)
+        assert limits.takes_job(who)
+        async with limits.admit(who):
+            assert not limits.takes_job(who)
+            assert limits.takes_job(other)
+            with pytest.raises(ApiError, match="key key_1 has 1 requests running and 1 jobs at work, and may have 2"):
+                await ask(limits, who)
+            async with limits.admit(who, works=False):  # it asks how the job is
+                assert freed == []
+        limits.job_ended(who)
+
+    asyncio.run(run())
+    assert freed == [False, True]  # somebody who waits is told each time
+    assert not limits._running and not limits._jobs

@@ -92,7 +92,7 @@ def test_no_request_blocks_the_loop(fake: FakeUpstream, tmp_path: Path, monkeypa
         with watched() as calls:
             looked = len(fake.raw)
             everything()
-            eventually(lambda: len(fake.raw) > looked + 30, 10, "it does not look at the models")
+            eventually(lambda: len(fake.raw) > looked + 30, 30, "it does not look at the models")
     assert not calls, "\n".join(calls)
 
 
@@ -119,12 +119,17 @@ def test_no_route_blocks_the_loop(fake: FakeUpstream, tmp_path: Path) -> None:
             assert known.images.edit(model="altered", prompt="", image=picture).data
             assert list(known.chat.completions.create(model="chat", messages=HELLO, stream=True))
             assert known.completions.create(model="told", prompt="It").choices
+            assert known.responses.create(model="told", input="It").output_text
+            assert list(known.responses.create(model="chat", input="hello", stream=True))
             assert known.audio.speech.create(model="digits", input="7", voice="alloy").content
             headers = {"Authorization": f"Bearer {key}"}
             assert gateway.post("/api/generate/drawn", {"seed": 7}, headers=headers).status == 200
+            outputs = [{"name": "pixels"}, {"name": "image", "parameters": {"binary_data": True}}]
+            assert gateway.post("/v2/models/drawn/infer", {"outputs": outputs}, headers=headers).status == 200
+            assert gateway.get("/v2/models/drawn", headers=headers).status == 200
             job = gateway.post("/api/jobs/drawn", {"seed": 7}, headers=headers).json["id"]
             path = f"/api/jobs/{job}"
-            eventually(lambda: gateway.get(path, headers=headers).json["status"] == "done", 10, "no end of the job")
+            eventually(lambda: gateway.get(path, headers=headers).json["status"] == "done", 30, "no end of the job")
             assert gateway.get(f"{path}/result", headers=headers).status == 200
             assert gateway.ask("DELETE", path, headers=headers).status in (200, 204)
             assert gateway.get("/openapi.json").status == 200

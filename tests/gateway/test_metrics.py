@@ -56,15 +56,15 @@ def test_answers_and_what_is_in_hand_are_counted(
         turns = gateway.state.upstream.turns("drawn")
         with connected(gateway.port) as first, connected(gateway.port) as second:
             first.sendall(request("/plain/drawn", {"seed": 1}))
-            eventually(lambda: turns.held == 1, 10, "it is not asked")
+            eventually(lambda: turns.held == 1, 30, "it is not asked")
             second.sendall(request("/plain/drawn", {"seed": 2}))
-            eventually(lambda: turns.waiting == 1, 10, "it does not wait")
+            eventually(lambda: turns.waiting == 1, 30, "it does not wait")
             now = values(gateway)
             assert now["atelier_gateway_in_flight_requests"] == 3
             assert now["atelier_gateway_upstream_requests/drawn"] == 1
             assert now["atelier_gateway_waiting_requests/drawn"] == 1
             assert now["atelier_gateway_connections"] == 3
-        eventually(lambda: values(gateway)["atelier_gateway_departures_total"] == 2, 10, "nobody left")
+        eventually(lambda: values(gateway)["atelier_gateway_departures_total"] == 2, 30, "nobody left")
         assert values(gateway)["atelier_gateway_answers_total//plain/{model}/499"] == 2
 
 
@@ -74,7 +74,7 @@ def test_a_key_of_another_scope_reads_no_metrics(
     with plainly(settings_for(fake, tmp_path), monkeypatch) as gateway:
         for scope, status in (("image:generate", 403), ("metrics", 200)):
 
-            async def caller(_: object, scope: str = scope) -> Caller:
+            async def caller(_: object, _changes: bool = False, scope: str = scope) -> Caller:
                 return Caller("k1", "k1", frozenset({scope}))
 
             monkeypatch.setattr(gateway.state.accounts, "caller", caller)

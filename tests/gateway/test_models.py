@@ -98,16 +98,16 @@ def test_models_appear_and_vanish_with_the_launcher_s_word(
 
         file.parent.mkdir()
         file.write_text(state(fake, "drawn"))
-        eventually(lambda: gateway.get("/readyz").status == 200, 10, "it does not get ready")
+        eventually(lambda: gateway.get("/readyz").status == 200, 30, "it does not get ready")
         assert gateway.post("/plain/drawn", {"seed": 7}).status == 200
 
         fake.models["later"] = Scripted({**documents()["told"], "name": "later"})
         file.write_text(state(fake, "later"))
-        eventually(lambda: gateway.post("/plain/later", {}).status == 200, 10, "the new model is not there")
+        eventually(lambda: gateway.post("/plain/later", {}).status == 200, 30, "the new model is not there")
         assert gateway.post("/plain/drawn", {}).status == 404
 
         file.unlink()
-        eventually(lambda: gateway.get("/readyz").status == 503, 10, "it is still ready")
+        eventually(lambda: gateway.get("/readyz").status == 503, 30, "it is still ready")
         assert gateway.post("/plain/later", {}).status == 200, "a state file that is gone ends nothing"
 
         file.write_text("{")
@@ -124,7 +124,7 @@ def test_a_launcher_at_another_address_is_found(
         assert gateway.post("/plain/drawn", {"seed": 7}).status == 200
         fake.stop()
         (tmp_path / "state.json").write_text(state(other, "drawn"))
-        eventually(lambda: gateway.post("/plain/drawn", {"seed": 8}).status == 200, 10, "it asks the old one")
+        eventually(lambda: gateway.post("/plain/drawn", {"seed": 8}).status == 200, 30, "it asks the old one")
         assert [asked.params for asked in other.asked] == [{"seed": 8}]
 
 
@@ -134,13 +134,13 @@ def test_ready_only_while_a_model_takes_requests(
     monkeypatch.setattr("gateway.models.REFRESH_SECONDS", 0.05)
     with running(settings_for(fake, tmp_path)) as gateway:
         fake.models["chat"].healthy = False
-        eventually(lambda: not gateway.get("/readyz").json["models"]["chat"], 10, "it does not see that chat is ill")
+        eventually(lambda: not gateway.get("/readyz").json["models"]["chat"], 30, "it does not see that chat is ill")
         assert gateway.get("/readyz").status == 200
         fake.stop()
-        eventually(lambda: gateway.get("/readyz").status == 503, 10, "it is ready without anything behind it")
+        eventually(lambda: gateway.get("/readyz").status == 503, 30, "it is ready without anything behind it")
         assert gateway.get("/readyz").json["reason"] == "no model takes requests just now"
         fake.start()
-        eventually(lambda: gateway.get("/readyz").status == 200, 10, "it does not get ready again")
+        eventually(lambda: gateway.get("/readyz").status == 200, 30, "it does not get ready again")
 
 
 def test_a_start_does_not_wait_for_an_upstream_that_hangs(

@@ -49,8 +49,8 @@ def test_models_are_listed_with_their_routes_and_aliases(served: Media) -> None:
     assert by_name["drawn"]["aliases"] == ["gpt-image-1"]
     assert by_name["drawn"]["routes"] == ["/api/generate/drawn", "/api/jobs/drawn", "/v1/images/generations"]
     assert by_name["altered"]["routes"][2:] == ["/v1/images/edits", "/v1/images/variations"]
-    assert by_name["chat"]["routes"][2:] == ["/v1/chat/completions"]
-    assert by_name["told"]["routes"][2:] == ["/v1/completions"]
+    assert by_name["chat"]["routes"][2:] == ["/v1/chat/completions", "/v1/responses"]
+    assert by_name["told"]["routes"][2:] == ["/v1/completions", "/v1/responses"]
     assert by_name["digits"]["medium"] == "audio"
     assert found["not_readable"] == {}
 
@@ -235,7 +235,7 @@ def test_a_picture_is_the_same_by_every_route(served: Media) -> None:
 
 
 def test_a_key_for_texts_makes_no_images_or_sounds(served: Media, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def writer(_headers: Any) -> Caller:
+    async def writer(_headers: Any, _changes: bool = False) -> Caller:
         return Caller("key_1", "writer", frozenset({"text:generate"}))
 
     monkeypatch.setattr(served.gateway.state.accounts, "caller", writer)

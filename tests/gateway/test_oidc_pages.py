@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.accounts.people import Users
-from gateway.settings import OidcSettings, Settings, SettingsError
+from gateway.settings import OidcSettings, Settings, SettingsError, load
 from gateway.web.oidc_pages import BACK
 from tests.gateway.conftest import Gateway, Reply, running, settings_for
 from tests.support.accounts import store_at
@@ -119,3 +119,13 @@ def test_settings_that_cannot_be_used_say_so(provider: Provider, fake: FakeUpstr
     (tmp_path / "secret").write_text("\n")
     with pytest.raises(SettingsError, match=r"oidc.client_secret_file: .* is empty, wanted the secret"), running(made):
         pass
+
+
+def test_an_unknown_setting_of_the_provider_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[oidc]\nissuer = "https://a.example"\nclient_id = "a"\nsecret = "b"\n')
+    with pytest.raises(SettingsError, match=r"setting oidc.secret is unknown; known: issuer, client_id, client_sec"):
+        load(file, {})
+    file.write_text('[oidc]\nissuer = "a.example"\nclient_id = "a"\n')
+    with pytest.raises(SettingsError, match=r"setting oidc.issuer is 'a.example', wanted: https://HOST, as the prov"):
+        load(file, {})

@@ -37,10 +37,10 @@ def test_sigterm_ends_streams_and_answers_whole(fake: FakeUpstream, tmp_path: Pa
         unstreamed.sendall(request("/plain/drawn", {"seed": 7}))
         idle.sendall(request("/healthz", method="GET"))
         assert answer_of(idle)[0] == 200
-        eventually(lambda: fake.running == STREAMS + 1, 10, "not all were asked")
+        eventually(lambda: fake.running == STREAMS + 1, 30, "not all were asked")
 
         gateway.process.send_signal(signal.SIGTERM)
-        eventually(lambda: any(line["event"] == "draining" for line in gateway.log), 10, "it does not drain")
+        eventually(lambda: any(line["event"] == "draining" for line in gateway.log), 30, "it does not drain")
         probe.sendall(request("/readyz", method="GET"))
         status, headers, rest = head_of(probe)
         assert (status, headers["connection"]) == (503, "close")
@@ -67,7 +67,7 @@ def test_a_stop_waits_no_longer_than_it_may(fake: FakeUpstream, tmp_path: Path) 
     fake.hold()
     with process(tmp_path, **settings(fake, drain_seconds=1)) as gateway, connected(gateway.port) as connection:
         connection.sendall(request("/plain/drawn", {"seed": 7}))
-        eventually(lambda: fake.running == 1, 10, "the model was not asked")
+        eventually(lambda: fake.running == 1, 30, "the model was not asked")
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(30) == 0
         status, headers, rest = head_of(connection)
@@ -89,7 +89,7 @@ def test_the_log_has_a_line_for_every_answer_with_its_id(fake: FakeUpstream, tmp
         connection.sendall(request("/plain/drawn", {"seed": 7}, "Connection: close"))
         _, headers, _ = head_of(connection)
         to_the_end(connection)
-        eventually(lambda: any(line["event"] == "answer" for line in gateway.log), 10, "no line")
+        eventually(lambda: any(line["event"] == "answer" for line in gateway.log), 30, "no line")
         (line,) = (line for line in gateway.log if line["event"] == "answer")
         assert line["request"] == headers["x-request-id"]
         assert fake.asked[0].headers["x-atelier-id"].startswith(line["request"])

@@ -23,11 +23,12 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gateway.app import build
-from gateway.arrival import PIECE
+from gateway.arrival import PIECE, Kind
 from gateway.errors import ApiError
 from gateway.settings import Settings, SettingsError
 from gateway.spool import Cleared, Kept, Spool, Spooled
 from gateway.spool_folder import Folder, FolderError, default_folder
+from serving import spool as launcher_spool
 from tests.conftest import ROOT
 from tests.support.pictures import encoded, gradient, jpeg_head, jpeg_segment, png_head
 from tests.support.proxy import in_loop
@@ -47,6 +48,27 @@ async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield data[at : at + size]
 
 
+async def save(
+    where: Spool | Kept, stream: AsyncIterator[bytes], max_bytes: int, kind: Kind = "image", **how: Any
+) -> Spooled:
+    """A stream as a file of the spool, or of those that go together; what fails leaves nothing."""
+    arrival = where.arrival(kind, max_bytes, **how)
+    try:
+        async for data in stream:
+            await arrival.write(data)
+        return await arrival.done()
+    except BaseException:
+        arrival.discard()
+        raise
+
+
+def remove(spool: Spool, found: Spooled) -> None:
+    """Discard a file, twice, which is no error."""
+    (arrival,) = [arrival for arrival in spool._there if arrival.name == found.name]
+    arrival.discard()
+    arrival.discard()
+
+
 def files(spool: Spool) -> list[Path]:
     return [path for path in spool.folder.iterdir() if path.suffix != ".lock"]
 
@@ -54,14 +76,14 @@ def files(spool: Spool) -> list[Path]:
 async def refused(spool: Spool, data: bytes, **options: Any) -> ApiError:
     limits = {"max_bytes": 1 << 20, "kind": "image", **options}
     with pytest.raises(ApiError) as caught:
-        await spool.save(pieces(data), **limits)
+        await save(spool, pieces(data), **limits)
     assert (files(spool), spool.bytes, spool.files) == ([], 0, 0), "something was left"
     return caught.value
 
 
 @in_loop
 async def _saved(spool: Spool) -> None:
-    found = await spool.save(pieces(PNG), 1 << 20, "image", max_pixels=1200)
+    found = await save(spool, pieces(PNG), 1 << 20, max_pixels=1200)
     assert found == Spooled(found.name, hashlib.sha256(PNG).hexdigest(), len(PNG), "image/png", 40, 30)
     (path,) = files(spool)
     assert path.name == found.name and path.read_bytes() == PNG
@@ -71,8 +93,7 @@ async def _saved(spool: Spool) -> None:
         "spooled": {"name": found.name, "sha256": found.sha256, "bytes": len(PNG)},
     }
     assert (spool.bytes, spool.files) == (len(PNG), 1)
-    spool.remove(found)
-    spool.remove(found)  # twice is no error
+    remove(spool, found)
     assert (files(spool), spool.bytes, spool.files) == ([], 0, 0)
 
 
@@ -82,7 +103,7 @@ def test_a_picture_is_a_private_file_with_its_digest_until_it_is_removed(spool: 
 
 def test_names_are_never_the_same_and_of_the_callers_choosing(spool: Spool) -> None:
     async def run() -> set[str]:
-        return {(await spool.save(pieces(PNG), 1 << 20, "image")).name for _ in range(50)}
+        return {(await save(spool, pieces(PNG), 1 << 20)).name for _ in range(50)}
 
     names = asyncio.run(run())
     assert len(names) == 50
@@ -116,7 +137,7 @@ def test_too_many_bytes_are_refused_while_they_arrive(spool: Spool) -> None:
 
     async def run() -> ApiError:
         with pytest.raises(ApiError) as caught:
-            await spool.save(endless(), 400_000, "image", what="mask")
+            await save(spool, endless(), 400_000, what="mask")
         return caught.value
 
     error = asyncio.run(run())
@@ -161,15 +182,15 @@ def test_all_uploads_together_are_bounded_and_room_comes_back(tmp_path: Path) ->
     spool = Spool(tmp_path / "spool", max_total=len(PNG) + 10, max_files=1)
 
     async def run() -> None:
-        first = await spool.save(pieces(PNG), 1 << 20, "image")
+        first = await save(spool, pieces(PNG), 1 << 20)
         with pytest.raises(ApiError, match="1 uploads are being worked on, which is all that is taken") as caught:
-            await spool.save(pieces(PNG), 1 << 20, "image")
+            await save(spool, pieces(PNG), 1 << 20)
         assert (caught.value.status, caught.value.code) == (503, "overloaded") and caught.value.retry_after
-        spool.remove(first)
+        remove(spool, first)
         with pytest.raises(ApiError, match=f"at most {len(PNG) + 10} are kept"):
-            await spool.save(pieces(PNG + bytes(11)), 1 << 20, "image")
+            await save(spool, pieces(PNG + bytes(11)), 1 << 20)
         assert (spool.bytes, spool.files) == (0, 0)
-        await spool.save(pieces(PNG + bytes(10)), 1 << 20, "image")
+        await save(spool, pieces(PNG + bytes(10)), 1 << 20)
 
     asyncio.run(run())
     spool.close()
@@ -180,20 +201,21 @@ def test_one_caller_has_a_share_of_files_and_of_bytes(tmp_path: Path) -> None:
 
     async def crowded() -> None:
         mine, theirs = Kept(spool, "key_1"), Kept(spool, "key_2")
-        await mine.save(pieces(PNG), 1 << 20, "image")
+        await save(mine, pieces(PNG), 1 << 20)
         with pytest.raises(ApiError, match=f"the uploads of key_1 have {len(PNG)} bytes, and one caller's share is "):
             await mine.body(b" " * (len(PNG) + 1))
         mine.close()
         for kept in (mine, mine, theirs):
-            await kept.save(pieces(PNG), 1 << 20, "image")
+            await save(kept, pieces(PNG), 1 << 20)
         with pytest.raises(ApiError, match="key_1 has 2 uploads that are being worked on, one caller's share; send it"):
             mine.arrival("image", 1 << 20)
-        await theirs.save(pieces(PNG), 1 << 20, "image")
+        await save(theirs, pieces(PNG), 1 << 20)
         for kept in (mine, theirs):
             kept.close()
 
     asyncio.run(crowded())
     assert (spool.files, spool.bytes) == (0, 0)
+    assert not spool._files_of and not spool._bytes_of, "callers who have nothing here are remembered"
     spool.close()
 
 
@@ -232,7 +254,7 @@ def test_an_upload_whose_caller_leaves_is_removed_when_its_write_is_over(
     monkeypatch.setattr(Folder, "remove", removed)
 
     async def run() -> None:
-        task = asyncio.create_task(spool.save(pieces(PNG), 1 << 20, "image"))
+        task = asyncio.create_task(save(spool, pieces(PNG), 1 << 20))
         await asyncio.to_thread(begun.wait, 30)
         task.cancel()
         await asyncio.sleep(0)
@@ -256,7 +278,7 @@ def test_files_go_when_the_answer_is_out_however_it_ends(spool: Spool, end: str)
     asked: list[bool] = []
 
     async def answer(request: Request) -> StreamingResponse:
-        await request.state.kept.save(pieces(PNG), 1 << 20, "image")
+        await save(request.state.kept, pieces(PNG), 1 << 20)
         there.append(len(files(spool)))
         if end == "before":
             raise Broken
@@ -299,7 +321,7 @@ def test_files_go_when_the_answer_is_out_however_it_ends(spool: Spool, end: str)
 def test_a_job_keeps_the_files_of_its_request(spool: Spool) -> None:
     async def run() -> Kept:
         with Kept(spool) as kept:
-            await kept.save(pieces(PNG), 1 << 20, "image")
+            await save(kept, pieces(PNG), 1 << 20)
             return kept.handed_over()
 
     job = asyncio.run(run())
@@ -351,7 +373,7 @@ def test_a_folder_that_was_cleaned_away_is_made_again(spool: Spool) -> None:
     shutil.rmtree(spool.folder)
 
     async def run() -> Spooled:
-        return await spool.save(pieces(PNG), 1 << 20, "image")
+        return await save(spool, pieces(PNG), 1 << 20)
 
     found = asyncio.run(run())
     assert (spool.folder / found.name).read_bytes() == PNG
@@ -363,6 +385,20 @@ def test_the_default_is_in_memory_where_there_is_some(tmp_path: Path, monkeypatc
     assert default_folder() == tmp_path / "atelier-spool"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert default_folder().name == f"atelier-spool-{os.geteuid()}"
+
+
+@pytest.mark.parametrize("runtime", ["there", "missing", None])
+@pytest.mark.parametrize("memory", [True, False])
+def test_the_launcher_s_default_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None, memory: bool
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    if runtime is not None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / runtime))
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: may(path, mode) and (memory or str(path) != "/dev/shm"))
+    assert default_folder() == launcher_spool.default_folder()
 
 
 def test_a_gateway_whose_spool_others_can_enter_does_not_start(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_leaving_early_cancels(fake: FakeUpstream, tmp_path: Path) -> None:
 
     asked(fake, tmp_path, work)
     assert fake.cancelled == [("k1", fake.asked[0].headers["x-atelier-id"])]
-    eventually(lambda: not fake.running, 10, "the request was not ended")
+    eventually(lambda: not fake.running, 30, "the request was not ended")
 
 
 def test_an_error_of_the_model_names_its_field(fake: FakeUpstream, tmp_path: Path) -> None:

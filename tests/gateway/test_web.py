@@ -202,4 +202,4 @@ def test_the_threads_end_with_the_gateway(upstream: FakeUpstream, tmp_path: Path
         for _ in range(3 * THREADS):
             assert gateway.get("/").status == 200
         assert 1 <= len(threads()) <= THREADS
-    eventually(lambda: not threads(), 10, "threads of the page are left")
+    eventually(lambda: not threads(), 30, "threads of the page are left")

@@ -18,8 +18,8 @@ class Noted:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def submit(self, number: int, params: Any, deadline: float | None) -> None:
-        self.asked.append((number, params, deadline))
+    def submit(self, number: int, params: Any, deadline: float | None, name: str) -> None:
+        self.asked.append((number, params, deadline, name))
 
     def unreadable(self, number: int) -> None:
         self.asked.append(("unreadable", number))
@@ -54,8 +54,8 @@ def ends() -> Iterator[Ends]:
 
 
 def test_a_submission_is_the_value_of_its_body(ends: Ends) -> None:
-    assert ends.obey(Submit('{"seed": 7, "text": "ä"}'.encode(), 12.5)) == []
-    assert ends.noted.asked == [(7, {"seed": 7, "text": "ä"}, 12.5)]
+    assert ends.obey(Submit('{"seed": 7, "text": "ä"}'.encode(), 12.5, "mine")) == []
+    assert ends.noted.asked == [(7, {"seed": 7, "text": "ä"}, 12.5, "mine")]
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"{", b"\xff"])

@@ -28,7 +28,7 @@ from handlers.frames import (
 DATA = 13  # the type of a frame of bytes
 
 messages: list[st.SearchStrategy[Message]] = [
-    st.builds(Submit, st.binary(max_size=60), st.floats(0, 2e9)),
+    st.builds(Submit, st.binary(max_size=60), st.floats(0, 2e9), st.text(max_size=9)),
     st.builds(Started, st.text(max_size=9), st.text(max_size=9)),
     st.builds(Data, st.binary(max_size=60)),
     st.builds(Refused, st.integers(400, 599), st.text(max_size=9), st.none() | st.text(max_size=9)),
@@ -57,8 +57,14 @@ def test_a_frame_comes_with_its_last_byte() -> None:
 
 
 def test_a_submission_without_a_deadline_is_refused() -> None:
-    with pytest.raises(ValueError, match="a submission of 3 bytes, at least 8 are sent: this is no frame"):
+    with pytest.raises(ValueError, match="a submission of 3 bytes, at least 10 are sent: this is no frame"):
         Unpacker().feed(struct.pack("!BQI", 1, 7, 3) + b"{}\n")
+
+
+def test_a_submission_that_ends_within_its_name_is_refused() -> None:
+    payload = struct.pack("!dH", 1.0, 5) + b"abc"
+    with pytest.raises(ValueError, match="a submission ends within its name of 5 bytes: this is no frame"):
+        Unpacker().feed(struct.pack("!BQI", 1, 7, len(payload)) + payload)
 
 
 def test_fields_of_another_version_are_refused() -> None:

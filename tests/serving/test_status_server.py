@@ -19,6 +19,7 @@ from serving.client import request
 from serving.status import Status
 from serving.status_server import MAX_CONNECTIONS, StatusServer
 from tests.conftest import ROOT
+from tests.support.raw_http import connected, to_the_end
 
 
 class Counting:
@@ -59,16 +60,7 @@ def served(source: Counting) -> Iterator[StatusServer]:
 
 
 def connect(server: StatusServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])), 30)
-
-
-def ended(connection: socket.socket) -> bytes:
-    """What comes until the other side ends the connection."""
-    found = b""
-    with contextlib.suppress(ConnectionError):
-        while data := connection.recv(4096):
-            found += data
-    return found
+    return connected(int(server.address.rpartition(":")[2]))
 
 
 def test_more_half_sent_requests_than_it_keeps_shut_nobody_out() -> None:
@@ -81,7 +73,7 @@ def test_more_half_sent_requests_than_it_keeps_shut_nobody_out() -> None:
         assert request(server.address, "GET", "/ready").status == 200
         assert threading.active_count() <= before + 1  # no thread for a connection; one for the metrics
         for connection in dripping[:MAX_CONNECTIONS]:
-            assert ended(connection) == b""  # cut, to make room
+            assert to_the_end(connection) == b""  # cut, to make room
         assert request(server.address, "GET", "/metrics").body == b"a_total 1.0\n"
         assert len(server._open) <= MAX_CONNECTIONS
         for connection in dripping:
@@ -96,7 +88,7 @@ def test_who_has_asked_does_not_give_way() -> None:
         dripping = [connect(server) for _ in range(MAX_CONNECTIONS * 2)]
         assert request(server.address, "GET", "/ready").status == 200
         source.go.set()
-        assert ended(scraper).endswith(b"a_total 1.0\n")
+        assert to_the_end(scraper).endswith(b"a_total 1.0\n")
         for connection in dripping:
             connection.close()
 
@@ -108,7 +100,7 @@ def test_as_many_as_it_keeps_are_answered_at_once() -> None:
             caller.sendall(b"GET /ready HTTP/1.1\r\n\r\n")
         for caller in callers:
             with caller:
-                assert ended(caller).startswith(b"HTTP/1.1 200 OK")
+                assert to_the_end(caller).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_a_request_has_a_time_for_all_of_it_however_often_a_byte_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +124,7 @@ def test_an_answer_that_takes_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -
     source.go.clear()
     with served(source) as server, connect(server) as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        assert ended(connection) == b""
+        assert to_the_end(connection) == b""
         assert request(server.address, "GET", "/ready").status == 200  # meanwhile
 
 
@@ -144,7 +136,7 @@ def test_a_stop_in_the_middle_of_a_scrape_is_quiet(caplog: pytest.LogCaptureFixt
         while not source.calls:
             assert request(server.address, "GET", "/ready").status == 200
         server.close()
-        assert ended(connection) == b""
+        assert to_the_end(connection) == b""
     assert caplog.text == ""
 
 
@@ -160,10 +152,10 @@ def test_methods_and_paths() -> None:
         assert (answer.status, json.loads(answer.body)["message"]) == (405, "known methods: GET, HEAD")
         with connect(server) as connection:
             connection.sendall(b"\x16\x03\x01\r\n\r\n")
-            assert ended(connection).startswith(b"HTTP/1.1 400 ")
+            assert to_the_end(connection).startswith(b"HTTP/1.1 400 ")
         with connect(server) as connection:
             connection.sendall(b"GET /ready HTTP/1.1\r\nX: " + b"a" * (status_server.MAX_HEAD - 21))
-            assert b"the request is over 8192 bytes" in ended(connection)
+            assert b"the request is over 8192 bytes" in to_the_end(connection)
 
 
 def test_scrapes_at_once_are_one_collection() -> None:

@@ -168,11 +168,15 @@ class FakeUpstream:
         params = asked.params
         if set(params) == {"spooled"}:
             return usual(model.document, {})
+        text = model.document["scope"].startswith("text")
+        needed = [spec.name for spec in known if text and spec.name in ("messages", "text")]
+        if any(params.get(name) is None for name in needed):
+            return refused(400, f"{needed[0]} is missing", needed[0])
         try:
-            check_all({name: value for name, value in params.items() if name not in images}, known)
+            checked = check_all({name: value for name, value in params.items() if name not in images}, known)
         except Refusal as refusal:
             return refused(refusal.status, refusal.message, refusal.field)
-        return usual(model.document, params)
+        return usual(model.document, {name: checked.get(name, value) for name, value in params.items()})
 
     async def _send(self, request: web.Request, reply: Reply, asked: Asked | None) -> web.StreamResponse:
         if asked is not None and len(reply.pieces) == 1 and await self._wait(asked):

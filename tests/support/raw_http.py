@@ -81,6 +81,25 @@ def _body(file: IO[bytes], headers: Mapping[str, str]) -> bytes:
     return body
 
 
+def connected(port: int, seconds: float = 30, receive_buffer: int | None = None) -> socket.socket:
+    """A connection to a port of this machine; its buffer may be so small that answers stay with the server."""
+    made = socket.socket()
+    made.settimeout(seconds)
+    if receive_buffer is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    made.connect(("127.0.0.1", port))
+    return made
+
+
+def to_the_end(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65_536):
+            data += piece
+    return data
+
+
 class Caller:
     """Somebody on this machine who sends bytes to a port; `sent` counts what arrived as a whole `sendall`."""
 
@@ -90,12 +109,7 @@ class Caller:
 
     def connect(self, seconds: float = 20, receive_buffer: int | None = None) -> socket.socket:
         """A connection; its buffer may be so small that answers stay with the server."""
-        made = socket.socket()
-        made.settimeout(seconds)
-        if receive_buffer is not None:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        made.connect(("127.0.0.1", self.port))
-        return made
+        return connected(self.port, seconds, receive_buffer)
 
     def send(self, to: socket.socket, data: bytes) -> bool:
         """Send all of it; False where the other end hung up or takes no more."""
