@@ -19,6 +19,8 @@ MAX_SHOWN = 60  # characters of a wrong value in a message
 WANTED = {
     "upstream": "unix:/PATH of a socket",
     "public_url": "http://HOST or https://HOST",
+    "oidc.issuer": "https://HOST, as the provider calls itself",
+    "oidc.client_id": "what the provider knows this gateway by",
     "origins": 'a list of pages, such as ["https://app.example"]',
     "ignore_fields": 'a list of fields, such as ["style"]',
     "models": 'a list of names, such as ["faces"]',
@@ -75,6 +77,16 @@ class SignatureSettings(_Table):
     trust: Path | None = None  # certificates of authorities whose signatures /api/provenance/verify trusts
 
 
+class OidcSettings(_Table):
+    """An OpenID provider that people may sign in by."""
+
+    issuer: str = Field(pattern=r"^https?://[^/]")  # as it calls itself, letter by letter
+    client_id: str = Field(min_length=1)
+    client_secret_file: Path | None = None  # absent: a public client
+    name: str = "OpenID"  # on the page: "Sign in with ..."
+    make_users: bool = True  # whoever it lets in gets an account; false: only those whom it brought before
+
+
 class OtelSettings(_Table):
     """Who collects traces (OTLP over HTTP), what they call this service, and the share of requests that is traced."""
 
@@ -121,6 +133,7 @@ class Settings(_Table):
     verifications_a_minute: int = Field(default=30, ge=0)  # of one caller; 0: no bound
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     origins: tuple[str, ...] = ()
+    oidc: OidcSettings | None = None
     otel: OtelSettings | None = None
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]")  # of links in answers; absent: by Host
     results_seconds: float = Field(default=3600, gt=0)  # for which images asked for as links, and jobs, are kept
@@ -143,6 +156,8 @@ class Settings(_Table):
             raise ValueError("upstream and models go together: set both, or neither and run_dir")
         if self.moderation is not None and self.moderation.keep_texts and self.encryption_keys is None:
             raise ValueError("moderation.keep_texts keeps texts sealed alone: set encryption_keys to a file of keys")
+        if self.oidc is not None and (self.public_url is None or self.keyless):
+            raise ValueError('oidc needs public_url, where its provider sends browsers back to, and keys = "required"')
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both or neither")
         if self.profile == "cn" and self.producer is None:
@@ -175,9 +190,9 @@ class Settings(_Table):
 # The tables that have names of their own.
 TABLES: dict[tuple[int | str, ...], type[BaseModel]] = {
     ("limits",): LimitSettings,
-    ("otel",): OtelSettings,
     ("moderation",): ModerationSettings,
     ("moderation", "classifier"): ClassifierSettings,
+    ("oidc",): OidcSettings,
     ("otel",): OtelSettings,
     ("signature",): SignatureSettings,
 }

@@ -16,7 +16,7 @@ from gateway.accounts.auth import Accounts
 from gateway.accounts.database import reason
 from gateway.errors import overloaded
 from gateway.settings import Settings
-from gateway.web import account_pages, admin_pages
+from gateway.web import account_pages, admin_pages, oidc_pages
 from gateway.web.language import chosen, dictionaries
 from gateway.web.visitor import ACCOUNTS, Elsewhere, accounts_of, visitor
 
@@ -52,6 +52,7 @@ def pages(settings: Settings, accounts: Callable[[], Accounts]) -> Flask:
     app.extensions[ACCOUNTS] = accounts
     for blueprint in (account_pages.routes, admin_pages.routes):
         app.register_blueprint(blueprint)
+    oidc_pages.mount(app, settings)
     words = dictionaries()
 
     @app.get("/")
