@@ -35,7 +35,7 @@ demo: $(INSTALLED) ## train, export, archive, serve; fetch 16 faces and a text: 
 test: $(INSTALLED) ## all tests that need no browser, database or GPU, but for the long ones
 	$(PY) -m pytest -m "$(HERE) and not long" $(BOTH)
 
-test-all: $(INSTALLED) ## what `make test` leaves: browser, MariaDB and S3, node, fuzzing; .ci/run installs what they need
+test-all: $(INSTALLED) ## what `make test` leaves: browser, MariaDB, S3, node, fuzzing; .ci/run installs its programs
 	$(PY) -m pytest -m "($(MORE)) and not gpu and not long" $(BOTH)
 
 test-fast: $(INSTALLED) ## those of them that start no server and build no model

@@ -1,4 +1,4 @@
-"""python -m gateway [serve]|keys|users|moderation|provenance|data: the door, who may pass, what may, and what is kept."""
+"""python -m gateway [serve]|keys|users|moderation|provenance|data: the door, who may pass, what, and what is kept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from gateway import logs
 from gateway.accounts import commands as keys_commands
 from gateway.accounts import users_commands
+from gateway.data import commands as data_commands
 from gateway.moderation import commands as moderation_commands
 from gateway.provenance import commands as provenance_commands
-from gateway.data import commands as data_commands
 from gateway.settings import SettingsError, load
 
 SERVE = "Serve the models of a launcher over HTTP until Ctrl-C or SIGTERM, which lets what is under way end."

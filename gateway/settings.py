@@ -84,7 +84,7 @@ class OidcSettings(_Table):
     client_id: str = Field(min_length=1)
     client_secret_file: Path | None = None  # absent: a public client
     name: str = "OpenID"  # on the page: "Sign in with ..."
-    make_users: bool = True  # whoever it lets in gets an account; false: only those whom it brought before
+    make_users: bool = False  # whoever it lets in gets an account; false: only those who were made for it
 
 
 class OtelSettings(_Table):

@@ -37,6 +37,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     below = parser.add_subparsers(dest="users_command", required=True, metavar=names)
     create = _add(below, "create", CREATE, "alice --role admin")
     create.add_argument("--role", choices=ROLES, default="user", help="admin: looks after others; default: user")
+    create.add_argument("--issuer", metavar="URL", help="one who signs in by this OpenID provider, without a password")
+    create.add_argument("--subject", help="what that provider calls the user: its claim `sub`")
     _add(below, "list", LIST, "").add_argument("--json", action="store_true", help="as JSON")
     for name, what in (("disable", DISABLE), ("enable", ENABLE), ("password", PASSWORD), ("delete", DELETE)):
         _add(below, name, what, "alice")
@@ -72,7 +74,13 @@ def _run(users: Users, options: argparse.Namespace) -> None:
     if command == "create":
         if wrong := fault(options.name):
             raise ValueError(f"{wrong}, found {options.name[:100]!r}")
-        made = users.create(options.name, options.role, Passwords().hash(_password(options.name), options.name))
+        if (options.issuer is None) != (options.subject is None):
+            raise ValueError("--issuer and --subject go together: give both, or neither and a password")
+        if options.issuer is not None:
+            made = users.create(options.name, options.role, oidc=(options.issuer, options.subject))
+        else:
+            password = Passwords().hash(_password(options.name), options.name)
+            made = users.create(options.name, options.role, password)
         print(f"{made.id} ({made.name}) was made, role {made.role}")
         return
     user = find(users, options.name)

@@ -30,7 +30,8 @@ def provider() -> Iterator[Provider]:
 def set_for(provider: Provider, fake: FakeUpstream, folder: Path, **changes: Any) -> Settings:
     secret = folder / "secret"
     secret.write_text(f"{SECRET}\n")
-    oidc = OidcSettings(issuer=provider.issuer, client_id=CLIENT, client_secret_file=secret, name="Example", **changes)
+    given = {"make_users": True, **changes}
+    oidc = OidcSettings(issuer=provider.issuer, client_id=CLIENT, client_secret_file=secret, name="Example", **given)
     return settings_for(fake, folder, keys="required", public_url=PUBLIC, oidc=oidc)
 
 
