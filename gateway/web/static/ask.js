@@ -9,6 +9,12 @@ async function told(response, words) {
   }
 }
 
+/** When the server wants to be asked again, where it says so in seconds. */
+function later(response, words) {
+  const seconds = response.headers.get("retry-after");
+  return /^\d+$/.test(seconds ?? "") ? ` ${fill(words.later, { seconds })}` : "";
+}
+
 /** `{name}` in a text replaced by values. */
 export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
@@ -43,7 +49,8 @@ export async function ask(path, options, key, words) {
     if (error.name === "AbortError") throw error;
     throw new Error(words.unreachable);
   }
-  if (!response.ok) throw new Error(await told(response, words));
+  if (response.status === 401 && csrf && !key) throw new Error(words.sign_again);
+  if (!response.ok) throw new Error((await told(response, words)) + later(response, words));
   return response;
 }
 

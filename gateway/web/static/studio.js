@@ -5,6 +5,7 @@ import { ask, curl, fill, post } from "./ask.js";
 import { figures, sentences } from "./certificate.js";
 import { added, events } from "./events.js";
 import { drawnSeed, fieldsOf, firstValues, read } from "./form.js";
+import { past } from "./past.js";
 import { decoded, shot, withMore, withSeed } from "./shots.js";
 import { clear, show } from "./sound.js";
 
@@ -217,5 +218,7 @@ async function parts(response, seed) {
   return data.map((one) => [decoded(one.b64_json, one.content_type ?? type), one.seed]);
 }
 
-Alpine.data("studio", studio);
+// Spreading would read the getters once and for all.
+const joined = () => Object.defineProperties(studio(), Object.getOwnPropertyDescriptors(past(words)));
+Alpine.data("studio", joined);
 Alpine.start();
