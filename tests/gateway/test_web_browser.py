@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.gateway.conftest import Gateway, running, settings_for
+from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.media import picture
 from tests.support.accounts import store_at
 from tests.support.fake_documents import documents
@@ -168,7 +168,8 @@ def test_a_sound_has_its_wave_and_can_be_played(page: Page) -> None:
     choose(page, "digits")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("img", name="Waveform")).to_be_visible()
-    page.wait_for_function("document.querySelector('audio').duration > 0.09")
+    audio = page.locator("[x-ref=audio]")
+    eventually(lambda: audio.evaluate("(one) => one.duration > 0.09"), 30, "the sound has no length")
     assert page.locator("[x-ref=wave] canvas").count() > 0
     page.get_by_text("More settings").click()
     page.get_by_label("format").select_option("pcm")
