@@ -8,7 +8,7 @@ from gateway.provenance.routes import FIELD
 TAG = "provenance"
 _STRING, _INTEGER, _OBJECT = {"type": "string"}, {"type": "integer"}, {"type": "object"}
 _NULLABLE = {"type": ["string", "null"]}
-_FILE = {"type": "string", "contentMediaType": "*/*", "description": "an image, a sound or a text"}
+_FILE = {"type": "string", "minLength": 1, "contentMediaType": "*/*", "description": "an image, a sound or a text"}
 
 
 def paths() -> Document:

@@ -287,7 +287,7 @@ def test_a_wrong_setting_is_told(setting: str, value: str, said: str) -> None:
 def test_a_start_with_what_cannot_be_used_ends_with_the_reason(fake: FakeUpstream, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"setting results: .*file.* cannot be used"):
-        serve(settings_for(fake, tmp_path, results=tmp_path / "file"))
+        serve(settings_for(fake, tmp_path, results=str(tmp_path / "file")))
     with pytest.raises(SettingsError, match=r"setting encryption_keys: keys .*none cannot be read"):
         serve(settings_for(fake, tmp_path, encryption_keys=tmp_path / "none"))
 
