@@ -18,9 +18,9 @@ from PIL import Image
 
 from benchmarks.summary import Spread
 from gateway.moderation.blocked import FORMAT, BlockList, blocked
-from gateway.moderation.images import picture_hash
 from gateway.moderation.lists import Lists
 from gateway.moderation.normal import normal
+from gateway.phash import picture_hash
 from handlers.runtimes.device import machine
 
 WORDS, LETTERS, CHARACTERS = 10_000, (5, 12), 440

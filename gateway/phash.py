@@ -8,6 +8,7 @@ cropped, turned or mirrored.
 from __future__ import annotations
 
 import io
+import math
 
 from PIL import Image, ImageOps
 
@@ -15,24 +16,27 @@ from gateway.pictures import NotAPicture, measure
 
 BITS = 128
 MAX_PIXELS = 1 << 26
+GUTTER = 2  # pixels between the images of a contact sheet
 MIN_STRUCTURE = 24  # bits of either value, without which a picture is nearly flat and like any other such
 
 
 def picture_hash(data: bytes) -> int:
     """The hash of a PNG, JPEG or WebP. Raises `NotAPicture`. Takes milliseconds: from the event loop, in a thread."""
-    found = measure(data[: 1 << 20], whole=True)
-    if found is None or found.width * found.height > MAX_PIXELS:
-        size = "" if found is None else f": it is {found.width} x {found.height}"
-        raise NotAPicture(f"it has more than {MAX_PIXELS} pixels{size}")
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-            image.draft("L", (256, 256))  # a JPEG is decoded no larger than it has to be
-            grey = _grey(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise NotAPicture(f"it cannot be decoded: {error}") from None
-    rows = grey.resize((9, 8), Image.Resampling.BOX)
-    columns = grey.resize((8, 9), Image.Resampling.BOX).transpose(Image.Transpose.TRANSPOSE)
-    return _brighter(rows) << 64 | _brighter(columns)
+    return _hash(_decoded(data, (256, 256)))
+
+
+def sheet_hashes(data: bytes, count: int) -> list[int]:
+    """The hashes of the images on a contact sheet: rows of ceil(sqrt(count)) squares, a gutter around each.
+
+    Raises `NotAPicture`. Source: `contact_sheet` of handlers/media/image.py, which makes them.
+    """
+    sheet = _decoded(data, None)
+    columns = math.ceil(math.sqrt(count))
+    side = (sheet.width - GUTTER) // columns
+    boxes = [(at % columns * side + GUTTER, at // columns * side + GUTTER) for at in range(count)]
+    if side <= 2 * GUTTER or boxes[-1][1] + side - GUTTER > sheet.height:
+        raise NotAPicture(f"it is no contact sheet of {count} images: it is {sheet.width} x {sheet.height}")
+    return [_hash(sheet.crop((left, top, left + side - GUTTER, top + side - GUTTER))) for left, top in boxes]
 
 
 def written(found: int) -> str:
@@ -43,6 +47,27 @@ def written(found: int) -> str:
 def structured(found: int) -> bool:
     """Whether a picture has enough in it to be told from others by its hash."""
     return MIN_STRUCTURE <= found.bit_count() <= BITS - MIN_STRUCTURE
+
+
+def _decoded(data: bytes, draft: tuple[int, int] | None) -> Image.Image:
+    """A picture in grey; with `draft` a JPEG is decoded no larger than that wants."""
+    found = measure(data[: 1 << 20], whole=True)
+    if found is None or found.width * found.height > MAX_PIXELS:
+        size = "" if found is None else f": it is {found.width} x {found.height}"
+        raise NotAPicture(f"it has more than {MAX_PIXELS} pixels{size}")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            if draft is not None:
+                image.draft("L", draft)
+            return _grey(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise NotAPicture(f"it cannot be decoded: {error}") from None
+
+
+def _hash(grey: Image.Image) -> int:
+    rows = grey.resize((9, 8), Image.Resampling.BOX)
+    columns = grey.resize((8, 9), Image.Resampling.BOX).transpose(Image.Transpose.TRANSPOSE)
+    return _brighter(rows) << 64 | _brighter(columns)
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -15,9 +15,9 @@ from gateway.moderation.blocked import MAX_REASON, BlockedError, BlockList, bloc
 from gateway.moderation.categories import CATEGORIES
 from gateway.moderation.decided import decided
 from gateway.moderation.files import TRIAL, ListError
-from gateway.moderation.images import MAX_PIXELS, picture_hash, structured
 from gateway.moderation.lists import Lists
 from gateway.moderation.settings import ModerationSettings
+from gateway.phash import MAX_PIXELS, picture_hash, structured
 from gateway.pictures import NotAPicture
 from gateway.sealed import SealError, read_ring
 from gateway.settings import Settings, SettingsError, load

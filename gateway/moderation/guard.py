@@ -22,12 +22,12 @@ from gateway.moderation.blocked import BlockedError, BlockList, Near
 from gateway.moderation.categories import Stage
 from gateway.moderation.classifier import Classifier
 from gateway.moderation.files import TRIAL, ListError
-from gateway.moderation.images import picture_hash, sheet_hashes
 from gateway.moderation.lists import Hit, Lists
 from gateway.moderation.settings import ModerationSettings
 from gateway.moderation.texts import Placed, given, made, pictures, uploads
 from gateway.moderation.verdicts import Judge
 from gateway.moderation.watch import Piece, watched
+from gateway.phash import picture_hash, sheet_hashes
 from gateway.pictures import NotAPicture
 from gateway.sealed import Ring, seal
 

@@ -19,7 +19,7 @@ from benchmarks.server import eventually
 from gateway.accounts.database import open_database
 from gateway.moderation.blocked import BlockList, blocked
 from gateway.moderation.decided import decided
-from gateway.moderation.images import picture_hash
+from gateway.phash import picture_hash
 from gateway.sealed import read_ring
 from handlers.media.image import contact_sheet
 from handlers.params import ParamSpec

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from gateway.__main__ import main
 from gateway.moderation.blocked import BlockedError, BlockList, blocked
-from gateway.moderation.images import picture_hash, structured
+from gateway.phash import picture_hash, structured
 from gateway.pictures import NotAPicture
 
 

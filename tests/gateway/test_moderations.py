@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 
 from gateway.moderation.blocked import BlockList, blocked
 from gateway.moderation.categories import CATEGORIES
-from gateway.moderation.images import picture_hash
 from gateway.moderation.settings import ModerationSettings
+from gateway.phash import picture_hash
 from gateway.settings import SettingsError, load
 from tests.conftest import ROOT
 from tests.gateway.conftest import running, settings_for
