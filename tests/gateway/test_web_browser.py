@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +176,43 @@ def test_a_sound_has_its_wave_and_can_be_played(page: Page) -> None:
     page.get_by_label("format").select_option("pcm")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_text("This browser cannot play this format")).to_be_visible()
+
+
+def test_a_sound_is_heard_while_it_comes_and_is_whole_at_the_end(page: Page, upstream: FakeUpstream) -> None:
+    page.evaluate(
+        """() => {
+          const begin = AudioBufferSourceNode.prototype.start;
+          window.begun = 0;
+          AudioBufferSourceNode.prototype.start = function (...at) { window.begun += 1; return begin.apply(this, at); };
+        }"""
+    )
+    choose(page, "digits")
+    page.get_by_label("seed", exact=True).fill("7")
+    upstream.hold()
+    try:
+        page.get_by_role("button", name="Generate").click()
+        eventually(lambda: page.evaluate("window.begun") == 1, 30, "nothing is heard of the first piece")
+        expect(page.get_by_role("img", name="Waveform so far")).to_be_visible()
+        drawn = "(one) => one.getContext('2d').getImageData(0, 0, one.width, one.height).data.some((byte) => byte > 0)"
+        assert page.locator("[x-ref=coming]").evaluate(drawn)
+    finally:
+        upstream.release()
+    expect(page.get_by_role("status").first).to_have_text("Done.")
+    expect(page.get_by_role("img", name="Waveform so far")).to_be_hidden()
+    sent = asked(upstream, "digits")[-1].params
+    assert sent["stream"] is True
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download").last.click()
+    with wave.open(str(saved.value.path())) as file:
+        assert file.getnframes() > 500, "its header has its length"
+
+
+def test_a_chosen_image_is_shown_before_it_is_sent(page: Page) -> None:
+    choose(page, "altered")
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": picture().getvalue()}
+    page.set_input_files("#field-image", [file])
+    shown = page.get_by_role("img", name="The chosen image")
+    eventually(lambda: shown.evaluate("(one) => one.naturalWidth") > 0, 30, "it is not shown")
 
 
 def test_the_keyboard_is_enough(page: Page, upstream: FakeUpstream) -> None:

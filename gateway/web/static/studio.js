@@ -1,6 +1,7 @@
 // The page: a model, its form, what came of it.
 
 import Alpine from "./alpine-csp.esm.min.js";
+import { arrive, draw } from "./arriving.js";
 import { ask, curl, fill, post } from "./ask.js";
 import { figures, sentences } from "./certificate.js";
 import { added, events } from "./events.js";
@@ -20,7 +21,7 @@ function studio() {
   return {
     models: [], name: "", model: null, fields: [], values: {}, files: {}, key: "",
     busy: false, problem: "", status: "", command: "", stopper: null,
-    shots: [], at: -1, texts: [], turns: [], draft: "", sounds: [], played: -1, wave: false,
+    shots: [], at: -1, texts: [], turns: [], draft: "", sounds: [], played: -1, wave: false, coming: false, previews: {},
 
     async init() {
       if (keys !== "required") await this.look();
@@ -52,7 +53,8 @@ function studio() {
       }
       this.fields = fieldsOf(model);
       this.values = firstValues(this.fields, model.example);
-      this.files = {};
+      for (const url of Object.values(this.previews)) URL.revokeObjectURL(url);
+      Object.assign(this, { files: {}, previews: {} });
       this.model = model;
       this.name = name;
       this.texts = [];
@@ -80,8 +82,10 @@ function studio() {
     pick(index) { this.at = index; },
     took(event, name) {
       const [file] = event.target.files;
+      if (this.previews[name]) URL.revokeObjectURL(this.previews[name]);
       if (file) this.files[name] = file;
       else delete this.files[name];
+      this.previews = { ...this.previews, [name]: file ? URL.createObjectURL(file) : "" };
     },
 
     /** What the form asks for. */
@@ -109,14 +113,14 @@ function studio() {
       const stopper = new AbortController();
       Object.assign(this, { busy: true, problem: "", status: words.working, stopper });
       const path = `/api/generate/${encodeURIComponent(model.name)}`;
-      const streams = model.medium === "text" && this.model.params.some((param) => param.name === "stream");
+      const streams = this.streams(model, params);
       const request = { params: streams ? { ...params, stream: true } : params, files, key: this.key };
       this.command = curl(path, request, wantsKey, model.medium === "text" ? null : `${model.name}.${model.medium}`);
       try {
         const response = await post(path, { ...request, signal: stopper.signal }, words);
         if (model.medium === "text") await this.write(response);
         else if (model.medium === "image") await this.draw(response, model.name, params, files);
-        else await this.hear(response, model.name, params);
+        else await this.hear(response, model.name, params, streams);
         this.status = words.done;
         return true;
       } catch (error) {
@@ -130,6 +134,13 @@ function studio() {
     },
 
     stop() { this.stopper?.abort(); },
+
+    /** Whether an answer is asked for as it is made: a text, or one sound that can be played from its first piece. */
+    streams(model, params) {
+      if (model.medium === "image" || !this.model.params.some((param) => param.name === "stream")) return false;
+      const { format = "wav", encoding = "pcm_16", n = 1 } = params;
+      return model.medium === "text" || (format === "wav" && encoding === "pcm_16" && n === 1);
+    },
 
     async write(response) {
       this.texts = [];
@@ -170,14 +181,25 @@ function studio() {
       this.at = this.shots.length - more.length;
     },
 
-    async hear(response, name, params) {
+    async hear(response, name, params, streamed) {
       this.quiet();
-      this.sounds = (await parts(response, params.seed)).map(([blob, seed]) => {
+      const found = streamed ? [[await this.comingIn(response), params.seed]] : await parts(response, params.seed);
+      this.sounds = found.map(([blob, seed]) => {
         const ending = SOUND_ENDINGS[blob.type.split(";")[0]] ?? "wav";
         const title = fill(words.sound_of, { name, seed: seed ?? words.unknown });
         return { title, blob, url: URL.createObjectURL(blob), file: `${name}-${seed ?? "sound"}.${ending}` };
       });
       await this.play(0);
+    },
+
+    /** Play a sound while it comes; the whole of it at the end. */
+    async comingIn(response) {
+      this.coming = true;
+      try {
+        return await arrive(response, (bars) => draw(this.$refs.coming, bars));
+      } finally {
+        this.coming = false;
+      }
     },
 
     /** Show a sound with its waveform, or without where the browser cannot read it. */
