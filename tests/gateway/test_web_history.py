@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.gateway.conftest import Gateway, eventually
-from tests.gateway.test_web_browser import asked, browser, choose, door, page, upstream
-from tests.support.fake_upstream import FakeUpstream
+from tests.gateway.test_web_browser import WIDTHS, asked, browser, choose, door, page, upstream
+from tests.support.fake_upstream import FakeUpstream, refused
 
 pytestmark = pytest.mark.browser
 __all__ = ["browser", "door", "page", "upstream"]
@@ -60,3 +60,41 @@ def test_what_was_made_is_shown_made_again_varied_and_deleted(
     page.get_by_role("button", name="Delete all").click()
     expect(page.get_by_text("Nothing was made yet")).to_be_visible()
     expect(rows).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_view(
+    browser: Browser, door: Gateway, scheme: str, language: str, width: int
+) -> None:
+    """Without the page's policy, which axe itself runs against where it looks through a waveform."""
+    dark = scheme == "dark"
+    view = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", bypass_csp=True
+    )
+    view.goto(f"{door.url}/?lang={language}")
+    send = view.locator("form button[type=submit]")
+    for model in ("drawn", "digits", "told", "altered", "chat"):
+        view.locator("#model").select_option(model)
+        view.wait_for_function("(name) => location.hash === `#${name}`", arg=model)
+        view.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
+        if model in ("drawn", "digits", "told"):
+            send.click()
+            expect(view.locator("pre.command").first).to_be_visible()
+            expect(send).to_be_enabled()
+        found = Axe().run(view).response["violations"]
+        grave = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [f"{one['id']}: {one['nodes'][0]['html']}" for one in grave] == [], model
+    view.close()
+
+
+def test_a_field_that_is_refused_is_marked(page: Page, upstream: FakeUpstream) -> None:
+    choose(page, "told")
+    upstream.models["told"].reply = lambda _asked: refused(400, "temperature is 9, wanted at most 2", "temperature")
+    page.get_by_text("More settings").click()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("alert")).to_contain_text("temperature is 9")
+    expect(page.locator("#field-temperature")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#field-seed")).not_to_have_attribute("aria-invalid", "true")
+    upstream.models["told"].reply = None

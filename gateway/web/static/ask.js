@@ -1,12 +1,14 @@
 // Requests: how they are sent, what is told when they fail, and the same as a command of curl.
 
-/** A message for people: `told` is the server's, in its own words. */
-async function told(response, words) {
+/** What a server refused: its message, in its own words, and `param`, the field that is wrong, where it names one. */
+async function refusal(response, words) {
+  let error;
   try {
-    return (await response.json()).error.message;
+    ({ error } = await response.json());
   } catch {
-    return fill(words.status, { status: response.status });
+    error = { message: fill(words.status, { status: response.status }) };
   }
+  return Object.assign(new Error(error.message + later(response, words)), { param: error.param ?? "" });
 }
 
 /** When the server wants to be asked again, where it says so in seconds. */
@@ -50,7 +52,7 @@ export async function ask(path, options, key, words) {
     throw new Error(words.unreachable);
   }
   if (response.status === 401 && csrf && !key) throw new Error(words.sign_again);
-  if (!response.ok) throw new Error((await told(response, words)) + later(response, words));
+  if (!response.ok) throw await refusal(response, words);
   return response;
 }
 

@@ -21,7 +21,7 @@ function studio() {
   return {
     models: [], name: "", model: null, fields: [], values: {}, files: {}, key: "",
     busy: false, problem: "", status: "", command: "", stopper: null,
-    shots: [], at: -1, texts: [], turns: [], draft: "", sounds: [], played: -1, wave: false, coming: false, previews: {},
+    shots: [], at: -1, texts: [], turns: [], draft: "", sounds: [], played: -1, wave: false, coming: false, previews: {}, wrong: "",
 
     async init() {
       if (keys !== "required") await this.look();
@@ -43,7 +43,7 @@ function studio() {
     /** Show the form of a model. */
     async choose(name) {
       this.stop();
-      this.problem = "";
+      Object.assign(this, { problem: "", wrong: "" });
       let model;
       try {
         model = await (await ask(`/api/models/${encodeURIComponent(name)}`, {}, this.key, words)).json();
@@ -78,6 +78,7 @@ function studio() {
     get sound() { return this.sounds[this.played] ?? null; },
 
     title(one) { return fill(words.image_of, { name: one.model, seed: one.seed ?? words.unknown }); },
+    isWrong(name) { return name === this.wrong ? "true" : null; },
     isCurrent(index) { return index === this.at ? "true" : "false"; },
     pick(index) { this.at = index; },
     took(event, name) {
@@ -111,7 +112,7 @@ function studio() {
     async run(model, params, files) {
       if (this.busy) return false;
       const stopper = new AbortController();
-      Object.assign(this, { busy: true, problem: "", status: words.working, stopper });
+      Object.assign(this, { busy: true, problem: "", wrong: "", status: words.working, stopper });
       const path = `/api/generate/${encodeURIComponent(model.name)}`;
       const streams = this.streams(model, params);
       const request = { params: streams ? { ...params, stream: true } : params, files, key: this.key };
@@ -127,6 +128,7 @@ function studio() {
         this.status = error.name === "AbortError" ? words.stopped : "";
         // A TypeError is the browser's for an answer that broke off.
         if (error.name !== "AbortError") this.problem = error instanceof TypeError ? words.broken : error.message;
+        this.wrong = error.param ?? "";
         return false;
       } finally {
         this.busy = false;
