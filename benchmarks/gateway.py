@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.blocks import CLIENTS, WARM_SECONDS, Bench
 from benchmarks.export import SPEED_MODEL, SPEED_RECIPE, ensure
 from benchmarks.gateway_load import Stop, beside, held_streams
+from benchmarks.gateway_page import page_interactive_ms
 from benchmarks.load import SEED, Load, send
 from benchmarks.result import Result
 from benchmarks.sabotage import renamed
@@ -63,6 +64,7 @@ def run(quick: bool) -> dict[str, Any]:
             figures = costs(bench, server, key)
             figures |= neighbour(bench, server, key, quick)
             figures |= streams(server, key)
+            figures["page_interactive_ms"] = page_interactive_ms(server.gateway)
             stop = Stop(server, {"Authorization": f"Bearer {key}"}, SPEED_MODEL)
             figures["lost_on_sigterm"], figures["stopped_with"] = stop.lost, stop.outcomes
         (folder / "signed").mkdir()

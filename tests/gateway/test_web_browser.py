@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 from tests.gateway.conftest import Gateway, eventually, running, settings_for
 from tests.gateway.media import picture
@@ -209,8 +209,8 @@ def test_a_sound_is_heard_while_it_comes_and_is_whole_at_the_end(page: Page, ups
 
 def test_a_chosen_image_is_shown_before_it_is_sent(page: Page) -> None:
     choose(page, "altered")
-    file = {"name": "a.png", "mimeType": "image/png", "buffer": picture().getvalue()}
-    page.set_input_files("#field-image", [file])
+    mine = FilePayload(name="a.png", mimeType="image/png", buffer=picture().getvalue())
+    page.locator("#field-image").set_input_files(mine)
     shown = page.get_by_role("img", name="The chosen image")
     eventually(lambda: shown.evaluate("(one) => one.naturalWidth") > 0, 30, "it is not shown")
 
