@@ -216,7 +216,9 @@ class Accounts:
             if new:
                 self._revocations = count
                 self._forgotten += 1
-                for digest in revoked:
+                # A session that ended may have no row any more, so all of them are looked up again.
+                known = [digest for digest, seen in self._seen.items() if isinstance(seen.key, Session)]
+                for digest in (*revoked, *known):
                     self._seen.pop(digest, None)
                 self.standing.revoke(revoked.values())
 

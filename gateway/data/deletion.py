@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Table, delete, select, update
 
 from gateway.accounts.database import writing
+from gateway.accounts.people import Users
 from gateway.accounts.store import Store
 from gateway.accounts.tables import FILES, GENERATIONS, KEYS
 from gateway.data.account import Account, counted, of, tables
@@ -23,9 +24,12 @@ def erase(engine: Engine, results: ResultStore, account: Account, said: Callable
 
     Its keys end first, for every running gateway. Of a key its digest stays: who holds it is told that it was revoked.
     """
-    store = Store(engine)
+    store, users = Store(engine), Users(engine)
     for key in account.keys:
         store.revoke(key)
+    for user in account.ids:
+        if users.get(user) is not None:
+            users.disable(user)  # sessions end, too
     files = _history(engine, results, account)
     said(f"files: {files}")
     # Keys and then the user come last: without them nobody would know what else was his.

@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from starlette.datastructures import Headers
 
 from gateway.accounts import passwords, sessions
 from gateway.accounts.auth import Accounts
+from gateway.accounts.changes import tell
+from gateway.accounts.database import writing
 from gateway.accounts.passwords import Passwords, TooManyFailures, WeakPassword
 from gateway.accounts.people import NameTaken, NoSuchUser, Users
 from gateway.accounts.sessions import MAX_SESSIONS, NoSuchSession, Sessions, csrf_of, digest
 from gateway.accounts.store import Store
+from gateway.accounts.tables import SESSIONS
 from gateway.errors import ApiError
 from tests.support.accounts import EACH_DATABASE, accounts_at, bearer, rows, store_at, until
 
@@ -117,6 +121,22 @@ def test_a_key_goes_before_a_cookie(path: Path, store: Store) -> None:
             both = Headers({**bearer(text), "cookie": f"atelier={token}"})
             caller = await accounts.caller(both, changes=True)
             assert (caller.id, caller.owner) == (key.id, user.id)
+
+    asyncio.run(run())
+
+
+def test_a_session_whose_row_is_gone_is_not_known_for_long(path: Path, store: Store) -> None:
+    async def run() -> None:
+        async with accounts_at(path) as accounts:
+            user = accounts.users.create("alice", "user")
+            token = accounts.sessions.begin(user, "")
+            await accounts.caller(by_cookie(token))
+            with writing(store.engine) as connection:
+                connection.execute(delete(SESSIONS))
+                tell(connection)
+            await until(lambda: not accounts._seen, "what is gone is still known")
+            with pytest.raises(ApiError, match="this session is over"):
+                await accounts.caller(by_cookie(token))
 
     asyncio.run(run())
 
