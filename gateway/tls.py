@@ -14,12 +14,17 @@ log = structlog.get_logger("gateway.tls")
 
 
 class Certificate:
-    """The files of a certificate and its key, in the context that a server's handshakes use."""
+    """The files of a certificate and its key, and the context of those that a handshake shows.
+
+    A context whose files are changed has a certificate without its key for a moment, in which handshakes fail: so what
+    is read again is a context of its own, which handshakes that begin later take.
+    """
 
     def __init__(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        self._context, self._certificate, self._key = context, certificate, key
+        self._shown, self._certificate, self._key = context, certificate, key
         self._reading: asyncio.Task[None] | None = None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sni_callback = self._choose  # called for callers who name no host, too
 
     def renew(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read it again whenever SIGHUP comes. Signals are the main thread's alone: in another nothing is done."""
@@ -32,11 +37,15 @@ class Certificate:
 
     def reread(self) -> None:
         """Show those who come from now on what the files hold now; where that cannot be used, what was shown before."""
+        found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        found.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            # First elsewhere: a key that does not fit would leave the context with half of either.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
-            self._context.load_cert_chain(self._certificate, self._key)
+            found.load_cert_chain(self._certificate, self._key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             log.error("the certificate cannot be read again; the one before is shown", reason=str(error))
         else:
+            self._shown = found
             log.warning("the certificate was read again", file=str(self._certificate))
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._shown

@@ -37,13 +37,18 @@ class Media:
         return params
 
 
+def official(url: str, retries: int = 0) -> openai.OpenAI:
+    """The official client; to be closed, as its connections outlive it otherwise."""
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=retries)
+
+
 @contextmanager
 def media(folder: Path, *documents: Mapping[str, Any], **settings: Any) -> Iterator[Media]:
     """One of these settings, which keeps its things in `folder`; `documents` describe models beside the usual ones."""
     with fake_upstream(folder) as fake:
         fake.models |= {document["name"]: Scripted(dict(document)) for document in documents}
-        with running(settings_for(fake, folder, **settings)) as gateway:
-            yield Media(gateway, fake, openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0))
+        with running(settings_for(fake, folder, **settings)) as gateway, official(gateway.url) as client:
+            yield Media(gateway, fake, client)
 
 
 def answering(pieces: list[bytes], content_type: str, **params: Any) -> Any:

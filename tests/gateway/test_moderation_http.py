@@ -24,7 +24,7 @@ from gateway.sealed import read_ring
 from handlers.media.image import contact_sheet
 from handlers.params import ParamSpec
 from tests.gateway.conftest import Reply
-from tests.gateway.media import Media, answering, media
+from tests.gateway.media import Media, answering, media, official
 from tests.gateway.test_moderation_images import encoded, scene
 from tests.support.accounts import rows
 from tests.support.fake_documents import SEED, SOUND_TYPES, SOUNDS, document
@@ -141,8 +141,7 @@ def test_where_a_decision_cannot_be_written_down_nothing_goes_on(guarded: Media)
 
 
 def test_the_official_client_reads_the_refusal_and_does_not_retry(guarded: Media) -> None:
-    client = openai.OpenAI(base_url=f"{guarded.gateway.url}/v1", api_key="none", max_retries=5)
-    with pytest.raises(openai.BadRequestError) as error:
+    with official(guarded.gateway.url, retries=5) as client, pytest.raises(openai.BadRequestError) as error:
         client.images.generate(model="painter", prompt="zork")
     assert error.value.code == "content_policy_violation"
 

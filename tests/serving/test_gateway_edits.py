@@ -14,7 +14,7 @@ from gateway.settings import Settings
 from tests.conftest import Tiny
 from tests.gateway.conftest import Gateway
 from tests.gateway.conftest import running as gateway_running
-from tests.gateway.media import receipt
+from tests.gateway.media import official, receipt
 from tests.serving.conftest import eventually, running
 from tests.support.image_bundles import image_archive, with_image_to_image
 from tests.support.image_to_image import changed
@@ -43,11 +43,11 @@ def gateway(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 
 
 def test_an_upload_is_changed_and_nothing_of_it_stays(gateway: Gateway) -> None:
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
     pixels = gradient(80, 60)
     upload = io.BytesIO(encoded(pixels))
     upload.name = "upload.png"
-    found = client.images.edit(model="change", image=upload, prompt="", extra_body={"seed": 7})
+    with official(gateway.url) as client:
+        found = client.images.edit(model="change", image=upload, prompt="", extra_body={"seed": 7})
     assert found.data is not None
     assert np.array_equal(decoded(base64.b64decode(found.data[0].b64_json or "")), changed(pixels, 7))
     assert found.size in ("80x60", "60x80")
@@ -68,8 +68,7 @@ def test_the_example_of_the_model_works_as_it_is(gateway: Gateway) -> None:
 def test_what_is_no_picture_to_the_engine_is_its_refusal(gateway: Gateway) -> None:
     cut = io.BytesIO(encoded(gradient(80, 60))[:-40])
     cut.name = "upload.png"
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
-    with pytest.raises(openai.BadRequestError) as refused:
+    with official(gateway.url) as client, pytest.raises(openai.BadRequestError) as refused:
         client.images.edit(model="change", image=cut, prompt="")
     body: object = refused.value.body
     assert isinstance(body, dict)

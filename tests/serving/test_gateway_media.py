@@ -14,7 +14,7 @@ from PIL import Image
 
 from gateway.settings import Settings
 from tests.gateway.conftest import Gateway, running
-from tests.gateway.media import error, receipt
+from tests.gateway.media import error, official, receipt
 from tests.serving.conftest import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -36,8 +36,9 @@ def gateway(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def client(gateway: Gateway) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    with official(gateway.url) as made:
+        yield made
 
 
 def opened(data: bytes) -> Image.Image:
