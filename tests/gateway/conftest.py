@@ -26,6 +26,21 @@ from tests.support.gateway_server import Front, behind_a_gateway
 from tests.support.mariadb import MariaDB, mariadb
 from tests.support.sabotage import renamed
 
+# What a module has imported where its tests start a gateway or an upstream before one.
+STARTERS = {"FakeUpstream", "Front", "Gateway", "Media", "fake_upstream", "media", "plainly", "process", "running"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A gateway is a server, too: such tests are none of `make test-fast`."""
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and item.path.parent.name == "gateway"
+            and STARTERS & vars(item.module).keys()
+        ):
+            item.add_marker(pytest.mark.slow)
+
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
