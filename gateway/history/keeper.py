@@ -125,7 +125,7 @@ class Keeper:
     def _write(self, row: Generation, came: Came | None) -> None:
         try:
             self._writer.fill(row, came)
-        except Exception:
+        except Exception:  # whatever it is, the row is kept: a thread that ended here would lose it
             log.exception("an answer is in the history without all of it", generation=row.id)
         finally:
             self._audit.keep(row)

@@ -11,6 +11,7 @@ from gateway.web.account_pages import new_password, shown
 from gateway.web.visitor import Visitor, accounts_of, needed
 
 DAYS, LINES = 7, 50  # of what was used; of the log of requests
+SHOWN = 500  # users, and keys, the newest; the commands list all
 routes = Blueprint("admin", __name__, url_prefix="/web/admin")
 
 
@@ -78,9 +79,10 @@ def _admin(
         problem=problem,
         made=made,
         made_for=made_for,
-        people=people,
+        people=people[-SHOWN:],
         names={user.id: user.name for user in people},
-        keys=accounts.store.keys(),
+        keys=accounts.store.keys()[-SHOWN:],
+        shown=SHOWN,
         used=accounts.store.used_by_day(DAYS),
         requests=accounts.store.last_requests(LINES),
         most=MAX_NAME,

@@ -226,8 +226,17 @@ def test_who_guesses_is_told_when_to_come_again(visit: Visit, door: Gateway) -> 
     assert 0 < int(reply.headers["retry-after"]) <= 901
 
 
+@pytest.fixture
+def crowded(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
+    """One of its own: so many wrong passwords are remembered of an address."""
+    with running(settings_for(upstream, tmp_path, keys="required")) as made:
+        yield made
+
+
 @pytest.mark.slow
-def test_a_thousand_logins_at_once_leave_it_answering(door: Gateway) -> None:
+def test_a_thousand_logins_at_once_leave_it_answering(crowded: Gateway) -> None:
+    door = crowded
+
     def one(number: int) -> int:
         return Visit(door).sign_in(f"user {number}", "guess guess").status
 
